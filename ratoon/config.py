@@ -1,0 +1,144 @@
+"""The base of every component's config: frozen, unknown keys refused with the nearest name; knows no component.
+
+A field is *semantic* (its value changes what is computed; it is hashed) unless it is declared with `operational()`.
+A later default must not change the hash of an older recipe, so digests cover resolved values, defaults included.
+"""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from types import UnionType
+from typing import Any, TypeVar, Union, get_args, get_origin
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from ratoon import ids
+from ratoon.errors import ConfigError
+
+_OPERATIONAL = {"operational": True}
+Model = TypeVar("Model", bound="Config")
+
+
+class Config(BaseModel):
+    """A frozen config; give every field a description, it becomes the reference."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
+
+
+def operational(default: Any = ..., **field: Any) -> Any:
+    """A field that says where or how fast, never what: endpoints, concurrency, paths. Not hashed."""
+    return Field(default, json_schema_extra=_OPERATIONAL, **field)
+
+
+def semantic(value: Any) -> Any:
+    """`value` as plain JSON types without its operational fields, at every depth."""
+    if isinstance(value, BaseModel):
+        fields = type(value).model_fields
+        return {k: semantic(getattr(value, k)) for k, f in fields.items() if f.json_schema_extra != _OPERATIONAL}
+    if isinstance(value, Mapping):
+        return {str(k): semantic(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [semantic(v) for v in value]
+    return value
+
+
+def semantic_digest(value: Any) -> str:
+    """The digest of what `semantic` keeps."""
+    return ids.digest(semantic(value))
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """A TOML file as a dict. Raises ConfigError that names the file and line."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {error.strerror}", "give the path of a recipe, or `ratoon init NAME`") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not TOML: {error}", "mend that line") from None
+
+
+def apply_sets(tree: dict[str, Any], sets: Iterable[str]) -> dict[str, Any]:
+    """`tree` with each `a.b.c=value` applied; values are TOML, a bare word is a string, `filters.0.x` indexes a list."""
+    tree = _copy(tree)
+    for item in sets:
+        path, equals, text = item.partition("=")
+        if not equals or not path:
+            raise ConfigError(f"--set {item!r} is not KEY=VALUE", "for example --set train.learning_rate=1e-5")
+        _assign(tree, path.strip().split("."), _toml_value(text.strip()), item)
+    return tree
+
+
+def _copy(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k: _copy(v) for k, v in value.items()}
+    return [_copy(v) for v in value] if isinstance(value, list) else value
+
+
+def _toml_value(text: str) -> Any:
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
+
+
+def _assign(tree: Any, keys: list[str], value: Any, item: str) -> None:
+    for depth, key in enumerate(keys):
+        last = depth == len(keys) - 1
+        if isinstance(tree, list):
+            if not key.isdigit() or int(key) >= len(tree):
+                raise ConfigError(f"--set {item!r}: {key!r} is no index of a list of {len(tree)}", "count from 0")
+            key = int(key)  # type: ignore[assignment]
+        elif not isinstance(tree, dict):
+            raise ConfigError(f"--set {item!r}: {'.'.join(keys[:depth])!r} holds a value, not a table", "shorten the path")
+        if last:
+            tree[key] = value
+        else:
+            tree = tree[key] if isinstance(tree, list) else tree.setdefault(key, {})
+
+
+def parse(model: type[Model], tree: Mapping[str, Any], where: str) -> Model:
+    """`tree` as a `model`. Raises ConfigError listing every bad field: path, value, reason, nearest name."""
+    try:
+        return model.model_validate(tree)
+    except ValidationError as error:
+        lines = [_explain(model, dict(detail)) for detail in error.errors(include_url=False)]
+        raise ConfigError(f"{where} is not valid:\n" + "\n".join(f"  {line}" for line in lines), "see docs/config.md") from None
+
+
+def _explain(model: type[BaseModel], detail: dict[str, Any]) -> str:
+    loc = [str(part) for part in detail["loc"]]
+    path, kind = ".".join(loc), detail["type"]
+    if kind == "extra_forbidden":
+        names = _field_names(model, loc[:-1])
+        near = difflib.get_close_matches(loc[-1], names, n=1, cutoff=0.5)
+        return f"{path}: unknown key" + (f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(sorted(names))}")
+    if kind == "missing":
+        return f"{path}: required, but absent"
+    return f"{path} = {detail.get('input')!r}: {detail['msg'].removeprefix('Value error, ')}"
+
+
+def _field_names(model: type[BaseModel], path: list[str]) -> list[str]:
+    """The field names of the model that `path` leads to, looking through lists, unions and tags."""
+    models: list[type[BaseModel]] = [model]
+    for part in path:
+        nested = [m for owner in models if part in owner.model_fields for m in _models_in(owner.model_fields[part].annotation)]
+        tagged = [m for m in models if any(getattr(f.annotation, "__args__", None) == (part,) for f in m.model_fields.values())]
+        models = nested or tagged or models
+    return sorted({name for m in models for name in m.model_fields})
+
+
+def _models_in(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    if get_origin(annotation) in (Union, UnionType) or get_args(annotation):
+        return [m for arg in get_args(annotation) for m in _models_in(arg)]
+    return []
+
+
+def check_range(low: float, high: float, what: str) -> None:
+    """Raise ValueError unless low ≤ high: for validators of bands."""
+    if low > high:
+        raise ValueError(f"{what}: {low} is above {high}")

@@ -1,0 +1,134 @@
+"""What an engine is: requests in, completions out; this file knows no engine and no model library.
+
+Completions come as they finish, in any order. One bad request is one completion with an `error`, never an exception;
+an exception from `generate` means that the engine itself failed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, Literal, Protocol
+
+from ratoon import ids
+from ratoon.errors import ConfigError
+
+FinishReason = Literal["stop", "length", "error"]
+LogprobsMode = Literal["processed_logprobs", "raw_logprobs", "none"]
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """Every sampling field, explicit: no engine adds a default of its own. `top_k` 0 means all tokens."""
+
+    temperature: float = 1.0
+    top_p: float = 1.0
+    top_k: int = 0
+    min_p: float = 0.0
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+    repetition_penalty: float = 1.0
+    max_tokens: int = 256
+    stop_token_ids: tuple[int, ...] = ()
+    logprobs_mode: LogprobsMode = "processed_logprobs"
+    chat_template_kwargs: str = "{}"
+
+    def __post_init__(self) -> None:
+        checks = {
+            "temperature": self.temperature >= 0,
+            "top_p": 0 < self.top_p <= 1,
+            "top_k": self.top_k >= 0,
+            "min_p": 0 <= self.min_p <= 1,
+            "repetition_penalty": self.repetition_penalty > 0,
+            "max_tokens": self.max_tokens >= 1,
+        }
+        for name, ok in checks.items():
+            if not ok:
+                raise ConfigError(f"sampling.{name} = {getattr(self, name)} is impossible", f"mend {name} in [sampling]")
+
+    @property
+    def sampling_id(self) -> str:
+        return ids.sampling_id(self.row_fields())
+
+    def row_fields(self) -> dict[str, Any]:
+        """The fields as a row of table `samplings`, but for its id."""
+        row = {f.name: getattr(self, f.name) for f in fields(self)}
+        return row | {"stop_token_ids": list(self.stop_token_ids)}
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """A model an engine can serve: its id, the folder it lies in, and the round that made it (0 is the base).
+
+    A LoRA policy also names the folder of the model its adapter stands on.
+    """
+
+    policy_id: str
+    path: str
+    iteration: int = 0
+    kind: Literal["base", "full", "lora"] = "base"
+    base_path: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One rollout to sample. `request_id` is the rollout's id; `task_id` is a label that real engines ignore.
+
+    `messages` is for endpoints that take no token ids; `prefix_token_ids` are appended to the prompt and are no part of
+    the completion; `schema` is a JSON schema for constrained decoding.
+    """
+
+    request_id: str
+    policy_id: str
+    prompt_token_ids: Sequence[int]
+    sampling: Sampling
+    prefix_token_ids: Sequence[int] | None = None
+    schema: str | None = None
+    task_id: str | None = None
+    messages: tuple[dict[str, str], ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """What came back: token ids and log-probs as sampled (natural log, one per token), or a typed error.
+
+    `logprobs` is null where the engine has none. `token_ids` holds the end-of-turn id iff `finish_reason` is `stop`.
+    `error` is `CLASS: message`; then `token_ids` is empty and `finish_reason` is `error`. `seconds` is wall time.
+    """
+
+    request_id: str
+    token_ids: Sequence[int]
+    logprobs: Sequence[float] | None
+    finish_reason: FinishReason
+    logprob_source: str | None = None
+    text: str | None = None
+    error: str | None = None
+    seconds: float | None = None
+    prompt_tokens: int = 0
+
+
+class Engine(Protocol):
+    """A context manager that samples; re-entrant from many threads, so that shards keep it full together."""
+
+    name: str
+
+    def __enter__(self) -> Engine: ...
+
+    def __exit__(self, *exc: object) -> None: ...
+
+    def use(self, policy: Policy) -> None:
+        """Load `policy`'s weights; requests of any other policy then come back as errors."""
+
+    def generate(self, requests: Iterable[Request]) -> Iterator[Completion]:
+        """Completions as they finish. Raises EngineDead when the engine died and its one rebuild failed too."""
+
+    def logprobs(self, sequences: Sequence[tuple[Sequence[int], Sequence[int]]]) -> list[list[float]]:
+        """Log-probs of each completion given its prompt, at temperature 1. Raises Unsupported where there are none."""
+
+
+def failed(request: Request, error_class: str, message: str, seconds: float | None = None) -> Completion:
+    """The completion of a request that could not be answered."""
+    return Completion(
+        request_id=request.request_id, token_ids=(), logprobs=None, finish_reason="error",
+        error=f"{error_class}: {message}", seconds=seconds, prompt_tokens=len(request.prompt_token_ids),
+    )  # fmt: skip
