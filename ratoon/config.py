@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from ratoon import ids
 from ratoon.errors import ConfigError
 
-_OPERATIONAL = {"operational": True}
+_OPERATIONAL: dict[str, Any] = {"operational": True}
 Model = TypeVar("Model", bound="Config")
 
 
@@ -90,13 +90,15 @@ def _assign(tree: Any, keys: list[str], value: Any, item: str) -> None:
         if isinstance(tree, list):
             if not key.isdigit() or int(key) >= len(tree):
                 raise ConfigError(f"--set {item!r}: {key!r} is no index of a list of {len(tree)}", "count from 0")
-            key = int(key)  # type: ignore[assignment]
+            step: Any = int(key)
         elif not isinstance(tree, dict):
             raise ConfigError(f"--set {item!r}: {'.'.join(keys[:depth])!r} holds a value, not a table", "shorten the path")
-        if last:
-            tree[key] = value
         else:
-            tree = tree[key] if isinstance(tree, list) else tree.setdefault(key, {})
+            step = key
+        if last:
+            tree[step] = value
+        else:
+            tree = tree[step] if isinstance(tree, list) else tree.setdefault(step, {})
 
 
 def parse(model: type[Model], tree: Mapping[str, Any], where: str) -> Model:

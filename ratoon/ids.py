@@ -47,7 +47,9 @@ def task_id(messages: Sequence[dict[str, str]], answer: str | None, verifier: st
     return _id("task", canonical_json([list(messages), answer, verifier, verifier_args]))
 
 
-def prompt_id(task_id: str, role: str, template_digest: str, token_ids: Sequence[int], parent_rollout_id: str | None = None) -> str:
+def prompt_id(
+    task_id: str, role: str, template_digest: str, token_ids: Sequence[int], parent_rollout_id: str | None = None
+) -> str:
     """A prompt is a task as one role sees it: the rendered token ids under one template, after one parent rollout."""
     return _id("prompt", task_id, role, template_digest, parent_rollout_id or "", ",".join(map(str, token_ids)))
 
