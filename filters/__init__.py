@@ -1,0 +1,36 @@
+"""Makes decisions: turns numbers into keep or drop with a reason; computes no number and runs no model.
+
+Adding a filter: its file (a frozen config, `keep`), one line here, its test. A user's own filter is kind `entry`.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from ratoon.filters import cap_per_task, exact_dedup, finish_reason, length, pass_rate, verified
+from ratoon.filters.cap_per_task import CapPerTaskConfig
+from ratoon.filters.entry import EntryConfig
+from ratoon.filters.exact_dedup import ExactDedupConfig
+from ratoon.filters.finish_reason import FinishReasonConfig
+from ratoon.filters.length import LengthConfig
+from ratoon.filters.pass_rate import PassRateConfig
+from ratoon.filters.verdicts import Filter, Verdicts
+from ratoon.filters.verified import VerifiedConfig
+
+FILTERS: dict[str, Filter] = {
+    "finish_reason": Filter(FinishReasonConfig, finish_reason.keep, finish_reason.VERSION, finish_reason.NEEDS),
+    "length": Filter(LengthConfig, length.keep, length.VERSION, length.NEEDS),
+    "verified": Filter(VerifiedConfig, verified.keep, verified.VERSION, verified.NEEDS),
+    "pass_rate": Filter(PassRateConfig, pass_rate.keep, pass_rate.VERSION, pass_rate.NEEDS),
+    "exact_dedup": Filter(ExactDedupConfig, exact_dedup.keep, exact_dedup.VERSION, exact_dedup.NEEDS),
+    "cap_per_task": Filter(CapPerTaskConfig, cap_per_task.keep, cap_per_task.VERSION, cap_per_task.NEEDS),
+}
+
+FilterConfig = Annotated[
+    FinishReasonConfig | LengthConfig | VerifiedConfig | PassRateConfig | ExactDedupConfig | CapPerTaskConfig | EntryConfig,
+    Field(discriminator="kind"),
+]
+
+__all__ = ["FILTERS", "Filter", "FilterConfig", "Verdicts"]

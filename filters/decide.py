@@ -1,0 +1,96 @@
+"""Runs filters one after the other and writes down every decision; knows neither where rows come from nor what becomes of them.
+
+A row dropped at one step does not reach the next, so a row's last decision says why it went, or that it stayed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ratoon import schema
+from ratoon.config import Config
+from ratoon.errors import ConfigError, DataError
+from ratoon.filters import FILTERS, entry
+from ratoon.filters.entry import EntryConfig
+from ratoon.filters.verdicts import Functions, Verdicts
+
+
+def decide(
+    candidates: pa.Table,
+    steps: Sequence[tuple[str, Config]],
+    curation_id: str,
+    functions: Functions | None = None,
+) -> pa.Table:
+    """Table `decisions`: one row per candidate and step it reached, in step and then id order; steps count from 0.
+
+    `steps` are (kind, config) pairs. `functions` are filters passed in Python, for kind `entry`.
+    Raises DataError on a missing column or a rollout that comes twice, ConfigError on an unknown kind.
+    """
+    _check(candidates, steps)
+    left = candidates.sort_by("rollout_id").combine_chunks() if candidates.num_rows else candidates
+    tables = [schema.empty("decisions")]
+    for step, (kind, config) in enumerate(steps):
+        verdicts = _judge(left, kind, config, functions)
+        tables.append(
+            _rows(left["rollout_id"], verdicts, step, _name(kind, config), _version(kind, config, functions), curation_id)
+        )
+        left = left.filter(pa.array(verdicts.keep))
+    return pa.concat_tables(tables).combine_chunks()
+
+
+def survivors(candidates: pa.Table, decisions: pa.Table) -> pa.Table:
+    """The candidates that no decision dropped, in id order."""
+    dropped = decisions.filter(pc.invert(decisions["keep"]))["subject_id"].combine_chunks()
+    kept = candidates.filter(pc.invert(pc.is_in(candidates["rollout_id"], value_set=dropped)))
+    return kept.sort_by("rollout_id")
+
+
+def versions(steps: Sequence[tuple[str, Config]], functions: Functions | None = None) -> Mapping[str, str]:
+    """The component version of each step, for the id of the curation's artifact: `0.length` -> `1`."""
+    return {f"{i}.{_name(kind, config)}": _version(kind, config, functions) for i, (kind, config) in enumerate(steps)}
+
+
+def _check(candidates: pa.Table, steps: Sequence[tuple[str, Config]]) -> None:
+    for kind, _ in steps:
+        if kind not in FILTERS and kind != "entry":
+            raise ConfigError(f"no filter is called {kind!r}", f"filters: {', '.join([*FILTERS, 'entry'])}")
+        needs = {"rollout_id", *(FILTERS[kind].needs if kind in FILTERS else ())}
+        if absent := sorted(needs - set(candidates.column_names)):
+            raise DataError(f"filter {kind!r} needs column {absent}", f"the candidates have {candidates.column_names}")
+    if "rollout_id" in candidates.column_names and pc.count_distinct(candidates["rollout_id"]).as_py() < candidates.num_rows:
+        raise DataError("a rollout comes twice among the candidates", "join one score and one group per rollout")
+
+
+def _judge(rows: pa.Table, kind: str, config: Config, functions: Functions | None) -> Verdicts:
+    if isinstance(config, EntryConfig):
+        return entry.keep(rows, config, functions)
+    return FILTERS[kind].keep(rows, config)
+
+
+def _version(kind: str, config: Config, functions: Functions | None) -> str:
+    return entry.version(config, functions) if isinstance(config, EntryConfig) else FILTERS[kind].version
+
+
+def _name(kind: str, config: Config) -> str:
+    return config.entry if isinstance(config, EntryConfig) else kind
+
+
+def _rows(ids: pa.ChunkedArray, verdicts: Verdicts, step: int, name: str, version: str, curation_id: str) -> pa.Table:
+    n = len(ids)
+    columns = {
+        "curation_id": pa.repeat(curation_id, n),
+        "step": pa.repeat(pa.scalar(step, pa.int32()), n),
+        "subject_kind": pa.repeat("rollout", n),
+        "subject_id": ids,
+        "filter": pa.repeat(name, n),
+        "version": pa.repeat(version, n),
+        "keep": pa.array(verdicts.keep),
+        "reason": verdicts.reason,
+        "value": verdicts.value,
+        "threshold": verdicts.threshold,
+        "evidence_id": verdicts.evidence_id,
+    }
+    return schema.from_columns("decisions", columns, n)

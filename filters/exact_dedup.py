@@ -1,0 +1,55 @@
+"""Keeps one rollout of each text; knows only text that is equal once normalised, not text that is near.
+
+The one kept is that of the smallest id, so that neither row order nor shards decide.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from pydantic import Field
+
+from ratoon.config import Config
+from ratoon.filters.verdicts import Verdicts, coded, groups_of, whole
+from ratoon.text import normalise
+
+VERSION = "1"
+NEEDS = ("rollout_id", "text", "prompt_id", "problem_key")
+_SCOPES = {"prompt": "prompt_id", "problem": "problem_key"}
+
+
+class ExactDedupConfig(Config):
+    """Keep one rollout per normalised text within a scope."""
+
+    kind: Literal["exact_dedup"] = Field("exact_dedup", description="this filter")
+    scope: Literal["prompt", "problem", "all"] = Field(
+        "prompt", description="equal texts count as one within a prompt, within a problem, or anywhere"
+    )
+
+
+def keep(rows: pa.Table, config: ExactDedupConfig) -> Verdicts:
+    """Drops for `duplicate`; the evidence is the rollout that stays. A null text or scope equals no other."""
+    text = _normalised(whole(rows["text"]))
+    scope = np.zeros(rows.num_rows, np.int64) if config.scope == "all" else groups_of(rows[_SCOPES[config.scope]])
+    known = np.flatnonzero((text >= 0) & (scope >= 0))
+    rank = np.asarray(pc.rank(whole(rows["rollout_id"]), tiebreaker="first"))
+    order = known[np.lexsort((rank[known], text[known], scope[known]))]
+    first = np.ones(len(order), bool)
+    first[1:] = (scope[order][1:] != scope[order][:-1]) | (text[order][1:] != text[order][:-1])
+    survivor = order[first][np.cumsum(first) - 1] if len(order) else order
+    evidence = np.full(rows.num_rows, -1)
+    evidence[order[~first]] = survivor[~first]
+    codes = np.where(evidence >= 0, 0, -1)
+    ids = whole(rows["rollout_id"]).take(pa.array(evidence, mask=evidence < 0))
+    return coded(codes, ["duplicate"], evidence_id=ids)
+
+
+def _normalised(text: pa.Array) -> np.ndarray:
+    """One int per row, equal where the normalised texts are; null is -1. Each distinct text is normalised once."""
+    found = text.dictionary_encode()
+    numbers: dict[str, int] = {}
+    codes = [numbers.setdefault(normalise(t), len(numbers)) for t in found.dictionary.to_pylist()]
+    return np.array([*codes, -1])[np.asarray(found.indices.fill_null(len(codes)))]

@@ -1,0 +1,71 @@
+"""What a filter says of each row, and what a filter is; knows no filter.
+
+A filter never raises on a row: a row it cannot judge is dropped with a reason that says so, or kept where keeping is the
+point (two unknown texts are no duplicates).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ratoon.config import Config
+
+Functions = Mapping[str, Callable[..., Any]]
+
+
+@dataclass(frozen=True, eq=False)
+class Verdicts:
+    """One entry per row, in row order; `reason` is null exactly where `keep` is true, the rest null where unknown."""
+
+    keep: np.ndarray
+    reason: pa.Array
+    value: pa.Array | None = None
+    threshold: pa.Array | None = None
+    evidence_id: pa.Array | None = None
+
+
+class Filter(NamedTuple):
+    """A catalogue entry: its config, `keep(rows, config) -> Verdicts`, its version, the columns it reads."""
+
+    config: type[Config]
+    keep: Callable[[pa.Table, Any], Verdicts]
+    version: str
+    needs: tuple[str, ...]
+
+
+def coded(
+    codes: np.ndarray,
+    reasons: Sequence[str],
+    *,
+    value: pa.Array | None = None,
+    thresholds: Sequence[float | None] | None = None,
+    evidence_id: pa.Array | None = None,
+) -> Verdicts:
+    """Verdicts from one code per row: -1 keeps, i drops for `reasons[i]` against `thresholds[i]`."""
+    keep = codes < 0
+    picks = pa.array(codes, pa.int32(), mask=keep)
+    threshold = None if thresholds is None else pa.array(thresholds, pa.float64()).take(picks)
+    return Verdicts(keep, pa.array(reasons, pa.string()).take(picks), value, threshold, evidence_id)
+
+
+def whole(column: pa.ChunkedArray | pa.Array) -> pa.Array:
+    """The column as one array."""
+    return column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
+
+
+def numbers(column: pa.ChunkedArray | pa.Array) -> np.ndarray:
+    """The column as float64 with NaN for null."""
+    return np.asarray(pc.fill_null(whole(column).cast(pa.float64()), float("nan")))
+
+
+def groups_of(column: pa.ChunkedArray | pa.Array) -> np.ndarray:
+    """One int per row, equal where the values are equal; null is -1."""
+    array = whole(column)
+    indices = array.dictionary_encode().indices if array.type != pa.null() else pa.nulls(len(array), pa.int32())
+    return np.asarray(pc.fill_null(indices.cast(pa.int64()), -1))
