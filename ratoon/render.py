@@ -1,0 +1,118 @@
+"""Chat template to token ids and back: the one place that turns messages into what a model reads; knows no task and no engine.
+
+Prompts are rendered here once and every engine is given token ids, so that no engine can apply a template of its own.
+A template that prints today's date makes other prompts tomorrow: pin the date by `chat_template_kwargs`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from ratoon import ids
+from ratoon.errors import DataError, MissingExtra, ModelError
+
+Conversation = Sequence[Mapping[str, str]]
+
+
+class Renderer:
+    """The tokenizer and chat template of one model folder. Raises ModelError when either is missing.
+
+    `end_of_turn_ids` begins with the tokenizer's own end-of-sequence id; the others are those of `generation_config.json`.
+    """
+
+    def __init__(self, folder: Path, chat_template_kwargs: Mapping[str, Any] | None = None) -> None:
+        self.folder = Path(folder)
+        self.chat_template_kwargs = dict(chat_template_kwargs or {})
+        self._tokenizer = _load_tokenizer(self.folder)
+        self._template = _template_text(self._tokenizer, self.folder)
+        self._backend = self._tokenizer.backend_tokenizer
+        self._backend.no_padding()
+        self._backend.no_truncation()
+        self.end_of_turn_ids = _end_of_turn_ids(self._tokenizer, self.folder)
+        pad = self._tokenizer.pad_token_id
+        self.pad_id: int = pad if pad is not None else self.end_of_turn_ids[0]
+
+    @cached_property
+    def template_digest(self) -> str:
+        """Over the template's text and the keyword arguments it is given."""
+        return ids.digest({"template": self._template, "kwargs": self.chat_template_kwargs})
+
+    @cached_property
+    def tokenizer_digest(self) -> str:
+        """Over the content of `tokenizer.json`, however it is laid out; padding and truncation are left out."""
+        path = self.folder / "tokenizer.json"
+        content = json.loads(path.read_text(encoding="utf-8") if path.is_file() else self._backend.to_str())
+        return ids.digest({k: v for k, v in content.items() if k not in ("padding", "truncation")})
+
+    def render(self, conversations: Sequence[Conversation]) -> list[list[int]]:
+        """Token ids of each conversation, up to where the assistant begins. Raises DataError when the template refuses one."""
+        texts = [self._text(conversation) for conversation in conversations]
+        return [encoding.ids for encoding in self._backend.encode_batch_fast(texts, add_special_tokens=False)]
+
+    def _text(self, conversation: Conversation) -> str:
+        from jinja2 import TemplateError
+
+        try:
+            return self._tokenizer.apply_chat_template(
+                list(conversation), tokenize=False, add_generation_prompt=True, **self.chat_template_kwargs
+            )
+        except TemplateError as error:
+            roles = ", ".join(message["role"] for message in conversation)
+            hint = "change the roles, or the system prompt, in the recipe"
+            raise DataError(f"the chat template of {self.folder.name} refuses the roles {roles}: {error}", hint) from None
+
+    def encode(self, text: str) -> list[int]:
+        """The ids of plain text; nothing is put around it."""
+        return self._backend.encode(text, add_special_tokens=False).ids
+
+    def decode(self, token_ids: Sequence[int]) -> str:
+        """The text of `token_ids` without special tokens; bytes that are no UTF-8 become U+FFFD."""
+        return self._backend.decode(list(token_ids), skip_special_tokens=True)
+
+    def decode_batch(self, sequences: Sequence[Sequence[int]]) -> list[str]:
+        """`decode` of each, at once."""
+        return self._backend.decode_batch(list(sequences), skip_special_tokens=True)
+
+
+def _load_tokenizer(folder: Path) -> Any:
+    if not folder.is_dir():
+        raise ModelError(
+            f"the model folder {folder} does not exist", "mend [model] in the recipe, or `ratoon doctor --prepare`"
+        )
+    try:
+        from transformers import AutoTokenizer
+    except ImportError:
+        raise MissingExtra("transformers", "run") from None
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    except (OSError, ValueError, KeyError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise ModelError(f"{folder} holds no tokenizer: {reason}", "give a folder with tokenizer.json in [model]") from None
+    if not getattr(tokenizer, "is_fast", False):
+        raise ModelError(
+            f"{folder} has only a slow tokenizer", "save it again with transformers, so that it has tokenizer.json"
+        )
+    return tokenizer
+
+
+def _template_text(tokenizer: Any, folder: Path) -> str:
+    try:
+        text: str = tokenizer.get_chat_template()
+    except ValueError:
+        hint = "take an instruct model in [model], or put a chat_template.jinja into its folder"
+        raise ModelError(f"the model in {folder} has no chat template", hint) from None
+    return text
+
+
+def _end_of_turn_ids(tokenizer: Any, folder: Path) -> tuple[int, ...]:
+    path = folder / "generation_config.json"
+    listed = json.loads(path.read_text(encoding="utf-8")).get("eos_token_id") if path.is_file() else None
+    others = listed if isinstance(listed, list) else [listed]
+    found = tuple(dict.fromkeys(i for i in (tokenizer.eos_token_id, *others) if i is not None))
+    if not found:
+        raise ModelError(f"the model in {folder} has no end-of-turn id", "set eos_token_id in its generation_config.json")
+    return found

@@ -1,0 +1,137 @@
+"""Rendering, with the tiny byte-level tokenizer: ids in, text out, digests that see what matters."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ratoon.errors import DataError, ModelError
+from ratoon.render import Renderer
+from ratoon.sft.tiny import make_tiny
+
+USER = [{"role": "user", "content": "What is 2 + 2?"}]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_tiny(tmp_path_factory.mktemp("render") / "tiny")
+
+
+@pytest.fixture(scope="module")
+def renderer(folder: Path) -> Renderer:
+    return Renderer(folder)
+
+
+def changed(folder: Path, to: Path, name: str, text: str) -> Path:
+    """A copy of the model folder with one file rewritten."""
+    shutil.copytree(folder, to)
+    (to / name).write_text(text)
+    return to
+
+
+def test_a_prompt_ends_where_the_assistant_begins(renderer: Renderer) -> None:
+    (ids,) = renderer.render([USER])
+    assert ids[-len("assistant\n") :] == renderer.encode("assistant\n")
+    assert renderer.decode(ids) == "user\nWhat is 2 + 2?\nassistant\n"
+
+
+def test_special_tokens_of_the_template_are_single_ids(renderer: Renderer) -> None:
+    (ids,) = renderer.render([USER])
+    assert sum(i >= 256 for i in ids) == 3
+    assert ids.count(renderer.end_of_turn_ids[0]) == 1
+
+
+def test_a_batch_equals_its_conversations_one_by_one_whatever_their_lengths(renderer: Renderer) -> None:
+    conversations = [[{"role": "user", "content": "ab" * n}] for n in (0, 1, 50, 7)]
+    assert renderer.render(conversations) == [renderer.render([c])[0] for c in conversations]
+    assert renderer.render([]) == []
+
+
+@given(st.text(max_size=60))
+def test_text_survives_encode_and_decode(text: str) -> None:
+    renderer = shared()
+    ids = renderer.encode(text)
+    assert renderer.decode(ids) == text
+    assert renderer.decode_batch([ids, []]) == [text, ""]
+
+
+def shared(cache: list[Renderer] = []) -> Renderer:  # noqa: B006 - one renderer for every example
+    if not cache:
+        import tempfile
+
+        cache.append(Renderer(make_tiny(Path(tempfile.mkdtemp()) / "tiny")))
+    return cache[0]
+
+
+def test_decoding_skips_special_tokens_and_shows_broken_bytes_as_replacement(renderer: Renderer) -> None:
+    assert renderer.decode([*renderer.encode("7."), renderer.end_of_turn_ids[0]]) == "7."
+    assert renderer.decode(renderer.encode("é")[:1]) == "\ufffd"
+
+
+def test_digests_stay_when_files_are_only_laid_out_anew(folder: Path, renderer: Renderer, tmp_path: Path) -> None:
+    content = json.loads((folder / "tokenizer.json").read_text())
+    content["truncation"] = {"direction": "Right", "max_length": 5, "strategy": "LongestFirst", "stride": 0}
+    other = Renderer(changed(folder, tmp_path / "m", "tokenizer.json", json.dumps(content, indent=7)))
+    assert other.tokenizer_digest == renderer.tokenizer_digest
+    assert len(other.encode("longer than five")) == 16, "a truncation found in the file is not applied"
+
+
+def test_the_tokenizer_digest_sees_another_vocabulary(folder: Path, renderer: Renderer, tmp_path: Path) -> None:
+    content = json.loads((folder / "tokenizer.json").read_text())
+    vocab = content["model"]["vocab"]
+    vocab["a"], vocab["b"] = vocab["b"], vocab["a"]
+    other = Renderer(changed(folder, tmp_path / "m", "tokenizer.json", json.dumps(content)))
+    assert other.tokenizer_digest != renderer.tokenizer_digest
+    assert other.template_digest == renderer.template_digest
+
+
+def test_the_template_digest_sees_the_template_and_its_arguments(folder: Path, renderer: Renderer, tmp_path: Path) -> None:
+    template = (folder / "chat_template.jinja").read_text()
+    other = Renderer(changed(folder, tmp_path / "m", "chat_template.jinja", template + " "))
+    digests = {renderer.template_digest, other.template_digest, Renderer(folder, {"thinking": False}).template_digest}
+    assert len(digests) == 3
+
+
+def test_template_arguments_reach_the_template(folder: Path, tmp_path: Path) -> None:
+    path = changed(folder, tmp_path / "m", "chat_template.jinja", "{{ date }}|{{ messages[0]['content'] }}")
+    renderer = Renderer(path, {"date": "1 May"})
+    assert renderer.decode(renderer.render([USER])[0]) == "1 May|What is 2 + 2?"
+
+
+def test_end_of_turn_ids_begin_with_the_tokenizers_and_add_those_of_the_generation_config(folder: Path, tmp_path: Path) -> None:
+    path = changed(folder, tmp_path / "m", "generation_config.json", json.dumps({"eos_token_id": [256, 258]}))
+    assert Renderer(path).end_of_turn_ids == (258, 256)
+    (path / "generation_config.json").write_text(json.dumps({"eos_token_id": 256}))
+    assert Renderer(path).end_of_turn_ids == (258, 256)
+    (path / "generation_config.json").unlink()
+    assert Renderer(path).end_of_turn_ids == (258,)
+
+
+def test_a_missing_folder_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"nowhere.* does not exist"):
+        Renderer(tmp_path / "nowhere")
+
+
+def test_a_folder_without_a_tokenizer_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="no tokenizer"):
+        Renderer(tmp_path)
+
+
+def test_a_model_without_a_chat_template_is_refused_with_what_to_do(folder: Path, tmp_path: Path) -> None:
+    path = shutil.copytree(folder, tmp_path / "m")
+    (path / "chat_template.jinja").unlink()
+    with pytest.raises(ModelError, match="no chat template") as caught:
+        Renderer(path)
+    assert "chat_template.jinja" in caught.value.hint
+
+
+def test_what_the_template_refuses_is_the_users_error_with_the_templates_reason(folder: Path, tmp_path: Path) -> None:
+    template = "{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system role here') }}{% endif %}x"
+    renderer = Renderer(changed(folder, tmp_path / "m", "chat_template.jinja", template))
+    with pytest.raises(DataError, match="refuses the roles system, user: no system role here"):
+        renderer.render([[{"role": "system", "content": "s"}, *USER]])
