@@ -77,7 +77,9 @@ def _command(name: str, command: Any) -> list[str]:
     usage = " ".join([name, *arguments, *(["[OPTIONS]"] if has_options else [])])
     lines = [f"## `{name}`", "", f"    {usage}", "", _text(command.help), ""]
     rows = [(_spelling(p), _cell(_text(p.help)), _default(p)) for p in params]
-    return lines + ([*_table(("argument or option", "what it is", "default"), rows), ""] if rows else [])
+    lines += [*_table(("argument or option", "what it is", "default"), rows), ""] if rows else []
+    example = _text(getattr(command, "epilog", "")).removeprefix("Example: ")
+    return lines + ([f"    {example}", ""] if example else [])
 
 
 def _argument(param: Any) -> str:

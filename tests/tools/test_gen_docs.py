@@ -92,7 +92,7 @@ def test_the_config_page_names_every_key_with_its_kind_default_and_meaning(confi
 def small_app() -> typer.Typer:
     app = typer.Typer(help="A small program.")
 
-    @app.command("grow")
+    @app.command("grow", epilog="Example: small grow rice.toml")
     def grow(
         recipe: Annotated[Path, typer.Argument(help="what to grow")],
         rounds: Annotated[int, typer.Option("--rounds", "-n", help="how often")] = 3,
@@ -132,6 +132,7 @@ def cli_page(gen_docs: ModuleType) -> str:
         "| `--rounds`, `-n` `ROUNDS` | how often | `3` |",
         "| `--set` `KEY=VALUE` (may be repeated) | a change |  |",
         "| `--json` | for machines |  |",
+        "    small grow rice.toml",
         "    ratoon rest",
     ],
 )
