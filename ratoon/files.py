@@ -1,0 +1,156 @@
+"""The file system of a run: four verbs on names relative to its root; knows no table and no run.
+
+What a verb leaves is whole or absent: bytes go to a hidden temporary name, are flushed, and only then get their own name.
+A hidden name (leading dot) is never listed. Object stores fit behind the same verbs.
+"""
+
+from __future__ import annotations
+
+import errno
+import itertools
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Protocol
+
+from ratoon.errors import StoreError
+
+Bytes = bytes | bytearray | memoryview
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_READ_ONLY = {errno.EROFS, errno.EACCES, errno.EPERM}
+_NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EOPNOTSUPP, errno.EMLINK}
+_serial = itertools.count()
+
+
+class Files(Protocol):
+    """Four verbs; names are relative, with `/`."""
+
+    def put_new(self, name: str, data: Bytes) -> None:
+        """Write a file that must not exist yet. Raises FileExistsError when it does, StoreError when it cannot be written."""
+
+    def read(self, name: str) -> bytes:
+        """The whole file. Raises FileNotFoundError."""
+
+    def list(self, prefix: str = "") -> list[str]:
+        """The names of all files under the folder `prefix`, sorted; none where there is no such folder."""
+
+    def delete(self, name: str) -> None:
+        """Remove a file, or a folder with all it holds, hidden names too; nothing where it is gone already."""
+
+
+class LocalFiles:
+    """The verbs on a local folder."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = Path(root)
+
+    def put_new(self, name: str, data: Bytes) -> None:
+        path = self.root / name
+        if path.exists():
+            raise FileExistsError(errno.EEXIST, "already written", str(path))
+        with _explained(path), _temporary(path, data) as temporary:
+            _claim(temporary, path)
+
+    def replace(self, name: str, data: Bytes) -> None:
+        """Write or overwrite in one step: for what is a view or a sign of life, never for a record."""
+        path = self.root / name
+        with _explained(path), _temporary(path, data) as temporary:
+            os.replace(temporary, path)
+
+    def read(self, name: str) -> bytes:
+        return (self.root / name).read_bytes()
+
+    def list(self, prefix: str = "") -> list[str]:
+        found = []
+        for folder, folders, names in os.walk(self.root / prefix):
+            folders[:] = [f for f in folders if not f.startswith(".")]
+            found += [Path(folder, n).relative_to(self.root).as_posix() for n in names if not n.startswith(".")]
+        return sorted(found)
+
+    def delete(self, name: str) -> None:
+        path = self.root / name
+        with _explained(path):
+            if path.is_dir() and not path.is_symlink():
+                for child in path.iterdir():
+                    self.delete(child.relative_to(self.root).as_posix())
+                path.rmdir()
+            else:
+                path.unlink(missing_ok=True)
+
+
+def write_error(path: Path, error: OSError) -> StoreError:
+    """What to tell a user about a write that failed: what happened, where, what mends it."""
+    reason = error.strerror or str(error)
+    if error.errno in _FULL:
+        hint = f"free space on the disk of {path.parent} (or raise the quota), then start again; nothing is lost"
+        return StoreError(f"disk full: cannot write {path}: {reason}", hint)
+    if error.errno in _READ_ONLY:
+        return StoreError(f"cannot write {path}: {reason}", f"make {path.parent} writable, or give another folder with --run")
+    return StoreError(f"cannot write {path}: {reason}", "mend the file system there, then start again")
+
+
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except FileExistsError:
+        raise
+    except OSError as error:
+        raise write_error(path, error) from error
+
+
+@contextmanager
+def _temporary(path: Path, data: Bytes) -> Iterator[Path]:
+    """`data`, flushed, under a hidden name beside `path`; gone afterwards; then the folder itself is flushed."""
+    _make_folder(path.parent)
+    temporary = path.parent / f".{path.name}.{os.getpid()}.{next(_serial)}.tmp"
+    try:
+        with open(temporary, "xb", buffering=0) as file:
+            _write_all(file.fileno(), data)
+            os.fsync(file.fileno())
+        yield temporary
+    finally:
+        temporary.unlink(missing_ok=True)
+    _flush_folder(path.parent)
+
+
+def _write_all(fd: int, data: Bytes) -> None:
+    view = memoryview(data).cast("B")
+    while view:
+        view = view[os.write(fd, view) :]
+
+
+def _claim(temporary: Path, path: Path) -> None:
+    """Give `temporary` its name unless somebody else has it: a hard link is exclusive, a rename is not."""
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        raise
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        # No hard links here: the run's lock is then what keeps a second writer away.
+        if path.exists():
+            raise FileExistsError(errno.EEXIST, "already written", str(path)) from None
+        os.rename(temporary, path)
+
+
+def _make_folder(folder: Path) -> None:
+    """The folder and its parents, each flushed into the one above, so that a power cut cannot lose the way to a file."""
+    if folder.is_dir():
+        return
+    _make_folder(folder.parent)
+    folder.mkdir(exist_ok=True)
+    _flush_folder(folder.parent)
+
+
+def _flush_folder(folder: Path) -> None:
+    fd = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(fd)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # a file system whose folders cannot be flushed
+            raise
+    finally:
+        os.close(fd)

@@ -1,0 +1,128 @@
+"""What an artifact says of itself: key, parts, digests and counts, to JSON and back; reads and writes nothing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from ratoon import ids
+from ratoon.errors import Conservation
+
+
+@dataclass(frozen=True)
+class ArtifactKey:
+    """What makes an artifact what it is: equal keys name the same artifact.
+
+    `versions` are those of the components used, `config` is semantic and plain JSON, `inputs` maps the id of each input to
+    the digest of what was used of it. Only the digests enter the id: the same rows made elsewhere are the same input.
+    """
+
+    stage: str
+    iteration: int | None = None
+    shard: str | None = None
+    versions: Mapping[str, str] = field(default_factory=dict)
+    config: Any = None
+    inputs: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def artifact_id(self) -> str:
+        return ids.content_id("artifact", asdict(self) | {"inputs": sorted(self.inputs.values())})
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Rows and tokens of an artifact. `rows_planned` is fixed before the work, `seconds` is wall time, `cost` null if unknown."""
+
+    rows_planned: int
+    rows_out: int
+    dropped: int = 0
+    failed: int = 0
+    prompt_tokens: int = 0
+    sampled_tokens: int = 0
+    trained_tokens: int = 0
+    seconds: float = 0.0
+    cost: float | None = None
+
+    def check(self, what: str) -> None:
+        """Raise Conservation unless every planned row is out, dropped or failed."""
+        if self.rows_planned != self.rows_out + self.dropped + self.failed:
+            sum_ = f"{self.rows_out} out + {self.dropped} dropped + {self.failed} failed"
+            raise Conservation(
+                f"{what}: {self.rows_planned} rows planned, but {sum_}", "a stage lost or made rows: please report it"
+            )
+
+
+@dataclass(frozen=True)
+class Part:
+    """One Parquet file: `path` is relative to the run, `bytes` and `sha256` are of the file."""
+
+    table: str
+    path: str
+    rows: int
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """An artifact on disk. `digests` are content digests by table, `content_digest` is one over all of them."""
+
+    artifact_id: str
+    key: ArtifactKey
+    parts: tuple[Part, ...]
+    digests: Mapping[str, str]
+    content_digest: str
+    counts: Counts
+    schema_version: int
+    extra: Mapping[str, Any]
+    created_at: str
+
+    @property
+    def stage(self) -> str:
+        return self.key.stage
+
+    @property
+    def iteration(self) -> int | None:
+        return self.key.iteration
+
+    @property
+    def shard(self) -> str | None:
+        return self.key.shard
+
+    def rows(self, table: str) -> int:
+        """Rows of one table."""
+        return sum(part.rows for part in self.parts if part.table == table)
+
+    def to_json(self) -> bytes:
+        return json.dumps(asdict(self), indent=1, ensure_ascii=False, allow_nan=False).encode() + b"\n"
+
+    @classmethod
+    def from_json(cls, text: bytes) -> Manifest:
+        """Raises ValueError, KeyError or TypeError when `text` is no manifest."""
+        tree = json.loads(text)
+        tree["key"] = ArtifactKey(**tree["key"])
+        tree["parts"] = tuple(Part(**part) for part in tree["parts"])
+        tree["counts"] = Counts(**tree["counts"])
+        return cls(**tree)
+
+
+@dataclass(frozen=True)
+class Commit:
+    """One step of a run's history: what it added and removed, why and when (UTC)."""
+
+    n: int
+    add: tuple[str, ...]
+    remove: tuple[str, ...]
+    why: str
+    at: str
+
+    def to_json(self) -> bytes:
+        return json.dumps(asdict(self), ensure_ascii=False).encode() + b"\n"
+
+    @classmethod
+    def from_json(cls, text: bytes) -> Commit:
+        """Raises ValueError, KeyError or TypeError when `text` is no commit."""
+        tree = json.loads(text)
+        return cls(int(tree["n"]), tuple(tree["add"]), tuple(tree["remove"]), str(tree["why"]), str(tree["at"]))
