@@ -127,17 +127,21 @@ def install() -> None:
 
 def indexes() -> list[str]:
     """The extra index that a CPU build of torch needs, unless pip finds that build by itself."""
-    torch = re.search(r"^torch==(\S+)", CONSTRAINTS.read_text(encoding="utf-8"), re.MULTILINE)
-    if "cpu" not in EXTRAS.split(",") or torch is None or sys.platform == "darwin":
-        return []
-    wanted = f"{torch[1]}+cpu"
     command = [str(PYTHON), "-m", "pip", "index", "versions", "torch"]
-    listing = subprocess.run(command, capture_output=True, text=True, check=False)
-    if wanted in re.split(r"[\s,()]+", listing.stdout):
-        say(f"pip finds torch {wanted} by itself")
+    listing = subprocess.run(command, capture_output=True, text=True, check=False).stdout
+    flags = index_flags(CONSTRAINTS.read_text(encoding="utf-8"), EXTRAS, listing, sys.platform)
+    if flags:
+        say(f"pip does not find the CPU build of torch: adding {TORCH_INDEX}")
+    return flags
+
+
+def index_flags(constraints: str, extras: str, listing: str, platform: str) -> list[str]:
+    """pip's flags, from the pin of torch and from what `pip index versions torch` lists."""
+    torch = re.search(r"^torch==(\S+)", constraints, re.MULTILINE)
+    if torch is None or "cpu" not in extras.split(",") or platform == "darwin":
         return []
-    say(f"adding {TORCH_INDEX} for torch {wanted}")
-    return ["--extra-index-url", TORCH_INDEX]
+    found = f"{torch[1]}+cpu" in re.split(r"[\s,()]+", listing)
+    return [] if found else ["--extra-index-url", TORCH_INDEX]
 
 
 def repair() -> None:
