@@ -1,0 +1,98 @@
+"""From rows to tensors: which examples share an optimizer step, which share a forward pass, and which positions are trained.
+
+Labels are masked by position (prompt, padding, `loss_mask`), never by `== pad_id`: pad is often the end of turn, which must
+be learned. A step's examples are drawn by hash; inside a step they are sorted by length and cut into micro-batches of at
+most so many padded tokens, so that grouping by length saves padding without biasing any step towards one length.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from hashlib import blake2b
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+
+_PAD = 0  # any id: attention masks it and no position of it is trained
+
+
+class Encoded(NamedTuple):
+    """One example: all token ids, and which of them are trained on (bool, same length, never the first)."""
+
+    example_id: str
+    ids: np.ndarray
+    trained: np.ndarray
+    weight: float
+
+
+class Step(NamedTuple):
+    """One device's part of an optimizer step: example indices, and the loss tokens of the whole step over all devices."""
+
+    indices: list[int]
+    loss_tokens: int
+
+
+def encode(rows: pa.Table) -> list[Encoded]:
+    """The rows' token ids as stored, prompt and completion joined."""
+    columns = [rows[name].to_pylist() for name in ("example_id", "prompt_token_ids", "token_ids", "loss_mask", "weight")]
+    return [_encoded(*values) for values in zip(*columns, strict=True)]
+
+
+def _encoded(example_id: str, prompt: list[int], completion: list[int], mask: list[int] | None, weight: float) -> Encoded:
+    trained = np.concatenate(
+        [np.zeros(len(prompt), bool), np.ones(len(completion), bool) if mask is None else np.array(mask, bool)]
+    )
+    trained[:1] = False  # nothing predicts the first token
+    return Encoded(example_id, np.array(prompt + completion, np.int64), trained, weight)
+
+
+def plan_steps(examples: Sequence[Encoded], *, epochs: int, batch_size: int, world: int, seed: int) -> list[Step]:
+    """Every device's part of every step, step by step: entry `step * world + rank`.
+
+    Each epoch is its own order by hash of seed, epoch and example_id, cut into equal steps of at most `batch_size`.
+    """
+    plan: list[Step] = []
+    for epoch in range(epochs):
+        order = sorted(range(len(examples)), key=lambda i: _rank(seed, epoch, examples[i].example_id))
+        for step in np.array_split(np.array(order), -(-len(order) // batch_size)):
+            tokens = sum(int(examples[i].trained.sum()) for i in step)
+            by_length = sorted(step.tolist(), key=lambda i: (-len(examples[i].ids), examples[i].example_id))
+            plan.extend(Step(by_length[rank::world], tokens) for rank in range(world))
+    return plan
+
+
+def _rank(seed: int, epoch: int, example_id: str) -> bytes:
+    return blake2b(f"{seed}\x1f{epoch}\x1f{example_id}".encode(), digest_size=8).digest()
+
+
+def micro_batches(lengths: Sequence[int], budget: int) -> list[list[int]]:
+    """Positions in `lengths`, longest first, in groups of at most `budget` padded tokens and at least one example."""
+    groups: list[list[int]] = []
+    for i in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
+        if groups and lengths[groups[-1][0]] * (len(groups[-1]) + 1) <= budget:
+            groups[-1].append(i)
+        else:
+            groups.append([i])
+    return groups
+
+
+def collate(examples: Sequence[Encoded]) -> dict[str, Any]:
+    """One micro-batch, padded on the right.
+
+    input_ids, attention_mask: [B, T]. positions: bool [B, T], true where the logits predict a trained token.
+    targets, weights: [n] for the n true positions in row-major order.
+    """
+    import torch
+
+    width = max(len(example.ids) for example in examples)
+    ids, attention = np.full((len(examples), width), _PAD, np.int64), np.zeros((len(examples), width), np.int64)
+    positions = np.zeros((len(examples), width), bool)
+    for row, example in enumerate(examples):
+        n = len(example.ids)
+        ids[row, :n], attention[row, :n], positions[row, : n - 1] = example.ids, 1, example.trained[1:]
+    targets = [example.ids[example.trained] for example in examples]
+    weights = [np.full(len(t), example.weight, np.float32) for t, example in zip(targets, examples, strict=True)]
+    arrays = {"input_ids": ids, "attention_mask": attention, "positions": positions}
+    arrays |= {"targets": np.concatenate(targets), "weights": np.concatenate(weights)}
+    return {name: torch.from_numpy(array) for name, array in arrays.items()}

@@ -1,0 +1,149 @@
+"""Dataset folders: Parquet and a card, loadable by `datasets.load_dataset(folder)` as they lie; and mixes of several rounds.
+
+A folder is RUN/datasets/<name>/<iteration>/: `data/<split>-00000.parquet`, `README.md` (the card) and `dataset.json`
+(provenance). It appears under its name only when it is whole. Which rows to keep was decided elsewhere.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from ratoon import digests
+from ratoon.errors import DataError
+from ratoon.sft import card, examples
+
+INFO = "dataset.json"
+_ROWS_PER_FILE = 50_000
+
+
+@dataclass(frozen=True)
+class DatasetInfo:
+    """Provenance. `made` is free JSON: how the rows were chosen; the other fields are filled in where left empty."""
+
+    dataset_id: str
+    name: str
+    iteration: int
+    run_id: str | None = None
+    made: Mapping[str, Any] = field(default_factory=dict)
+    content_digest: str = ""
+    splits: Mapping[str, int] = field(default_factory=dict)
+    schema_version: int = 1
+
+
+def content_digest(rows: pa.Table) -> str:
+    """The digest of every column of the rows, texts and token ids included, whatever their order."""
+    return digests.content_digest(rows, keys=examples.KEYS, volatile=frozenset())
+
+
+def write_dataset(root: Path, name: str, iteration: int, rows: pa.Table, info: DatasetInfo) -> Path:
+    """RUN/datasets/<name>/<iteration>/, whole or not at all; left alone when it already holds this content.
+
+    Raises DataError when the rows are not of `examples.ROWS` or repeat an example_id.
+    """
+    if rows.schema.names != examples.ROWS.names:
+        raise DataError(f"a dataset's columns are {examples.ROWS.names}, not {rows.schema.names}", "build them by sft.examples")
+    if pc.count_distinct(rows["example_id"]).as_py() != rows.num_rows:
+        raise DataError(f"dataset {name!r} has the same example_id twice", "keep one row per rollout and view")
+    folder = root / "datasets" / name / str(iteration)
+    splits = {s["values"]: s["counts"] for s in pc.value_counts(rows["split"].combine_chunks()).to_pylist()}
+    info = DatasetInfo(
+        dataset_id=info.dataset_id, name=name, iteration=iteration, run_id=info.run_id, made=_plain(info.made),
+        content_digest=content_digest(rows), splits=dict(sorted(splits.items())),
+    )  # fmt: skip
+    if (folder / INFO).exists() and read_info(folder) == info:
+        return folder
+    temporary = folder.with_name(f".{iteration}.{os.getpid()}")
+    shutil.rmtree(temporary, ignore_errors=True)
+    _write_parts(temporary / "data", rows, sorted(splits))
+    (temporary / "README.md").write_text(card.render(rows, asdict(info)), encoding="utf-8")
+    (temporary / INFO).write_text(json.dumps(asdict(info), indent=2, ensure_ascii=False), encoding="utf-8")
+    swap(temporary, folder)
+    return folder
+
+
+def _plain(made: Mapping[str, Any]) -> Any:
+    """As it will be read back, so that equal content compares equal."""
+    return json.loads(json.dumps(dict(made), default=str, sort_keys=True))
+
+
+def _write_parts(data: Path, rows: pa.Table, splits: Sequence[str]) -> None:
+    data.mkdir(parents=True)
+    for split in splits:
+        part = rows.filter(pc.equal(rows["split"], split)).sort_by("example_id")
+        for number, start in enumerate(range(0, max(part.num_rows, 1), _ROWS_PER_FILE)):
+            path = data / f"{split}-{number:05d}.parquet"
+            pq.write_table(part.slice(start, _ROWS_PER_FILE), path, compression="zstd", write_page_checksum=True)
+
+
+def swap(temporary: Path, folder: Path) -> None:
+    """Put `temporary` in the place of `folder`: flushed first; an older folder goes only once the new one is there."""
+    for path in [*temporary.rglob("*"), temporary]:
+        descriptor = os.open(path, os.O_RDONLY)
+        os.fsync(descriptor)
+        os.close(descriptor)
+    old = folder.with_name(f".{folder.name}.old.{os.getpid()}")
+    if folder.exists():
+        os.rename(folder, old)
+    os.rename(temporary, folder)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def read_info(folder: Path) -> DatasetInfo:
+    """The provenance of a dataset folder. Raises DataError when it is none."""
+    try:
+        return DatasetInfo(**json.loads((folder / INFO).read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        raise DataError(f"{folder} is no dataset folder: it has no {INFO}", "name RUN/datasets/<name>/<iteration>") from None
+    except (ValueError, TypeError) as error:
+        raise DataError(f"{folder / INFO} cannot be read: {error}", "build the dataset again: ratoon curate RUN") from None
+
+
+def read_dataset(folder: Path, split: str | None = None) -> pa.Table:
+    """The rows of a dataset folder, of one split or all. Raises DataError when they are not what `dataset.json` says."""
+    info = read_info(folder)
+    paths = sorted((folder / "data").glob(f"{split or '*'}-*.parquet"))
+    try:
+        tables = [pq.read_table(path, schema=examples.ROWS, page_checksum_verification=True) for path in paths]
+    except (OSError, pa.ArrowException) as error:
+        raise DataError(f"a part of {folder} is damaged: {error}", "build the dataset again: ratoon curate RUN") from None
+    rows = pa.concat_tables(tables) if tables else examples.ROWS.empty_table()
+    planned = info.splits.get(split, 0) if split else sum(info.splits.values())
+    if rows.num_rows != planned:
+        raise DataError(f"{folder} has {rows.num_rows} rows, not {planned} as {INFO} says", "build the dataset again")
+    return rows
+
+
+def mix(datasets: Sequence[pa.Table], replay: float | None = None, seed: int = 0) -> pa.Table:
+    """One table from the rounds' rows, oldest first: all of them, or the last and a `replay` share of earlier ones.
+
+    With `replay` = s the earlier rows are s of the result (fewer where there are not enough), those with the lowest hash of
+    seed and example_id: the choice does not depend on order. A rollout met in several rounds counts once, in the newest.
+    """
+    seen: set[str] = set()
+    unique: list[pa.Table] = []
+    for rows in reversed(datasets):
+        ids = rows["rollout_id"].to_pylist()
+        unique.insert(0, rows.filter(pa.array([i not in seen for i in ids], pa.bool_())))
+        seen.update(ids)
+    *earlier, this = unique
+    if replay is None or not earlier:
+        return pa.concat_tables(unique)
+    pool = pa.concat_tables(earlier)
+    keyed = sorted((_rank(seed, example), i) for i, example in enumerate(pool["example_id"].to_pylist()))
+    chosen = sorted(i for _, i in keyed[: round(this.num_rows * replay / (1 - replay))])
+    return pa.concat_tables([pool.take(pa.array(chosen, pa.int64())), this])
+
+
+def _rank(seed: int, example_id: str) -> bytes:
+    return blake2b(f"{seed}\x1f{example_id}".encode(), digest_size=8).digest()

@@ -1,0 +1,147 @@
+"""What to train: the `[train]` config, and the job that one training process carries out. No torch here.
+
+A job is planned where the run is known and carried out in a process of its own (sft/launch.py, sft/train.py); it travels as
+JSON. Starting each round from the base is what STaR (arXiv 2203.14465) and ReST-EM (arXiv 2312.06585) do; `start = "last"`
+continues from the newest policy.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, field_validator
+
+from ratoon import ids
+from ratoon.config import Config, operational, semantic, semantic_digest
+from ratoon.engine import Policy
+from ratoon.errors import TrainError
+from ratoon.sft import dataset
+
+_REPLAY = re.compile(r"replay\((0?\.\d+)\)")
+
+
+class LoraConfig(Config):
+    """`[train.lora]`: train a low-rank adapter instead of all weights (by peft)."""
+
+    rank: int = Field(16, ge=1, description="rank of the adapter")
+    alpha: float = Field(32.0, gt=0, description="scale: the adapter counts alpha / rank")
+    dropout: float = Field(0.0, ge=0, lt=1, description="dropout on the adapter's input")
+    target_modules: tuple[str, ...] | Literal["all-linear"] = Field("all-linear", description="modules that get an adapter")
+    merge: bool = Field(True, description="write the merged model, which every engine can serve, instead of the adapter")
+
+
+class TrainConfig(Config):
+    """`[train]`: how a dataset becomes the next policy."""
+
+    method: Literal["rft"] = Field("rft", description="rft: cross-entropy on the kept rollouts")
+    start: Literal["base", "last"] = Field("base", description="the policy to start from, each round")
+    data: str = Field("this", description='"this" round\'s dataset, "all" rounds\', or "replay(0.3)": this and 30 % of earlier')
+    learning_rate: float = Field(2e-5, gt=0, description="peak learning rate of AdamW")
+    epochs: int = Field(2, ge=1, description="passes over the data")
+    batch_size: int = Field(16, ge=1, description="examples per optimizer step, over all devices")
+    warmup: float = Field(0.05, ge=0, lt=1, description="share of the steps over which the learning rate rises")
+    schedule: Literal["constant", "linear", "cosine"] = Field("constant", description="the learning rate after warm-up")
+    weight_decay: float = Field(0.0, ge=0, description="AdamW's weight decay")
+    max_grad_norm: float = Field(1.0, ge=0, description="gradients are scaled down to this norm; 0 never")
+    max_length: int = Field(1024, ge=2, description="longer examples (prompt and completion) are left out, never cut")
+    min_examples: int = Field(8, ge=1, description="a round with fewer examples stops")
+    bf16: bool = Field(True, description="bfloat16 autocast over float32 weights; false: float32 throughout")
+    save_dtype: Literal["base", "float32"] = Field(
+        "base", description="type of the written weights: the start's own, or float32"
+    )
+    lora: LoraConfig | None = Field(None, description="train an adapter; absent: all weights")
+    micro_batch_tokens: int = operational(2048, ge=1, description="padded tokens per forward pass; memory, not result")
+    gradient_checkpointing: bool = operational(False, description="recompute activations: less memory, more time")
+    checkpoint_every: int = operational(50, ge=1, description="optimizer steps between checkpoints, from which a kill resumes")
+    threads: int = operational(0, ge=0, description="CPU threads; 0: every core this process may use")
+    processes: int = operational(0, ge=0, description="training processes (accelerate); 0: one per visible GPU, else one")
+    report_to: tuple[Literal["tensorboard", "wandb", "mlflow"], ...] = operational((), description="trackers, where installed")
+
+    @field_validator("data")
+    @classmethod
+    def _data_is_a_known_mix(cls, value: str) -> str:
+        if value not in ("this", "all") and not (_REPLAY.fullmatch(value) and replay_share(value) > 0):
+            raise ValueError('must be "this", "all" or "replay(SHARE)" with 0 < SHARE < 1, such as "replay(0.3)"')
+        return value
+
+
+def replay_share(data: str) -> float | None:
+    """The share in `replay(share)`; None for any other mix."""
+    match = _REPLAY.fullmatch(data)
+    return float(match[1]) if match else None
+
+
+@dataclass(frozen=True)
+class Job:
+    """All that one training process needs; folders are absolute. `datasets` are oldest first, this round's last."""
+
+    policy_id: str
+    parent_policy_id: str
+    base_policy_id: str
+    start: str
+    base: str
+    datasets: tuple[str, ...]
+    dataset_id: str
+    dataset_digest: str
+    tokenizer_digest: str
+    template_digest: str
+    config: TrainConfig
+    seed: int
+    iteration: int
+    out: str
+    work: str
+    log: str
+
+    def to_json(self) -> str:
+        tree = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)} | {
+            "config": self.config.model_dump(mode="json")
+        }
+        return json.dumps(tree, indent=2)
+
+    @staticmethod
+    def from_json(text: str) -> Job:
+        tree: dict[str, Any] = json.loads(text)
+        tree |= {"datasets": tuple(tree["datasets"]), "config": TrainConfig.model_validate(tree["config"])}
+        return Job(**tree)
+
+
+def plan(
+    config: TrainConfig, *, root: Path, base: Policy, last: Policy, datasets: Sequence[Path], seed: int, iteration: int,
+    tokenizer_digest: str, template_digest: str, out: Path | None = None,
+) -> Job:  # fmt: skip
+    """The job that makes this round's policy; `datasets` are all rounds' folders, oldest first, this round's last.
+
+    Tokenizer and template are copied from the start, so their digests are the base's. `out` defaults to
+    RUN/policies/<policy_id>. Raises TrainError when there is no dataset.
+    """
+    if not datasets:
+        raise TrainError("there is no dataset to train on", "run a round first, or name a dataset folder")
+    root, used = root.resolve(), [*(datasets[-1:] if config.data == "this" else datasets)]
+    infos = [dataset.read_info(folder) for folder in used]
+    digests = [info.content_digest for info in infos]
+    data_digest = digests[0] if len(digests) == 1 else ids.digest(digests)
+    start = base if config.start == "base" else last
+    policy_id = ids.policy_id(start.policy_id, data_digest, semantic(config), seed)
+    folder = (out or root / "policies" / policy_id).resolve()
+    return Job(
+        policy_id=policy_id, parent_policy_id=start.policy_id, base_policy_id=base.policy_id, start=_absolute(start.path),
+        base=_absolute(base.path), datasets=tuple(_absolute(f) for f in used), dataset_id=infos[-1].dataset_id,
+        dataset_digest=data_digest, tokenizer_digest=tokenizer_digest, template_digest=template_digest, config=config,
+        seed=seed, iteration=iteration, out=str(folder), work=str(folder.with_name(f".{folder.name}.work")),
+        log=str(root / "logs" / f"train-{policy_id}.log"),
+    )  # fmt: skip
+
+
+def _absolute(path: str | Path) -> str:
+    return str(Path(path).resolve())
+
+
+def config_digest(config: TrainConfig) -> str:
+    """The digest of what the config computes, not of where or how fast."""
+    return semantic_digest(config)

@@ -1,0 +1,53 @@
+"""Which rows one training job sees: the rounds' datasets mixed, the usable rows of their train split, enough of them.
+
+No torch here, so that the gate on too few examples closes before a training process is started.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ratoon.errors import Stopped, TrainError
+from ratoon.sft import dataset
+from ratoon.sft.job import Job, replay_share
+
+_VIEWS = {"rft": "sft"}
+
+
+class Selection(NamedTuple):
+    """The rows to train on, in the order of example_id, and how many were longer than `max_length`."""
+
+    rows: pa.Table
+    skipped: int
+
+
+def training_rows(job: Job) -> Selection:
+    """The job's rows. Raises TrainError when they carry no token ids, Stopped when there are fewer than `min_examples`."""
+    tables = [_usable(dataset.read_dataset(Path(folder), split="train"), job.config.method) for folder in job.datasets]
+    rows = dataset.mix(tables, replay_share(job.config.data), job.seed).sort_by("example_id")
+    if rows["token_ids"].null_count or rows["prompt_token_ids"].null_count:
+        raise TrainError(
+            "the dataset carries no token ids, so nothing can be trained on it exactly as it was sampled",
+            'set [store] keep_tokens to "all" or "kept" and curate again',
+        )
+    length = pc.add(pc.list_value_length(rows["prompt_token_ids"]), pc.list_value_length(rows["token_ids"]))
+    kept = rows.filter(pc.less_equal(length, job.config.max_length))
+    if kept.num_rows < job.config.min_examples:
+        raise Stopped(
+            _too_few(kept.num_rows, rows.num_rows, job), "lower train.min_examples or loosen the filters, or sample more"
+        )
+    return Selection(kept, rows.num_rows - kept.num_rows)
+
+
+def _usable(rows: pa.Table, method: str) -> pa.Table:
+    """Rows of the method's view that weigh something."""
+    return rows.filter(pc.and_(pc.equal(rows["view"], _VIEWS[method]), pc.greater(rows["weight"], 0)))
+
+
+def _too_few(kept: int, found: int, job: Job) -> str:
+    long = f" ({found - kept} more are longer than train.max_length = {job.config.max_length})" if found > kept else ""
+    return f"iteration {job.iteration} has {kept} examples{long}; train.min_examples is {job.config.min_examples}"
