@@ -1,0 +1,89 @@
+"""Scores a reply with the reasoning-gym generator that made the task; knows nothing of the puzzle itself.
+
+reasoning-gym pays partial credit (a long reply that merely contains the oracle, a shared prefix), so only a score of 1.0
+passes; the raw score stays in `value`. `verifier_args` carries the generator's name and its entry as plain JSON.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+from collections.abc import Callable, Mapping
+from functools import cache
+from types import ModuleType
+from typing import Any, Literal
+
+from pydantic import Field
+
+from ratoon.config import Config
+from ratoon.errors import ConfigError, MissingExtra
+from ratoon.metrics.verifiers import numbers, places
+from ratoon.metrics.verifiers.verdict import EMPTY, Verdict, abstained, failed, parsed_args, passed, unparsed
+
+
+class ReasoningGymArgs(Config):
+    """What a task's `verifier_args` must say."""
+
+    dataset: str = Field(description="the generator, for example `chain_sum`")
+    entry: dict[str, Any] = Field(description="the generator's own entry: question, answer, metadata")
+    extract: Literal["whole", "last_line", "boxed", "tagged", "last_number"] = Field(
+        "tagged", description="which part of the reply is scored"
+    )
+    tag: str = Field("answer", min_length=1, description="for `tagged`: <tag>…</tag>, or what follows `Tag:`")
+
+
+def version() -> str:
+    """This file's version and the library's, because both decide."""
+    try:
+        return f"reasoning_gym-1+{importlib.metadata.version('reasoning-gym')}"
+    except importlib.metadata.PackageNotFoundError:
+        return "reasoning_gym-1"
+
+
+@cache
+def library() -> ModuleType:
+    """reasoning-gym, imported once. Raises MissingExtra."""
+    try:
+        import reasoning_gym
+    except ImportError:
+        raise MissingExtra("reasoning-gym", "tasks") from None
+    return reasoning_gym
+
+
+def verify(text: str, answer: str | None, args: Mapping[str, Any]) -> Verdict:
+    """Pass when the generator scores the reply 1.0; abstain when the entry holds no answer. Raises ConfigError on bad args.
+
+    The entry's own answer is the gold; several generators accept any right solution, and then `answer` is only one of them.
+    """
+    config = parsed_args(ReasoningGymArgs, args)
+    said = _part(text, config)
+    if answer is None and config.entry.get("answer") is None:
+        return abstained("entry holds no answer", said)
+    if not text or text.isspace():
+        return EMPTY
+    if said is None:
+        return unparsed(f"nothing in {config.extract!r}")
+    value = float(_scorer(config.dataset)(said, config.entry))
+    return passed(said, value) if value >= 1.0 else failed("wrong", said, value)
+
+
+def specimen(answer: str, args: Mapping[str, Any]) -> str:
+    """A reply that says `answer` as these args want it said."""
+    config = parsed_args(ReasoningGymArgs, args)
+    return places.specimen(answer, config.extract, config.tag)
+
+
+def _part(text: str, config: ReasoningGymArgs) -> str | None:
+    if config.extract != "last_number":
+        return places.place(text, config.extract, config.tag) or None
+    tidy = numbers.tidy(text)
+    number = numbers.last(tidy)
+    # The generators compare text, so the number goes to them as written, without the group separators.
+    return None if number is None else "".join(tidy[number.start : number.end].replace(",", "").split())
+
+
+@cache
+def _scorer(dataset: str) -> Callable[[str, dict[str, Any]], float]:
+    try:
+        return library().get_score_answer_fn(dataset)
+    except ValueError as error:
+        raise ConfigError(f"verifier_args.dataset = {dataset!r}: {error}", "name a generator of reasoning-gym") from None
