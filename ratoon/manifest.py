@@ -33,7 +33,7 @@ class ArtifactKey:
 
 @dataclass(frozen=True)
 class Counts:
-    """Rows and tokens of an artifact. `rows_planned` is fixed before the work, `seconds` is wall time, `cost` null if unknown."""
+    """Rows and tokens. `rows_planned` is fixed before the work; `seconds` is wall time; unknown `cost` is null."""
 
     rows_planned: int
     rows_out: int

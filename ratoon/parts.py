@@ -21,7 +21,7 @@ from ratoon.manifest import Part
 
 ROW_GROUP = 65_536
 ROWS_PER_PART = 16 * ROW_GROUP
-_HINT = "run `ratoon verify RUN` for all that is damaged; restore the file from a copy, or make its stage again in a new run"
+HINT = "run `ratoon verify RUN` for all that is damaged; restore the file from a copy, or make its stage again in a new run"
 
 
 def conform(name: str, table: pa.Table) -> pa.Table:
@@ -64,9 +64,9 @@ def check_size(root: Path, part: Part) -> None:
     try:
         size = path.stat().st_size
     except OSError as error:
-        raise CorruptPart(f"cannot read part {path}: {error.strerror}", _HINT) from None
+        raise CorruptPart(f"cannot read part {path}: {error.strerror}", HINT) from None
     if size != part.bytes:
-        raise CorruptPart(f"part {path} holds {size} bytes, its manifest says {part.bytes}", _HINT)
+        raise CorruptPart(f"part {path} holds {size} bytes, its manifest says {part.bytes}", HINT)
 
 
 def projected(name: str, columns: Sequence[str] | None) -> pa.Schema:
@@ -88,9 +88,9 @@ def batches(root: Path, part: Part, wanted: pa.Schema) -> Iterator[pa.RecordBatc
                 rows += batch.num_rows
                 yield pa.RecordBatch.from_arrays([batch.column(name) for name in wanted.names], schema=wanted)
     except (pa.ArrowException, OSError, KeyError) as error:
-        raise CorruptPart(f"part {path} is damaged: {error}", _HINT) from error
+        raise CorruptPart(f"part {path} is damaged: {error}", HINT) from error
     if rows != part.rows:
-        raise CorruptPart(f"part {path} holds {rows} rows, its manifest says {part.rows}", _HINT)
+        raise CorruptPart(f"part {path} holds {rows} rows, its manifest says {part.rows}", HINT)
 
 
 def problem(root: Path, part: Part) -> str | None:

@@ -1,0 +1,22 @@
+"""Text that a model wrote, made safe to print; knows no table and no console."""
+
+from __future__ import annotations
+
+import re
+
+# ANSI control sequences (CSI, OSC and other strings, two-byte escapes), whole or cut short.
+_ESCAPES = re.compile(
+    r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]?|(?:\x1b[\]PX^_]|[\x9d\x90\x98\x9e\x9f])[^\x07\x1b\x9c]*(?:\x07|\x1b\\|\x9c)?|\x1b.?"
+)
+# C0 but for tab and newline, DEL, C1, direction marks and overrides, line separators, byte order mark, invisible tags.
+_CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\U000e0000-\U000e007f]")
+_SURROGATES = re.compile("[\ud800-\udfff]")
+
+
+def plain(text: str) -> str:
+    """`text` without anything that moves the cursor, colours, hides or reorders; tabs and newlines stay.
+
+    >>> plain("\\x1b[31mred\\x1b[0m\\r\\n")
+    'red\\n'
+    """
+    return _SURROGATES.sub("\ufffd", _CONTROLS.sub("", _ESCAPES.sub("", text)))
