@@ -23,16 +23,18 @@ def build(
     tasks: pa.Table,
     renderer: Renderer,
     system: str | None,
-    few_shot: Sequence[Message] = (),
+    few_shot: Sequence[tuple[str, str]] = (),
     role: str = "solver",
     max_prompt_tokens: int | None = None,
 ) -> tuple[pa.Table, pa.Table]:
-    """Tables `prompts` and `failures`, one row in one of them per task; `few_shot` stands between system prompt and task.
+    """Tables `prompts` and `failures`, one row in one of them per task.
 
+    `few_shot` are worked examples, (user, assistant), as turns between the system prompt and the task.
     `max_prompt_tokens` None leaves it to the engine to refuse prompts longer than its context.
     """
     head: list[Message] = [{"role": "system", "content": system}] if system is not None else []
-    head += [dict(message) for message in few_shot]
+    for user, assistant in few_shot:
+        head += [{"role": "user", "content": user}, {"role": "assistant", "content": assistant}]
     task_ids = tasks["task_id"].to_pylist()
     conversations = [[*head, *(messages or [])] for messages in tasks["messages"].to_pylist()]
     rendered = _render(conversations, renderer)

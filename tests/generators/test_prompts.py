@@ -30,8 +30,7 @@ def tasks(*questions: str) -> pa.Table:
 
 
 def test_a_prompt_is_system_then_examples_then_the_task(renderer: Renderer) -> None:
-    shots = [{"role": "user", "content": "1 + 1?"}, {"role": "assistant", "content": "2"}]
-    table, failures = prompts.build(tasks("3 + 4?"), renderer, "Be brief.", shots)
+    table, failures = prompts.build(tasks("3 + 4?"), renderer, "Be brief.", [("1 + 1?", "2")])
     (row,) = table.to_pylist()
     assert [m["content"] for m in row["messages"]] == ["Be brief.", "1 + 1?", "2", "3 + 4?"]
     assert row["token_ids"] == renderer.render([row["messages"]])[0]
@@ -45,7 +44,7 @@ def test_the_prompt_id_is_the_hash_of_what_is_asked(renderer: Renderer) -> None:
     assert row["prompt_id"] == ids.prompt_id("t0", "solver", renderer.template_digest, row["token_ids"])
 
 
-@pytest.mark.parametrize("other", [{"system": "s"}, {"few_shot": [{"role": "user", "content": "x"}]}, {"role": "critic"}])
+@pytest.mark.parametrize("other", [{"system": "s"}, {"few_shot": [("x", "y")]}, {"role": "critic"}])
 def test_another_system_prompt_example_or_role_is_another_prompt(renderer: Renderer, other: dict[str, object]) -> None:
     same = {"system": None, "few_shot": (), "role": "solver"}
     first, _ = prompts.build(tasks("q"), renderer, **same)
