@@ -55,7 +55,7 @@ def cli_page(app: Any) -> str:
 
 
 def _commands(group: Any, prefix: str) -> Iterator[tuple[str, Any]]:
-    for name, command in sorted(getattr(group, "commands", {}).items()):
+    for name, command in getattr(group, "commands", {}).items():
         if getattr(command, "hidden", False):
             continue
         yield f"{prefix} {name}", command
@@ -184,12 +184,24 @@ def _kinds(annotation: Any) -> list[str]:
     if origin in (list, tuple, set, frozenset):
         inner = [kind for arg in args if arg is not Ellipsis for kind in _kinds(arg)]
         fixed = origin is tuple and Ellipsis not in args
-        return [f"[{', '.join(inner)}]" if fixed else f"list of {' or '.join(dict.fromkeys(inner))}"]
+        return [f"[{', '.join(inner)}]" if fixed else f"list of {_plural(inner)}"]
     if origin is dict:
-        return [f"table of {' or '.join(_kinds(args[1]))}"]
+        return [f"table of {_plural(_kinds(args[1]))}"]
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return ["table, below"]
     return [NAMES.get(annotation, getattr(annotation, "__name__", str(annotation)))]
+
+
+def _plural(kinds: list[str]) -> str:
+    """`list of tables, below` reads better than `list of table, below`; what has no plural stays as it is."""
+    plurals = {
+        "table, below": "tables, below",
+        "string": "strings",
+        "integer": "integers",
+        "number": "numbers",
+        "path": "paths",
+    }
+    return " or ".join(plurals.get(kind, kind) for kind in dict.fromkeys(kinds))
 
 
 def _limits(field: FieldInfo) -> str:
@@ -199,7 +211,7 @@ def _limits(field: FieldInfo) -> str:
         for name, sign in SIGNS.items()
         if (value := getattr(item, name, None)) is not None
     ]
-    return f", {', '.join(found)}" if found else ""
+    return f", {', '.join(dict.fromkeys(found))}" if found else ""
 
 
 def _field_default(field: FieldInfo) -> str:
@@ -226,7 +238,9 @@ def _table(head: tuple[str, ...], rows: list[Any]) -> list[str]:
 
 
 def _cell(text: str) -> str:
-    return " ".join(text.split()).replace("|", "\\|")
+    """`text` on one line of a table; outside code, `<name>` would be taken for HTML and vanish."""
+    parts = " ".join(text.split()).replace("|", "\\|").split("`")
+    return "`".join(part if i % 2 else part.replace("<", "&lt;") for i, part in enumerate(parts))
 
 
 def _text(text: str | None) -> str:

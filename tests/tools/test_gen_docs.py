@@ -47,7 +47,7 @@ class Small(Config):
     """A small recipe."""
 
     title: str = Field(description="what it is called")
-    ids: tuple[int, ...] = Field((), description="some ids")
+    ids: tuple[int, ...] = Field((), description="some ids, as runs/<name>")
     server: Server = Field(Server(), description="the server")
     filters: tuple[Annotated[Length | Band, Field(discriminator="name")], ...] = Field((), description="in order")
     suites: dict[str, Suite] = Field({}, description="by name")
@@ -73,7 +73,7 @@ def config_page(gen_docs: ModuleType) -> str:
     "line",
     [
         "| `title` | string | required | what it is called |",
-        "| `ids` | list of integer | `[]` | some ids |",
+        "| `ids` | list of integers | `[]` | some ids, as runs/&lt;name> |",
         "| `server` | table, below |  | the server |",
         "## `[server]`",
         "| `url` | string or null | `null` | address *(where/how fast)* |",
