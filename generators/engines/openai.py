@@ -186,7 +186,7 @@ class OpenAIEngine:
             raise Refused("WrongPolicy", f"asked for {request.policy_id}, in use is {in_use}")
         model, wanted = self._served[1], request.sampling.logprobs_mode
         if self._config.mode == "tokens" and wanted not in ("none", self._config.served_logprobs):
-            raise Refused("BadRequest", f"asked for {wanted}, engine.openai.served_logprobs is {self._config.served_logprobs}")
+            raise Refused("Unsupported", f"asked for {wanted}, engine.openai.served_logprobs is {self._config.served_logprobs}")
         try:
             tokens = self._config.mode == "tokens"
             body = wire.tokens_body(request, model) if tokens else wire.chat_body(request, model, self._config.vendor_fields)

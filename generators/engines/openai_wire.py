@@ -24,13 +24,17 @@ class Refused(Exception):
 
 
 def tokens_body(request: Request, model: str) -> dict[str, Any]:
-    """The body for `/v1/completions`: every sampling field, so that no default of the server's is left to act."""
+    """The body for `/v1/completions`: every sampling field, so that no default of the server's is left to act.
+
+    `ignore_eos` leaves the stopping to the request's own ids alone, as in the in-process engine.
+    """
     body = _sampling(request.sampling) | _vendor(request.sampling) | {
         "model": model,
         "prompt": [*map(int, request.prompt_token_ids), *map(int, request.prefix_token_ids or ())],
         "n": 1,
         "stream": False,
         "echo": False,
+        "ignore_eos": True,
         "return_token_ids": True,
         "logprobs": None if request.sampling.logprobs_mode == "none" else 0,
     }  # fmt: skip
@@ -42,7 +46,7 @@ def chat_body(request: Request, model: str, vendor_fields: bool) -> dict[str, An
     if request.messages is None:
         raise Refused("BadRequest", "this endpoint takes messages and the request has none")
     if request.prefix_token_ids:
-        raise Refused("BadRequest", "prefix_token_ids need engine.openai.mode = 'tokens'")
+        raise Refused("Unsupported", "prefix_token_ids need engine.openai.mode = 'tokens'")
     body = _sampling(request.sampling) | {"model": model, "messages": list(request.messages), "n": 1, "stream": False}
     if vendor_fields:
         body |= _vendor(request.sampling) | {"chat_template_kwargs": json.loads(request.sampling.chat_template_kwargs)}
@@ -82,9 +86,10 @@ def read_tokens(answer: Any, request: Request, source: str, seconds: float) -> C
     if len(ids) > request.sampling.max_tokens:
         raise Refused("Garbage", f"{len(ids)} token ids where {request.sampling.max_tokens} were asked for")
     logprobs = _logprobs(choice, len(ids)) if request.sampling.logprobs_mode != "none" else None
+    n_prompt = len(request.prompt_token_ids) + len(request.prefix_token_ids or ())
     return Completion(
         request_id=request.request_id, token_ids=ids, logprobs=logprobs, finish_reason=_finish(choice), seconds=seconds,
-        logprob_source=None if logprobs is None else source, prompt_tokens=len(request.prompt_token_ids),
+        logprob_source=None if logprobs is None else source, prompt_tokens=n_prompt,
     )  # fmt: skip
 
 

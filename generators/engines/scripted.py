@@ -64,7 +64,9 @@ class ScriptedConfig(Config):
         description="wordings; {answer} is the answer, {a} and {b} are two whole numbers that add up to it",
     )
     fixed_tokens: int | None = Field(None, ge=2, description="pad every reply that is not cut to exactly this many tokens")
-    context_tokens: int = Field(100_000, ge=1, description="longer prompts are refused, as a model's context refuses them")
+    context_tokens: int = Field(
+        100_000, ge=1, description="prompts that leave less than max_tokens of this are refused, as by a real context"
+    )
     errors: Share = operational(0.0, ge=0, le=1, description="share of requests that fail, as a server fails")
     delay_s: float = operational(0.0, ge=0, description="mean seconds a reply takes")
     delay: Literal["constant", "exponential"] = operational("exponential", description="how those seconds are distributed")
@@ -148,16 +150,16 @@ class ScriptedEngine:
         logprobs = self._logprobs_of(len(ids), draws[4]) if request.sampling.logprobs_mode != "none" else None
         return Completion(
             request_id=request.request_id, token_ids=ids, logprobs=logprobs, finish_reason=reason, seconds=seconds,
-            logprob_source=None if logprobs is None else self.name, prompt_tokens=len(request.prompt_token_ids),
+            logprob_source=None if logprobs is None else self.name, prompt_tokens=_prompt_tokens(request),
         )  # fmt: skip
 
     def _refusal(self, request: Request, draw: float) -> tuple[str, str] | None:
         """Error class and message of a request that gets no reply."""
         if self._policy is None or request.policy_id != self._policy.policy_id:
             return "WrongPolicy", f"asked for {request.policy_id}, in use is {self._policy and self._policy.policy_id}"
-        n = len(request.prompt_token_ids)
-        if n >= self._config.context_tokens:
-            return "PromptTooLong", f"the prompt has {n} tokens, the context holds {self._config.context_tokens}"
+        n, new = _prompt_tokens(request), request.sampling.max_tokens
+        if n + new > self._config.context_tokens:
+            return "PromptTooLong", f"{n} prompt tokens and {new} new ones exceed the context of {self._config.context_tokens}"
         return ("Planted", "a planted error") if draw < self._config.errors else None
 
     def _reply(self, request: Request, draws: Sequence[float]) -> tuple[list[int], FinishReason]:
@@ -209,6 +211,10 @@ class ScriptedEngine:
         if start + n <= _LOGPROBS:
             return self._logprobs[start : start + n]
         return list(itertools.islice(itertools.cycle(self._logprobs), start, start + n))
+
+
+def _prompt_tokens(request: Request) -> int:
+    return len(request.prompt_token_ids) + len(request.prefix_token_ids or ())
 
 
 def _uniforms(request_id: str) -> list[float]:

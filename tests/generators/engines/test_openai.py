@@ -73,7 +73,8 @@ def test_every_sampling_field_is_sent_and_no_seed() -> None:
         ask(server, [Request("r", "m_base", [1, 2], sampling, prefix_token_ids=[3], schema='{"type": "object"}')])
     (body,) = server.bodies
     expected = {
-        "model": "m_base", "prompt": [1, 2, 3], "n": 1, "stream": False, "echo": False, "return_token_ids": True, "logprobs": 0,
+        "model": "m_base", "prompt": [1, 2, 3], "n": 1, "stream": False, "echo": False, "ignore_eos": True,
+        "return_token_ids": True, "logprobs": 0,
         "temperature": 0.7, "top_p": 0.9, "top_k": 5, "min_p": 0.1, "presence_penalty": 0.2, "frequency_penalty": 0.3,
         "repetition_penalty": 1.1, "max_tokens": 12, "stop_token_ids": [258, 256],
         "structured_outputs": {"json": {"type": "object"}},
@@ -258,7 +259,7 @@ def test_a_chat_endpoint_cannot_answer_without_messages_or_with_a_prefix_or_with
     ]
     with Endpoint(lambda body, n: "no-content") as server:
         done = ask(server, asked, mode="chat")
-    assert {i: error_class(c) for i, c in done.items()} == {"none": "BadRequest", "prefix": "BadRequest", "empty": "Garbage"}
+    assert {i: error_class(c) for i, c in done.items()} == {"none": "BadRequest", "prefix": "Unsupported", "empty": "Garbage"}
 
 
 def test_no_log_probs_are_asked_for_when_none_are_wanted() -> None:
@@ -271,7 +272,7 @@ def test_no_log_probs_are_asked_for_when_none_are_wanted() -> None:
 def test_log_probs_of_another_kind_than_the_server_has_are_refused() -> None:
     with Endpoint() as server:
         (completion,) = ask(server, requests(1, Sampling(max_tokens=16, logprobs_mode="raw_logprobs"))).values()
-    assert error_class(completion) == "BadRequest"
+    assert error_class(completion) == "Unsupported"
     assert server.calls == 0
 
 

@@ -151,8 +151,8 @@ def test_without_errors_the_other_replies_are_the_same_ones(renderer: Renderer) 
 def test_a_request_of_another_policy_or_beyond_the_context_fails_alone(renderer: Renderer) -> None:
     good, foreign, long = requests(3)
     foreign = Request(foreign.request_id, "m_other", [1], SAMPLING, task_id="t1")
-    long = Request(long.request_id, "m_base", [1] * 50, SAMPLING, task_id="t1")
-    done = ask(renderer, ScriptedConfig(context_tokens=50), [good, foreign, long])
+    long = Request(long.request_id, "m_base", [1] * 51, SAMPLING, task_id="t1")
+    done = ask(renderer, ScriptedConfig(context_tokens=150), [good, foreign, long])
     assert [(c.error or "").partition(":")[0] for c in done] == ["", "WrongPolicy", "PromptTooLong"]
 
 
