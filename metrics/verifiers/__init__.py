@@ -79,6 +79,6 @@ def check_args(name: str, args: Mapping[str, Any]) -> None:
         parsed_args(ARGS[name], args)
 
 
-def specimen(name: str, answer: str, args: Mapping[str, Any]) -> str:
+def gold_reply(name: str, answer: str, args: Mapping[str, Any]) -> str:
     """A reply that says `answer` the way this verifier wants it: for the gold check and for trivial policies."""
     return SPECIMENS[name](answer, args) if name in SPECIMENS else answer

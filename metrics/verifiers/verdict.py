@@ -10,7 +10,7 @@ import json
 import math
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar, cast
 
 from ratoon import ids
 from ratoon.config import Config, parse
@@ -77,9 +77,18 @@ def as_verdict(returned: object) -> Verdict:
     return errored(f"verifier returned {returned!r:.80}, not bool, None, a number or a Verdict")
 
 
+_recent: dict[type[Config], tuple[dict[str, Any], Config]] = {}
+
+
 def parsed_args(model: type[Model], args: Mapping[str, Any]) -> Model:
     """`args` as a `model`, parsed once per distinct content. Raises ConfigError."""
-    return _parsed(model, ids.canonical_json(args) if args else "{}")
+    # Neighbours mostly carry the same arguments, and comparing two small dicts is far cheaper than writing canonical JSON.
+    recent = _recent.get(model)
+    if recent is not None and recent[0] == args:
+        return cast(Model, recent[1])
+    config = _parsed(model, ids.canonical_json(args))
+    _recent[model] = (dict(args), config)
+    return config
 
 
 @lru_cache(maxsize=1024)
