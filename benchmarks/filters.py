@@ -42,7 +42,8 @@ def candidates(rows: int) -> pa.Table:
 
 def _candidate(i: int, rng: random.Random) -> dict[str, object]:
     a, b, c = rng.randrange(10), rng.randrange(10), rng.randrange(4)
-    text = f"{rng.choice(_OPENINGS)} {a} + {b} = {a + b}. Then {a + b} * {c} = {(a + b) * c}, so the answer we want is {(a + b) * c}."
+    answer = (a + b) * c
+    text = f"{rng.choice(_OPENINGS)} {a} + {b} = {a + b}. Then {a + b} * {c} = {answer}, so the answer we want is {answer}."
     right, task = rng.random() < 0.75, i // 8
     return {
         "rollout_id": "r_" + digest(i)[:24], "task_id": f"t_{task}", "prompt_id": f"p_{task}", "problem_key": f"k{task}",

@@ -1,0 +1,69 @@
+"""Task sources: each turns its config and a seed into tasks; none asks a model.
+
+Adding one: its file (a frozen config tagged by `source`, `propose`), one line here, its test. One's own is source `entry`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any
+
+import pyarrow as pa
+from pydantic import Field
+
+from ratoon.errors import ConfigError
+from ratoon.generators.tasks import arithmetic, dataset, entry, reasoning_gym
+from ratoon.generators.tasks.arithmetic import ArithmeticConfig
+from ratoon.generators.tasks.dataset import DatasetConfig
+from ratoon.generators.tasks.entry import EntryConfig, Functions
+from ratoon.generators.tasks.proposal import Proposal, proposal
+from ratoon.generators.tasks.reasoning_gym import ReasoningGymConfig
+
+TASK_SOURCES: dict[str, Callable[..., Proposal]] = {
+    "arithmetic": arithmetic.propose,
+    "reasoning_gym": reasoning_gym.propose,
+    "dataset": dataset.propose,
+    "entry": entry.propose,
+}
+
+TaskConfig = Annotated[
+    ArithmeticConfig | ReasoningGymConfig | DatasetConfig | EntryConfig,
+    Field(discriminator="source"),
+]
+
+
+def propose(config: Any, seed: int, taken: frozenset[str] = frozenset(), functions: Functions | None = None) -> Proposal:
+    """The tasks of one arm; `taken` are problem keys that arithmetic must leave to other arms, `functions` serve `entry`."""
+    if isinstance(config, ArithmeticConfig):
+        return arithmetic.propose(config, seed, taken)
+    if isinstance(config, EntryConfig):
+        return entry.propose(config, seed, functions)
+    return TASK_SOURCES[config.source](config, seed)
+
+
+def propose_all(configs: Sequence[Any], seed: int, functions: Functions | None = None) -> Proposal:
+    """All arms together, in their order: no task twice, and no arithmetic problem in two arms.
+
+    An arm that is added at the end changes none before it. Raises ConfigError when two arms have one name.
+    """
+    names = [config.family for config in configs]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise ConfigError(f"two task arms are called {twice[0]!r}", "give each arm its own `name`")
+    found: list[Proposal] = []
+    taken: set[str] = set()
+    for config in configs:
+        found.append(propose(config, seed, frozenset(taken), functions))
+        taken |= set(found[-1].tasks["problem_key"].to_pylist())
+    return _merged(found)
+
+
+def _merged(found: Sequence[Proposal]) -> Proposal:
+    if not found:
+        return proposal(())
+    rows = [row for each in found for row in each.tasks.to_pylist()]
+    oracles = [row for each in found for row in each.oracles.to_pylist()]
+    merged = proposal(rows, oracles, (), sum(each.dropped for each in found))
+    return Proposal(merged.tasks, merged.oracles, pa.concat_tables([each.failures for each in found]), merged.dropped)
+
+
+__all__ = ["TASK_SOURCES", "Proposal", "TaskConfig", "propose", "propose_all"]

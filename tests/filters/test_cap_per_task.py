@@ -1,6 +1,6 @@
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ratoon.filters import cap_per_task
@@ -96,6 +96,7 @@ def test_no_rows_give_no_verdicts():
     assert len(cap_per_task.keep(rows(), CapPerTaskConfig()).keep) == 0
 
 
+@settings(deadline=None)
 @given(TEXTS, st.integers(1, 4), st.randoms())
 def test_the_choice_is_capped_distinct_idempotent_and_free_of_row_order(made, k, rng):
     made = [(f"r{i:02d}", *row) for i, row in enumerate(made)]

@@ -106,7 +106,7 @@ def test_no_candidates_and_no_steps_give_an_empty_table():
 
 
 def test_a_missing_column_is_named():
-    with pytest.raises(DataError, match="'verified' needs column.*status"):
+    with pytest.raises(DataError, match=r"'verified' needs column.*status"):
         decide(candidates({}).drop_columns("status"), ALL, "c")
 
 
@@ -141,7 +141,7 @@ def test_a_filter_of_ones_own_must_answer_once_per_row_with_a_reason_or_null(ans
 
 
 def test_a_filter_nobody_declares_is_refused():
-    with pytest.raises(ConfigError, match="no entry point 'mine' in group 'ratoon.filters'"):
+    with pytest.raises(ConfigError, match=r"no entry point 'mine' in group 'ratoon.filters'"):
         decide(candidates({}), [("entry", EntryConfig(entry="mine"))], "c")
 
 

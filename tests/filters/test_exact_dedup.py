@@ -1,6 +1,6 @@
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ratoon.filters import exact_dedup
@@ -44,6 +44,7 @@ def test_no_rows_give_no_verdicts():
     assert len(exact_dedup.keep(rows(), ExactDedupConfig()).keep) == 0
 
 
+@settings(deadline=None)
 @given(st.lists(st.sampled_from(["7", "seven", " SEVEN ", "８", "8", None]), max_size=12), st.randoms())
 def test_survivors_are_distinct_and_do_not_hang_on_row_order(texts, rng):
     made = [(f"r{i}", "p/k", text) for i, text in enumerate(texts)]

@@ -2,7 +2,7 @@
 
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ratoon import config
@@ -61,6 +61,7 @@ def test_ends_of_a_length_band_are_kept():
     assert length.keep(sized([2, 8]), LengthConfig(min_tokens=2, max_tokens=8)).keep.tolist() == [True, True]
 
 
+@settings(deadline=None)
 @given(SIZES, st.integers(0, 25), st.integers(25, 50), st.integers(0, 5), st.integers(0, 5))
 def test_a_tighter_length_band_never_keeps_more(sizes, low, high, up, down):
     rows = sized(sizes)
@@ -109,6 +110,7 @@ def test_overlap_drops_only_groups_whose_interval_lies_outside():
     assert pass_rate.keep(rows, config).reason.to_pylist() == ["pass_rate:low", None, None, "pass_rate:high"]
 
 
+@settings(deadline=None)
 @given(RATES, st.floats(0, 0.5), st.floats(0.5, 1), st.floats(0, 0.2), st.floats(0, 0.2), st.booleans(), st.booleans())
 def test_a_tighter_band_never_keeps_more(rates, lo, hi, up, down, lo_inclusive, hi_inclusive):
     rows = rated(rates)

@@ -1,5 +1,5 @@
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ratoon.text import normalise, rouge_l, shingles, tokenise
@@ -7,11 +7,13 @@ from ratoon.text import normalise, rouge_l, shingles, tokenise
 WORDS = st.lists(st.sampled_from("abcde"), max_size=12)
 
 
+@settings(deadline=None)
 @given(st.text())
 def test_normalising_twice_changes_nothing(text):
     assert normalise(normalise(text)) == normalise(text)
 
 
+@settings(deadline=None)
 @given(st.text(alphabet=st.characters(max_codepoint=127)))
 def test_the_ascii_path_agrees_with_the_unicode_path(text):
     assert normalise(text) == normalise(text + " ＡＢ").removesuffix("ab").rstrip()
@@ -36,6 +38,7 @@ def test_words_are_cut_as_unicode_sees_them(text, tokens):
     assert tokenise(text) == tokens
 
 
+@settings(deadline=None)
 @given(st.text())
 def test_tokens_lose_nothing_but_white_space_and_invisible_characters(text):
     visible = "".join(text.split())
@@ -54,17 +57,19 @@ def test_shingles_are_every_run_in_order():
 
 def test_rouge_l_in_closed_form():
     assert rouge_l(["the", "cat", "sat"], ["the", "cat", "ran", "off"]) == 4 / 7
-    assert rouge_l("police killed the gunman".split(), "police kill the gunman".split()) == 3 / 4
-    assert rouge_l("the gunman kill police".split(), "police killed the gunman".split()) == 2 / 4
+    assert rouge_l(["police", "killed", "the", "gunman"], ["police", "kill", "the", "gunman"]) == 3 / 4
+    assert rouge_l(["the", "gunman", "kill", "police"], ["police", "killed", "the", "gunman"]) == 2 / 4
     assert rouge_l([], ["a"]) == 0
 
 
+@settings(deadline=None)
 @given(WORDS, WORDS)
 def test_rouge_l_is_symmetric_and_one_only_for_equal_sequences(a, b):
     assert rouge_l(a, b) == rouge_l(b, a)
     assert (rouge_l(a, b) == 1) == (a == b and bool(a))
 
 
+@settings(deadline=None)
 @given(WORDS, WORDS)
 def test_rouge_l_agrees_with_the_textbook_table(a, b):
     lengths = [[0] * (len(b) + 1) for _ in range(len(a) + 1)]

@@ -1,0 +1,186 @@
+"""Tasks of a data set: a Hugging Face id, or local Parquet, JSONL or CSV; knows columns only by the column map.
+
+A row that cannot be a task (null or blank prompt, invalid UTF-8, a split nobody mapped) is a row of `failures`, never
+silently left out; equal rows are one task, the repeats counted. The problem key is the normalised prompt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, field_validator
+
+from ratoon import ids
+from ratoon.config import Config
+from ratoon.errors import DataError, MissingExtra
+from ratoon.generators.tasks.files import SUFFIXES, Item, columns_of, read_file
+from ratoon.generators.tasks.messages import BadRow, answer_text, messages_of
+from ratoon.generators.tasks.proposal import Proposal, failure_row, oracle_row, proposal, task_row, text_key, user_message
+
+Split = Literal["train", "probe", "eval"]
+
+
+def _usual_splits() -> dict[str, Split]:
+    return {"train": "train", "validation": "probe", "probe": "probe", "test": "eval", "eval": "eval"}
+
+
+class ColumnMap(Config):
+    """Which column holds what."""
+
+    prompt: str = Field("prompt", description="the question; not read where `messages` is set")
+    messages: str | None = Field(None, description="a list of {role, content} that ends with the user's turn")
+    answer: str = Field("answer", description="the gold answer; empty text for a data set without answers")
+    split: str | None = Field(None, description="which side a row is on, read through `splits`")
+    level: str | None = Field(None, description="level of difficulty")
+
+
+class DatasetConfig(Config):
+    """One arm of tasks from a data set."""
+
+    source: Literal["dataset"] = Field("dataset", description="this task source")
+    name: str = Field("", description="the arm's name, `family` of its tasks; the last part of `path` if not set")
+    path: str = Field(min_length=1, description="a file (.parquet, .jsonl, .csv), a folder of such files, or a Hugging Face id")
+    subset: str | None = Field(None, description="configuration of a Hugging Face data set")
+    revision: str | None = Field(None, description="commit or tag of a Hugging Face data set")
+    hub_splits: tuple[str, ...] = Field(
+        ("train",),
+        min_length=1,
+        description="splits of a Hugging Face data set to read; with several each is mapped by `splits`",
+    )
+    columns: ColumnMap = Field(default_factory=lambda: ColumnMap(), description="which column holds what")
+    splits: dict[str, Split] = Field(
+        default_factory=_usual_splits,
+        description="the data set's split names to train, probe and eval",
+    )
+    wording: str = Field("{prompt}", description="the prompt, with {prompt} in it; not applied to `messages`")
+    verifier: str | None = Field("exact", description="the verifier of these tasks")
+    verifier_args: dict[str, Any] = Field(default_factory=dict, description="the verifier's arguments")
+    limit: int | None = Field(
+        None, ge=1, description="at most so many tasks, picked by hash; the others are counted as dropped"
+    )
+
+    @field_validator("wording")
+    @classmethod
+    def _has_prompt(cls, wording: str) -> str:
+        if "{prompt}" not in wording:
+            raise ValueError("must hold {prompt}")
+        return wording
+
+    @property
+    def family(self) -> str:
+        return self.name or Path(self.path).stem
+
+
+def propose(config: DatasetConfig, seed: int) -> Proposal:
+    """The data set's tasks; bad rows as failures, repeats and what `limit` leaves out as dropped.
+
+    Raises DataError on a missing file or column, a file that holds no rows, a hub that cannot be reached, or when no row can
+    be used.
+    """
+    tasks, failures = [], []
+    for item in _items(config):
+        try:
+            tasks.append(_row(config, item))
+        except BadRow as error:
+            failures.append(failure_row(f"{config.family}/{item.where}", "BadRow", str(error)))
+    if not tasks:
+        raise DataError(
+            f"arm {config.family!r}: none of the {len(failures)} rows of {config.path} can be a task; the first: "
+            f"{failures[0]['message'] if failures else 'there is no row'}",
+            "mend the file, or the arm's `columns`",
+        )
+    kept, left_out = _limited(tasks, config.limit, seed)
+    return proposal(kept, [oracle_row(t, t["answer"]) for t in kept if t["answer"] is not None], failures, left_out)
+
+
+def _limited(tasks: list[dict[str, Any]], limit: int | None, seed: int) -> tuple[list[dict[str, Any]], int]:
+    """At most `limit` tasks, in their order in the data, and how many rows that leaves out."""
+    chosen = {task["task_id"] for task in tasks}
+    if limit is not None and len(chosen) > limit:
+        chosen = set(sorted(chosen, key=lambda task_id: ids.derive_seed(seed, "dataset/limit", task_id))[:limit])
+    kept = [task for task in tasks if task["task_id"] in chosen]
+    return kept, len(tasks) - len(kept)
+
+
+def _row(config: DatasetConfig, item: Item) -> dict[str, Any]:
+    if item.problem is not None:
+        raise BadRow(item.problem)
+    columns, value = config.columns, item.row
+    if columns.messages is not None:
+        messages = messages_of(None, value.get(columns.messages) or ())
+        question = "\n".join(m["content"] for m in messages)
+    else:
+        question = messages_of(value.get(columns.prompt))[0]["content"]
+        messages = user_message(config.wording.replace("{prompt}", question))
+    level = None if columns.level is None else value.get(columns.level)
+    return task_row(
+        source="dataset",
+        family=config.family,
+        level=None if level is None else str(level),
+        messages=messages,
+        problem_key=text_key(question),
+        answer=answer_text(value.get(columns.answer)) if columns.answer else None,
+        verifier=config.verifier,
+        verifier_args=config.verifier_args,
+        split=_split(config, item),
+        meta={"row": item.where},
+    )
+
+
+def _split(config: DatasetConfig, item: Item) -> str | None:
+    name = item.split if config.columns.split is None else item.row.get(config.columns.split)
+    if name is None and config.columns.split is None:
+        return None
+    if name not in config.splits:
+        raise BadRow(f"split {name!r} is not in the arm's `splits` ({', '.join(config.splits)})")
+    return config.splits[name]
+
+
+def _items(config: DatasetConfig) -> Iterator[Item]:
+    path = Path(config.path)
+    if path.is_dir():
+        files = sorted(p for p in path.rglob("*") if p.suffix in SUFFIXES)
+        if not files:
+            raise DataError(f"{path} holds no file of type {', '.join(SUFFIXES)}", "mend the arm's `path`")
+    elif path.suffix in SUFFIXES:
+        if not path.is_file():
+            raise DataError(f"there is no file {path}", "mend the arm's `path`; it is read relative to where ratoon is run")
+        files = [path]
+    else:
+        yield from _hub(config)
+        return
+    for file in files:
+        _check_columns(config, columns_of(file), str(file))
+        yield from read_file(file)
+
+
+def _check_columns(config: DatasetConfig, found: list[str], where: str) -> None:
+    mapped = config.columns
+    wanted = (mapped.messages or mapped.prompt, mapped.answer, mapped.split, mapped.level)
+    absent = [name for name in wanted if name and name not in found]
+    if absent:
+        raise DataError(
+            f"{where} has no column {', '.join(map(repr, absent))}; its columns are {', '.join(found) or 'none'}",
+            f'map them in `columns` of arm {config.family!r}; answer = "" where there are none',
+        )
+
+
+def _hub(config: DatasetConfig) -> Iterator[Item]:
+    try:
+        import datasets
+    except ImportError:
+        raise MissingExtra("datasets", "tasks") from None
+    for split in config.hub_splits:
+        try:
+            loaded = datasets.load_dataset(config.path, config.subset, split=split, revision=config.revision)
+        except Exception as error:
+            raise DataError(
+                f"cannot load split {split!r} of {config.path!r}: {type(error).__name__}: {error}",
+                f"it is no file of type {', '.join(SUFFIXES)}, so it was looked for on the Hugging Face hub: "
+                "check path, subset, hub_splits and the network, or give a local file",
+            ) from error
+        _check_columns(config, loaded.column_names, f"{config.path} ({split})")
+        for i, row in enumerate(loaded):
+            yield Item(f"{split}:{i}", row, split if len(config.hub_splits) > 1 else None)
