@@ -5,7 +5,17 @@ from __future__ import annotations
 import atexit
 import os
 import shutil
+import signal
+import socket
+import subprocess
+import sys
 import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
 
 _PREFECT_HOME = tempfile.mkdtemp(prefix="ratoon-tests-prefect-")
 atexit.register(shutil.rmtree, _PREFECT_HOME, ignore_errors=True)
@@ -20,3 +30,43 @@ os.environ.update(
     VLLM_NO_USAGE_STATS="1",
 )
 os.environ.pop("PREFECT_API_URL", None)
+
+
+@pytest.fixture(scope="session")
+def vllm_server(smollm2: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The base URL of a real vLLM HTTP server on loopback; it serves the packaged model as the policies m_one and m_two."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [
+        sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", str(smollm2), "--host", "127.0.0.1",
+        "--port", str(port), "--served-model-name", "m_one", "m_two", "--dtype", "bfloat16", "--max-model-len", "512",
+        "--max-num-seqs", "32", "--enforce-eager", "--logprobs-mode", "processed_logprobs", "--generation-config", "vllm",
+    ]  # fmt: skip
+    log = tmp_path_factory.mktemp("server") / "server.log"
+    environment = {"VLLM_CPU_KVCACHE_SPACE": "1"} | os.environ
+    with log.open("wb") as out:
+        server = subprocess.Popen(command, stdout=out, stderr=out, env=environment, start_new_session=True)
+    try:
+        _wait_until_it_answers(f"http://127.0.0.1:{port}/v1/models", server, log)
+        yield f"http://127.0.0.1:{port}/v1"
+    finally:
+        os.killpg(server.pid, signal.SIGTERM)  # the session holds the engine's own process too
+        try:
+            server.wait(30)
+        except subprocess.TimeoutExpired:
+            os.killpg(server.pid, signal.SIGKILL)
+            server.wait()
+
+
+def _wait_until_it_answers(url: str, server: subprocess.Popen[bytes], log: Path) -> None:
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    for _ in range(480):
+        try:
+            with direct.open(url, timeout=2):
+                return
+        except OSError:
+            if server.poll() is not None:
+                break
+            time.sleep(0.5)
+    pytest.fail("the vLLM server did not start:\n" + log.read_text(errors="replace")[-2000:])
