@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 
 from ratoon import schema
-from ratoon.errors import DataError
+from ratoon.errors import ConfigError, DataError
 from ratoon.metrics.verifiers import gold_reply
 from ratoon.metrics.verifiers.pool import Item, VerifierPool
 from ratoon.metrics.verifiers.verdict import Verdict, errored, failed
@@ -56,11 +56,16 @@ def score_gold(tasks: pa.Table, pool: VerifierPool) -> pa.Table:
     """
     specs = {task: spec for task, spec in _specs(tasks).items() if spec is not None}
     asked = {task: spec for task, spec in specs.items() if spec.args is not None}
-    items = [
-        Item(s.verifier, gold_reply(s.verifier, s.answer or "", s.args or {}), s.answer, s.args or {}) for s in asked.values()
-    ]
+    items = [Item(s.verifier, _gold_text(s), s.answer, s.args or {}) for s in asked.values()]
     verdicts = dict(zip(asked, pool.run(items), strict=True))
     return _table("task", [(task, spec.verifier, verdicts.get(task, _BAD_ARGS)) for task, spec in specs.items()], pool)
+
+
+def _gold_text(spec: _Spec) -> str:
+    try:
+        return gold_reply(spec.verifier, spec.answer or "", spec.args or {})
+    except ConfigError:
+        return spec.answer or ""  # the verifier itself will say what is wrong with its arguments
 
 
 _BAD_ARGS = errored("verifier_args is no JSON object")
