@@ -81,7 +81,7 @@ def _feed(state: Any, *pieces: bytes | memoryview | np.ndarray) -> None:
         view = (
             memoryview(piece).cast("B")
             if not isinstance(piece, np.ndarray)
-            else memoryview(np.ascontiguousarray(piece).view(np.uint8))
+            else np.ascontiguousarray(piece).view(np.uint8).data
         )
         state.update(len(view).to_bytes(8, "little"))
         state.update(view)

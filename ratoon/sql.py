@@ -24,7 +24,7 @@ from ratoon.errors import CorruptPart, SqlError
 from ratoon.render_table import FORMATS, render
 from ratoon.store import Store
 
-__all__ = ["FORMATS", "check", "connect", "over", "query", "render"]
+__all__ = ["FORMATS", "check", "connect", "ledger", "over", "query", "relation", "render"]
 
 _HINT = "ask one SELECT, or EXPLAIN of one; `show tables` lists the tables"
 _SETTINGS = (
@@ -65,6 +65,12 @@ def query(store: Store, text: str, *, memory_limit: str = "2GB") -> pa.Table:
         raise
     finally:
         connection.close()
+
+
+def relation(store: Store, text: str, *, memory_limit: str = "2GB") -> duckdb.DuckDBPyRelation:
+    """The same as a DuckDB relation, run when it is asked for rows; it keeps its connection open. Raises SqlError."""
+    check(text)
+    return _bound(connect(store, memory_limit=memory_limit), text)
 
 
 def over(tables: Mapping[str, pa.Table], text: str, *, memory_limit: str = "1GB", spill: Path | None = None) -> pa.Table:
@@ -195,8 +201,14 @@ def _locked(tables: Mapping[str, Any], memory_limit: str, spill: Path | None) ->
 
 def _run(connection: duckdb.DuckDBPyConnection, text: str) -> pa.Table:
     try:
-        relation = connection.sql(text)
-        return pa.table({}) if relation is None else relation.to_arrow_table()
+        return _bound(connection, text).to_arrow_table()
+    except duckdb.Error as error:
+        raise SqlError(_first_lines(error), _advice(error)) from error
+
+
+def _bound(connection: duckdb.DuckDBPyConnection, text: str) -> duckdb.DuckDBPyRelation:
+    try:
+        return connection.sql(text)
     except duckdb.CatalogException as error:
         raise SqlError(_first_lines(error).split("\nDid you mean")[0], _nearest(connection, str(error))) from error
     except duckdb.Error as error:
