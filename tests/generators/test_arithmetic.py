@@ -8,6 +8,7 @@ from ratoon import config, schema
 from ratoon.errors import ConfigError
 from ratoon.generators.tasks import propose_all
 from ratoon.generators.tasks.arithmetic import OPERATIONS, ArithmeticConfig, problem_key, propose
+from ratoon.metrics.verifiers import VERIFIERS
 
 BY_HAND = {
     "add": lambda a, b: a + b,
@@ -80,6 +81,14 @@ def test_the_oracle_is_right_by_hand_and_in_its_own_row(operation, digits):
         assert int(row["answer"]) == right >= 0
         assert truth[row["task_id"]] == row["answer"]
         assert all(str(operand) in row["messages"][0]["content"] for operand in operands)
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_the_oracle_passes_the_verifier_its_task_names(operation):
+    for row in propose(arm(operation=operation, digits=((1, 3),)), 1).tasks.to_pylist():
+        args = json.loads(row["verifier_args"])
+        assert VERIFIERS[row["verifier"]](f"It is {row['answer']}.", row["answer"], args).status == "pass"
+        assert VERIFIERS[row["verifier"]](f"It is {int(row['answer']) + 1}.", row["answer"], args).status == "fail"
 
 
 def test_more_digits_are_harder_numbers():
