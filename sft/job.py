@@ -66,7 +66,7 @@ class TrainConfig(Config):
     @field_validator("data")
     @classmethod
     def _data_is_a_known_mix(cls, value: str) -> str:
-        if value not in ("this", "all") and not (_REPLAY.fullmatch(value) and replay_share(value) > 0):
+        if value not in ("this", "all") and not (_REPLAY.fullmatch(value) and (replay_share(value) or 0) > 0):
             raise ValueError('must be "this", "all" or "replay(SHARE)" with 0 < SHARE < 1, such as "replay(0.3)"')
         return value
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 
 import pytest
+
 from ratoon.engine import Completion, Request, Sampling, failed
 from ratoon.errors import EngineDead
 from ratoon.generators.engines.pump import Pump
