@@ -1,0 +1,128 @@
+"""What every stage of one run needs, opened once and closed once; knows no Prefect and no algorithm.
+
+A `Context` is passed by reference to shard tasks that run in threads. Sent to another process (Ray), it leaves its opened
+engine and verifier workers behind and opens its own there.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Self
+
+import pyarrow as pa
+
+from ratoon.engine import Engine, Policy, Sampling
+from ratoon.generators.engines import open_engine
+from ratoon.generators.engines.scripted import Plant
+from ratoon.ids import derive_seed
+from ratoon.metrics.verifiers.pool import VerifierPool
+from ratoon.pipelines.recipe import Recipe, SamplingConfig
+from ratoon.progress import Progress
+from ratoon.render import Renderer
+from ratoon.sft import base_models
+from ratoon.store import Store
+
+
+class Context:
+    """The store, recipe, model folder, renderer, engine and verifier pool of one run."""
+
+    def __init__(
+        self,
+        store: Store,
+        recipe: Recipe,
+        progress: Progress,
+        *,
+        verifiers: Mapping[str, Callable[..., Any]] | None = None,
+        retry_failed: bool = False,
+        tag: str | None = None,
+    ) -> None:
+        """`tag` sets apart what a second model of the same run renders."""
+        self.tag = tag
+        self.store, self.recipe, self.progress = store, recipe, progress
+        self.verifiers, self.retry_failed = dict(verifiers or {}), retry_failed
+        self.model_folder = base_models.prepare(recipe.model, store.root)
+        self.renderer = Renderer(self.model_folder, dict(recipe.prompt.chat_template_kwargs))
+        self._lock = threading.RLock()
+        self._engine: Engine | None = None
+        self._pool: VerifierPool | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close_engine()
+        with self._lock:
+            if self._pool is not None:
+                self._pool.__exit__(*exc)
+                self._pool = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_lock": None, "_engine": None, "_pool": None, "progress": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, _lock=threading.RLock(), progress=Progress(quiet=True))
+
+    def sampling(self, config: SamplingConfig) -> Sampling:
+        """A recipe's sampling with this model's end-of-turn ids."""
+        return config.build(self.renderer.end_of_turn_ids, dict(self.recipe.prompt.chat_template_kwargs))
+
+    def engine(self, policy: Policy) -> Engine:
+        """The one engine of this process, opened at first use and serving `policy`."""
+        with self._lock:
+            if self._engine is None:
+                self._engine = self._open(policy).__enter__()
+            self._engine.use(policy)
+            return self._engine
+
+    def close_engine(self) -> None:
+        """Free the device: before training, and at the end."""
+        with self._lock:
+            if self._engine is not None:
+                engine, self._engine = self._engine, None
+                engine.__exit__(None, None, None)
+
+    def pool(self) -> VerifierPool:
+        """The verifier workers of this process, started at first use."""
+        with self._lock:
+            if self._pool is None:
+                verify = self.recipe.verify
+                self._pool = VerifierPool(verify.workers, verify.timeout_s, extra=self.verifiers).__enter__()
+            return self._pool
+
+    def logs(self, name: str) -> Path:
+        """A file under the run's logs folder."""
+        folder = self.store.root / "logs"
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder / name
+
+    def relative(self, folder: Path | str) -> str:
+        """A folder as the store records it: relative to the run where it lies inside, so that a run can be moved."""
+        path, root = Path(folder).resolve(), self.store.root.resolve()
+        return path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)
+
+    def absolute(self, uri: str) -> Path:
+        """The folder of a recorded uri."""
+        return self.store.root.resolve() / uri
+
+    def before_training(self) -> None:
+        """Give the device to the trainer, unless the recipe keeps the engine open beside it."""
+        if not self.recipe.engine.keep_open:
+            self.close_engine()
+
+    def _open(self, policy: Policy) -> Engine:
+        with self.logs("engine-starts.log").open("a+") as log:
+            log.seek(0)
+            starts = sum(1 for _ in log)
+            log.write(f"{policy.policy_id}\n")
+        seed = derive_seed(self.recipe.run.seed, "engine", f"{policy.policy_id}/{starts}") % 2**31
+        plants = self._plants() if self.recipe.engine.kind == "scripted" else None
+        return open_engine(
+            self.recipe.engine, seed=seed, renderer=self.renderer, plants=plants, request_log=self.logs("requests.log")
+        )
+
+    def _plants(self) -> dict[str, Plant]:
+        columns: pa.Table = self.store.read("tasks", columns=["task_id", "family", "answer"])
+        rows = zip(*(columns.column(name).to_pylist() for name in ("task_id", "family", "answer")), strict=True)
+        return {task: Plant(family, answer) for task, family, answer in rows}

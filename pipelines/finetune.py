@@ -1,0 +1,73 @@
+"""From datasets to a policy: which rows, from which weights, in a process of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from ratoon import ids, schema
+from ratoon.config import semantic
+from ratoon.engine import Policy
+from ratoon.errors import Stopped
+from ratoon.pipelines.context import Context
+from ratoon.pipelines.stage import Built, key, run_stage
+from ratoon.sft import job as jobs
+from ratoon.sft import launch
+from ratoon.sft import policy as policies
+from ratoon.store import Counts, Manifest
+
+
+def finetune(ctx: Context, curated: Sequence[Manifest], last: Policy, base: Policy, iteration: int) -> tuple[Manifest, Policy]:
+    """The policy of one round, trained on this round's dataset or all so far, from the base or the last policy.
+
+    `curated` are the curations so far, oldest first. Raises Stopped when the round kept fewer than `train.min_examples`.
+    """
+    train = ctx.recipe.train
+    _enough(curated[-1], train.min_examples, iteration)
+    seed = ids.derive_seed(ctx.recipe.run.seed, "train", iteration)
+    folders = [ctx.store.root / m.extra["folder"] for m in curated]
+    job = jobs.plan(
+        train,
+        root=ctx.store.root,
+        base=base,
+        last=last,
+        datasets=folders,
+        seed=seed,
+        iteration=iteration,
+        tokenizer_digest=ctx.renderer.tokenizer_digest,
+        template_digest=ctx.renderer.template_digest,
+    )
+    used = curated[-1:] if train.data == "this" else curated
+    wanted = key("policy", iteration, config={"train": semantic(train), "policy": job.policy_id}, inputs=used)
+    manifest = run_stage(ctx.store, wanted, lambda: _train(ctx, job))
+    if not Path(job.out).exists():  # removed by hand, as a message about damaged weights advises
+        _train(ctx, job)
+    return manifest, policy_of(ctx, manifest)
+
+
+def _enough(curated: Manifest, least: int, iteration: int) -> None:
+    if curated.counts.rows_out < least:
+        raise Stopped(
+            f"round {iteration} kept {curated.counts.rows_out} of {curated.counts.rows_planned} rollouts; "
+            f"training wants at least {least}",
+            "raise generate.tasks or generate.n, loosen [[filters]] (`ratoon show RUN --dropped`), or lower train.min_examples",
+        )
+
+
+def _train(ctx: Context, job: jobs.Job) -> Built:
+    """The engine gives the device up first: training has it to itself."""
+    ctx.before_training()
+    with ctx.progress.task(f"round {job.iteration} · train", None, "step") as bar:
+        done = launch.train(job, lambda event: bar.update(event.step, event.total, event.tokens_per_second))
+    row = done.manifest.row(ctx.relative(done.folder))
+    counts = Counts(1, 1, trained_tokens=done.trained_tokens, seconds=done.seconds)
+    facts = {"steps": done.steps, "loss": done.loss, "examples": done.manifest.examples}
+    return Built({"policies": schema.from_rows("policies", [row])}, counts, facts)
+
+
+def policy_of(ctx: Context, manifest: Manifest) -> Policy:
+    """The engine's view of a policy row; its folder is checked against its own manifest."""
+    row = ctx.store.read("policies", [manifest]).to_pylist()[0]
+    folder = ctx.absolute(row["uri"])
+    base = Path(ctx.model_folder) if row["kind"] == "lora" else None
+    return policies.as_policy(policies.verify_policy(folder), folder, base)

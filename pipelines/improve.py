@@ -1,0 +1,159 @@
+"""The flow: rounds of generate, verify, curate, fine-tune, evaluate. The only kind of file that knows Prefect.
+
+One Prefect task per shard and stage. Tasks pass manifests (ids and counts), never tables. The commit log is the record;
+Prefect's database is a view of it, and a flow that is killed goes on from the log.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from prefect import task
+from prefect.cache_policies import NO_CACHE
+from prefect.futures import as_completed
+from prefect.utilities.annotations import quote
+
+from ratoon.engine import Completion, Policy
+from ratoon.errors import RatoonError
+from ratoon.pipelines import propose, sample, score
+from ratoon.pipelines.context import Context
+from ratoon.pipelines.curate import Crop, curate
+from ratoon.pipelines.evaluate import evals
+from ratoon.pipelines.finetune import finetune, policy_of
+from ratoon.pipelines.stage import drop_extra
+from ratoon.pipelines.summary import publish
+from ratoon.progress import Task
+from ratoon.store import Manifest
+
+
+def improve(ctx: Context) -> None:
+    """A base model through `run.iterations` rounds; what is committed already is found, not made again."""
+    pool = stage(propose.tasks)(ctx)
+    prompts = stage(propose.prompts)(ctx, pool)
+    base_row, base = stage(propose.base)(ctx)
+    policy, made_by, curated = base, base_row, []
+    evaluate(ctx, pool, prompts, base_row, base, 0)
+    for iteration in range(1, ctx.recipe.run.iterations + 1):
+        asked = stage(sample.assign_round)(ctx, pool, prompts, iteration)
+        crop = harvest(ctx, pool, prompts, asked, made_by, policy)
+        curated.append(stage(curate)(ctx.store, ctx.recipe, crop))
+        made_by, policy = stage(finetune)(ctx, curated, policy, base, iteration)
+        evaluate(ctx, pool, prompts, made_by, policy, iteration)
+        publish(ctx.store, iteration)
+
+
+def evaluate(
+    ctx: Context, pool: Manifest, prompts: Manifest, made_by: Manifest, policy: Policy, iteration: int, name: str = "heldout"
+) -> Manifest:
+    """One suite on one policy, compared with the base and the policy before."""
+    asked = stage(sample.assign_suite)(ctx, pool, prompts, iteration, name, ctx.recipe.suites[name])
+    crop = harvest(ctx, pool, prompts, asked, made_by, policy)
+    return stage(evals)(ctx, crop, policy, name)
+
+
+def evaluate_base(ctx: Context, suites: Sequence[str], iteration: int) -> None:
+    """The context's own model on some suites, as the policy of `iteration`: for models that no run made."""
+    pool = stage(propose.tasks)(ctx)
+    prompts = stage(propose.prompts)(ctx, pool)
+    made_by, policy = stage(propose.base)(ctx, None, iteration)
+    for name in suites:
+        evaluate(ctx, pool, prompts, made_by, policy, iteration, name)
+
+
+def evaluate_newest(ctx: Context, name: str) -> None:
+    """One suite on a run's base and, where there is one, its newest policy."""
+    pool = stage(propose.tasks)(ctx)
+    prompts = stage(propose.prompts)(ctx, pool)
+    base_row, base = stage(propose.base)(ctx)
+    evaluate(ctx, pool, prompts, base_row, base, 0, name)
+    made = max(ctx.store.find("policy"), key=lambda m: m.iteration or 0, default=None)
+    if made is not None:
+        evaluate(ctx, pool, prompts, made, policy_of(ctx, made), made.iteration or 0, name)
+
+
+def harvest(ctx: Context, pool: Manifest, prompts: Manifest, asked: Manifest, made_by: Manifest, policy: Policy) -> Crop:
+    """Every assigned rollout sampled, verified and grouped, a task per shard; failed shards are told together at the end."""
+    iteration, purpose = asked.iteration or 0, asked.shard or ""
+    shards = sample.shards(ctx, asked, made_by, policy)
+    label = f"round {iteration}" if purpose == "train" else f"{purpose.replace('-', ' ')} {iteration}"
+    with ctx.progress.task(f"{label} · rollouts", sum(s.n_planned for s in shards), "rollout") as bar:
+        rollouts, scores, errors = _shards(ctx, shards, pool, prompts, bar)
+    _raise_first(label, errors, len(shards))
+    score.check_failures(ctx, label, rollouts)
+    for name, made in (("rollouts", rollouts), ("scores", scores)):
+        drop_extra(ctx.store, name, iteration, f"{purpose}-", [m.artifact_id for m in made])
+    groups = stage(score.group)(ctx, asked, rollouts, scores)
+    return Crop(iteration, pool, prompts, rollouts, scores, groups)
+
+
+def _shards(
+    ctx: Context, shards: Sequence[sample.Shard], pool: Manifest, prompts: Manifest, bar: Task
+) -> tuple[list[Manifest], list[Manifest], list[BaseException]]:
+    """Rollouts and scores in shard order, and what failed. At most `run.workers` shards are sampled at once; each is
+    scored as soon as it is there, while the others are still sampled."""
+    waiting, running, scoring = deque(shards), list[Any](), list[Any]()
+    rollouts: list[Manifest] = []
+    errors: list[BaseException] = []
+    local = bar if ctx.recipe.run.runner == "local" else None
+    while waiting or running:
+        while waiting and len(running) < ctx.recipe.run.workers:
+            running.append(_sample.submit(quote(ctx), quote(waiting.popleft()), quote(prompts), quote(local)))
+        done = next(as_completed(running))
+        running.remove(done)
+        made = done.result(raise_on_failure=False)
+        if isinstance(made, BaseException):
+            errors.append(made)
+        else:
+            rollouts.append(made)
+            scoring.append(_score.submit(quote(ctx), quote(made), quote(pool), quote(local)))
+    scores = [future.result(raise_on_failure=False) for future in scoring]
+    errors += [s for s in scores if isinstance(s, BaseException)]
+    good = [s for s in scores if not isinstance(s, BaseException)]
+    return sorted(rollouts, key=_shard_name), sorted(good, key=_shard_name), errors
+
+
+def _shard_name(manifest: Manifest) -> str:
+    return manifest.shard or ""
+
+
+def stage(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A plain stage function as a Prefect task that runs here and now."""
+    named = task(function, name=function.__name__, cache_policy=NO_CACHE, persist_result=False)
+    return lambda *args: named(*(quote(arg) for arg in args))
+
+
+@task(name="sample", cache_policy=NO_CACHE, persist_result=False)
+def _sample(ctx: Context, shard: sample.Shard, prompts: Manifest, bar: Task | None) -> Manifest:
+    seen = 0
+
+    def on_done(completion: Completion) -> None:
+        nonlocal seen
+        seen += 1
+        if bar is not None:
+            bar.advance(1, tokens=len(completion.token_ids))
+
+    made = sample.sample_shard(ctx, shard, prompts, on_done)
+    if bar is not None:
+        bar.advance(shard.n_planned - seen)  # what an earlier start had sampled
+    return made
+
+
+@task(name="score", cache_policy=NO_CACHE, persist_result=False)
+def _score(ctx: Context, rollouts: Manifest, pool: Manifest, bar: Task | None) -> Manifest:
+    made = score.score_shard(ctx, rollouts, pool)
+    if bar is not None:
+        bar.advance(0, kept=int(made.extra.get("passed", 0)))
+    return made
+
+
+def _raise_first(label: str, errors: Sequence[BaseException], of: int) -> None:
+    """One failed shard stops the run after the others are done, so that nothing paid for is lost."""
+    if not errors:
+        return
+    first = errors[0]
+    if not isinstance(first, RatoonError):
+        raise first
+    text = f"{label}: {len(errors)} of {of} shards failed, the first: {first.message}"
+    raise type(first)(text, first.hint or "run the same command again: what is done is kept") if len(errors) > 1 else first

@@ -1,0 +1,98 @@
+"""Iteration 0: tasks proposed, split and checked; prompts rendered; the base policy recorded. No model is asked."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ratoon import ids, schema
+from ratoon.config import semantic
+from ratoon.engine import Policy
+from ratoon.errors import ConfigError
+from ratoon.generators import prompts as prompting
+from ratoon.generators.splits import assign_splits
+from ratoon.generators.tasks import propose_all
+from ratoon.metrics import verifiers
+from ratoon.metrics.score import score_gold
+from ratoon.pipelines.context import Context
+from ratoon.pipelines.stage import Built, key, run_stage
+from ratoon.sft import policy as policies
+from ratoon.store import Counts, Manifest
+
+
+def tasks(ctx: Context) -> Manifest:
+    """Every task of every source, split by problem key; a task whose gold its own verifier refuses is a failure row."""
+    recipe = ctx.recipe
+    config = {"tasks": semantic(recipe.tasks), "splits": semantic(recipe.splits), "seed": recipe.run.seed}
+    return run_stage(ctx.store, key("tasks", 0, config=config), lambda: _propose(ctx))
+
+
+def _propose(ctx: Context) -> Built:
+    recipe, seed = ctx.recipe, ctx.recipe.run.seed
+    proposed = propose_all(recipe.tasks, ids.derive_seed(seed, "tasks"))
+    rows, refused = check_gold(ctx, proposed.tasks)
+    split = assign_splits(rows, recipe.splits, ids.derive_seed(seed, "splits"))
+    kept = pc.is_in(proposed.oracles["task_id"], value_set=split["task_id"].combine_chunks())
+    failures = pa.concat_tables([proposed.failures, refused])
+    tables = {"tasks": split, "oracles": proposed.oracles.filter(kept), "failures": failures}
+    counts = Counts(proposed.planned, split.num_rows, dropped=proposed.dropped, failed=failures.num_rows)
+    return Built(tables, counts, {"verifiers": sorted(v for v in pc.unique(split["verifier"]).to_pylist() if v)})
+
+
+def check_gold(ctx: Context, rows: pa.Table) -> tuple[pa.Table, pa.Table]:
+    """Tasks whose gold answer passes its own verifier, and failure rows for the rest. Raises ConfigError if none passes."""
+    for name in pc.unique(rows["verifier"]).to_pylist():
+        if name is not None:
+            verifiers.resolve(name, ctx.verifiers)
+    verdicts = score_gold(rows, ctx.pool())
+    bad = verdicts.filter(pc.not_equal(verdicts["status"], "pass")).to_pylist()
+    if bad and len(bad) == verdicts.num_rows:
+        first = bad[0]
+        raise ConfigError(
+            f"no gold answer passes its own verifier; task {first['subject_id']} got {first['status']!r} ({first['detail']})",
+            "mend verifier, verifier_args or the answers of [[tasks]]",
+        )
+    failures = [
+        {"stage": "tasks", "subject_id": row["subject_id"], "attempt": 0, "error_class": "GoldRefused",
+         "message": f"{row['scorer']} says {row['status']}: {row['detail']}"}
+        for row in bad
+    ]  # fmt: skip
+    refused = pa.array([row["subject_id"] for row in bad], pa.string())
+    return rows.filter(pc.invert(pc.is_in(rows["task_id"], value_set=refused))), schema.from_rows("failures", failures)
+
+
+def prompts(ctx: Context, pool: Manifest) -> Manifest:
+    """Every task rendered once into token ids by the model's chat template."""
+    recipe, renderer = ctx.recipe, ctx.renderer
+    config = semantic(recipe.prompt) | {"template": renderer.template_digest, "tokenizer": renderer.tokenizer_digest}
+
+    def build() -> Built:
+        rows = ctx.store.read("tasks", [pool])
+        made, failures = prompting.build(rows, renderer, recipe.prompt.system, recipe.prompt.few_shot)
+        counts = Counts(rows.num_rows, made.num_rows, failed=failures.num_rows)
+        return Built({"prompts": made, "failures": failures}, counts)
+
+    return run_stage(ctx.store, key("prompts", 0, ctx.tag, config=config, inputs=[pool]), build)
+
+
+def base(ctx: Context, folder: Path | None = None, iteration: int = 0) -> tuple[Manifest, Policy]:
+    """The row of a policy that no training here made: the digests of its weights, tokenizer and template make its id."""
+    folder = folder or ctx.model_folder
+    renderer = ctx.renderer
+    found = policies.base_manifest(folder, renderer.tokenizer_digest, renderer.template_digest)
+    row = schema.from_rows("policies", [found.row(ctx.relative(folder)) | {"iteration": iteration}])
+    manifest = run_stage(
+        ctx.store, key("base", iteration, config=found.policy_id), lambda: Built({"policies": row}, Counts(1, 1))
+    )
+    return manifest, Policy(found.policy_id, str(folder), iteration, "base")
+
+
+def sampling(ctx: Context, fields: dict[str, Any], sampling_id: str) -> Manifest:
+    """The row of one sampling; samplings are never replaced."""
+    row = schema.from_rows("samplings", [fields | {"sampling_id": sampling_id}])
+    return run_stage(
+        ctx.store, key("sampling", None, sampling_id, config=fields), lambda: Built({"samplings": row}, Counts(1, 1))
+    )

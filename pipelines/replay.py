@@ -1,0 +1,31 @@
+"""Curating again: new decisions and datasets from stored numbers; no model, no Prefect."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from ratoon.config import apply_sets, parse
+from ratoon.errors import DataError, UsageError
+from ratoon.pipelines.curate import crop_of, curate
+from ratoon.pipelines.recipe import Recipe
+from ratoon.store import Manifest, Store
+
+
+def replay(root: Path, name: str, sets: Iterable[str]) -> list[dict[str, Any]]:
+    """Dataset `name` for every harvested round of a run, under its recipe with `sets` applied. One dict per round."""
+    if name == "default":
+        raise UsageError("dataset 'default' belongs to `ratoon run`", "give another --name")
+    with Store.writer(root) as store:
+        recipe = parse(Recipe, apply_sets(store.config(), sets), f"the recipe of {root}")
+        crops = [crop_of(store, m.iteration or 0) for m in store.find("groups") if m.shard == "train"]
+        if not crops:
+            raise DataError(f"{root} has no harvested round yet", "`ratoon run` it first")
+        return [_told(root, name, curate(store, recipe, crop, name)) for crop in crops]
+
+
+def _told(root: Path, name: str, made: Manifest) -> dict[str, Any]:
+    counts = made.counts
+    return {"round": made.iteration, "dataset": name, "candidates": counts.rows_planned, "kept": counts.rows_out,
+            "dropped": counts.dropped, "folder": str(root / made.extra["folder"])}  # fmt: skip

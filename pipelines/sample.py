@@ -1,0 +1,179 @@
+"""Who is asked what, and what they answered: assignments, shards, rollouts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ratoon import ids, schema
+from ratoon.config import semantic
+from ratoon.digests import content_digest
+from ratoon.engine import Completion, Policy, Sampling
+from ratoon.generators import rollouts as driver
+from ratoon.generators.assign import choose
+from ratoon.generators.engines import EngineConfig
+from ratoon.pipelines import propose
+from ratoon.pipelines.context import Context
+from ratoon.pipelines.recipe import SuiteConfig
+from ratoon.pipelines.stage import Built, key, run_stage
+from ratoon.store import ArtifactKey, Counts, Manifest
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One shard's coordinates: its name, its slice of the assignments, and what they stand on."""
+
+    name: str
+    iteration: int
+    rows: pa.Table
+    assigned: Manifest
+    policy_made_by: Manifest
+    policy: Policy
+    sampling: Sampling
+
+    @property
+    def n_planned(self) -> int:
+        return int(pc.sum(self.rows["n_planned"]).as_py() or 0)
+
+
+def assign_round(ctx: Context, pool: Manifest, prompts: Manifest, iteration: int) -> Manifest:
+    """The training tasks of one round, each planned `generate.n` times."""
+    generate, seed = ctx.recipe.generate, ctx.recipe.run.seed
+    sampling = ctx.sampling(ctx.recipe.sampling)
+    propose.sampling(ctx, sampling.row_fields(), sampling.sampling_id)
+    earlier = [m for m in ctx.store.find("assign") if m.key.shard == "train" and (m.key.iteration or 0) < iteration]
+    config = generate.model_dump() | {"seed": seed, "sampling": sampling.sampling_id}
+
+    def build() -> Built:
+        tasks = ctx.store.read("tasks", [pool])
+        tasks = tasks.filter(pc.equal(tasks["split"], "train"))
+        asked = ctx.store.read("assignments", earlier, columns=["task_id"])["task_id"].to_pylist()
+        chosen = choose(tasks, iteration, generate.tasks, ids.derive_seed(seed, "assign"), asked, dict(generate.weights))
+        return _planned(ctx, chosen, prompts, sampling, iteration, generate.n, "train", 0)
+
+    return run_stage(ctx.store, key("assign", iteration, "train", config=config, inputs=[pool, prompts, *earlier]), build)
+
+
+def assign_suite(ctx: Context, pool: Manifest, prompts: Manifest, iteration: int, name: str, suite: SuiteConfig) -> Manifest:
+    """The tasks of an evaluation suite: the same at every iteration."""
+    sampling = ctx.sampling(suite.sampling)
+    propose.sampling(ctx, sampling.row_fields(), sampling.sampling_id)
+    first = first_sample(ctx, name)
+    config = {"split": suite.split, "n": suite.n, "tasks": suite.tasks, "sampling": sampling.sampling_id, "first": first}
+
+    def build() -> Built:
+        tasks = ctx.store.read("tasks", [pool])
+        tasks = tasks.filter(pc.equal(tasks["split"], suite.split))
+        if suite.tasks is not None and tasks.num_rows > suite.tasks:
+            tasks = _few(tasks, suite.tasks, ids.derive_seed(ctx.recipe.run.seed, "suite", name))
+        return _planned(ctx, tasks, prompts, sampling, iteration, suite.n, f"suite:{name}", first)
+
+    return run_stage(ctx.store, key("assign", iteration, f"suite-{name}", config=config, inputs=[pool, prompts]), build)
+
+
+def _few(tasks: pa.Table, n: int, seed: int) -> pa.Table:
+    """The `n` tasks of least hash: a larger `n` keeps all that a smaller one had."""
+    order = sorted(tasks["task_id"].to_pylist(), key=lambda task: (ids.derive_seed(seed, "few", task), task))
+    return tasks.filter(pc.is_in(tasks["task_id"], value_set=pa.array(order[:n], pa.string())))
+
+
+def first_sample(ctx: Context, name: str) -> int:
+    """The first sample number of a suite: past those that training and the suites before it may take of one group."""
+    recipe, suite = ctx.recipe, ctx.recipe.suites[name]
+    taken = recipe.generate.n if suite.split == "train" and suite.sampling == recipe.sampling else 0
+    for other, config in recipe.suites.items():
+        if other == name:
+            break
+        if config.split == suite.split and config.sampling == suite.sampling:
+            taken += config.n
+    return taken
+
+
+def _planned(
+    ctx: Context, tasks: pa.Table, prompts: Manifest, sampling: Sampling, iteration: int, n: int, purpose: str, first: int
+) -> Built:
+    """Assignment rows in task-id order; a task without a prompt (it did not fit) is dropped here, its failure is recorded."""
+    rendered = ctx.store.read("prompts", [prompts], columns=["prompt_id", "task_id"])
+    joined = tasks.select(["task_id", "family"]).join(rendered, "task_id", join_type="inner").sort_by("task_id")
+    size = joined.num_rows
+    columns = {
+        "iteration": [iteration] * size, "task_id": joined["task_id"], "prompt_id": joined["prompt_id"],
+        "sampling_id": [sampling.sampling_id] * size, "n_planned": [n] * size, "first_sample": [first] * size,
+        "purpose": [purpose] * size, "arm": joined["family"],
+    }  # fmt: skip
+    table = schema.from_columns("assignments", columns, size)
+    return Built({"assignments": table}, Counts(tasks.num_rows, size, dropped=tasks.num_rows - size))
+
+
+def shards(ctx: Context, assigned: Manifest, policy_made_by: Manifest, policy: Policy) -> list[Shard]:
+    """The assignments cut into shards of the run's frozen size, in task-id order."""
+    purpose = assigned.shard or ""
+    config = ctx.recipe.sampling if purpose == "train" else ctx.recipe.suites[purpose.removeprefix("suite-")].sampling
+    sampling = ctx.sampling(config)
+    rows = ctx.store.read("assignments", [assigned]).sort_by("task_id")
+    size = int(ctx.store.frozen["shard_size"])
+    iteration = assigned.iteration or 0
+    return [
+        Shard(f"{purpose}-{start // size:04d}", iteration, rows.slice(start, size), assigned, policy_made_by, policy, sampling)
+        for start in range(0, rows.num_rows, size)
+    ]
+
+
+def sample_shard(
+    ctx: Context, shard: Shard, prompts: Manifest, on_done: Callable[[Completion], None] | None = None
+) -> Manifest:
+    """The rollouts of one shard: journaled ones are not asked again; a failed request is a failed row."""
+    wanted, retry, earlier = _attempt(ctx, shard)
+    return run_stage(ctx.store, wanted, lambda: _sample(ctx, shard, prompts, wanted, retry, earlier, on_done))
+
+
+def _shard_key(engine: EngineConfig, shard: Shard, attempt: int) -> ArtifactKey:
+    assigned, made_by = shard.assigned, shard.policy_made_by
+    slice_digest = content_digest(shard.rows, schema.KEYS["assignments"], frozenset())
+    inputs = {assigned.artifact_id: slice_digest, made_by.artifact_id: made_by.content_digest}
+    config = {"policy": shard.policy.policy_id, "sampling": shard.sampling.sampling_id, "attempt": attempt,
+              "engine": [engine.kind, semantic(engine.section)]}  # fmt: skip
+    return key("rollouts", shard.iteration, shard.name, config=config, inputs=inputs)
+
+
+def _attempt(ctx: Context, shard: Shard) -> tuple[ArtifactKey, frozenset[str], Manifest | None]:
+    """The shard's key at its last live attempt, or at the next one when failed rollouts are to be asked again."""
+    attempt, live = 0, None
+    for manifest in ctx.store.find("rollouts", shard.iteration):
+        tried = int(manifest.key.config["attempt"])
+        if manifest.key.shard == shard.name and _shard_key(ctx.recipe.engine, shard, tried).artifact_id == manifest.artifact_id:
+            attempt, live = tried, manifest
+    if live is None or not ctx.retry_failed or live.counts.failed == 0:
+        return _shard_key(ctx.recipe.engine, shard, attempt), frozenset(), None
+    errors = ctx.store.read("rollouts", [live], columns=["rollout_id", "error"])
+    failed = errors.filter(pc.is_valid(errors["error"]))["rollout_id"].to_pylist()
+    return _shard_key(ctx.recipe.engine, shard, attempt + 1), frozenset(failed), live
+
+
+def _sample(
+    ctx: Context, shard: Shard, prompts: Manifest, wanted: ArtifactKey, retry: frozenset[str], earlier: Manifest | None,
+    on_done: Callable[[Completion], None] | None,
+) -> Built:  # fmt: skip
+    table = ctx.store.read("prompts", [prompts])
+    table = table.filter(pc.is_in(table["prompt_id"], value_set=shard.rows["prompt_id"].combine_chunks()))
+    plan = driver.plan(shard.rows, table, shard.policy, shard.sampling)
+    before = ctx.store.read("rollouts", [earlier]) if earlier is not None else None
+    journal = ctx.store.journal(wanted.artifact_id)
+    made, failures = driver.run(
+        plan, ctx.engine(shard.policy), ctx.renderer, journal, shard.iteration, retry=retry, earlier=before, on_done=on_done
+    )
+    return Built({"rollouts": made, "failures": failures}, _counts(shard, made, table))
+
+
+def _counts(shard: Shard, made: pa.Table, prompts: pa.Table) -> Counts:
+    failed = made.num_rows - made["error"].null_count
+    lengths = dict(zip(prompts["prompt_id"].to_pylist(), pc.list_value_length(prompts["token_ids"]).to_pylist(), strict=True))
+    asked = sum(lengths[prompt] for prompt in made["prompt_id"].to_pylist())
+    sampled = pc.sum(pc.list_value_length(made["token_ids"])).as_py() or 0
+    seconds = pc.max(made["seconds"]).as_py() or 0.0
+    return Counts(
+        shard.n_planned, made.num_rows - failed, failed=failed, prompt_tokens=asked, sampled_tokens=sampled, seconds=seconds
+    )

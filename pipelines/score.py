@@ -1,0 +1,74 @@
+"""Verdicts per shard, then groups over a whole purpose (a round's training rollouts, or one suite)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ratoon.errors import Stopped
+from ratoon.metrics import groups as grouping
+from ratoon.metrics import verifiers
+from ratoon.metrics.score import score
+from ratoon.pipelines.context import Context
+from ratoon.pipelines.stage import Built, key, run_stage
+from ratoon.store import Counts, Manifest
+
+
+def score_shard(ctx: Context, rollouts: Manifest, pool: Manifest) -> Manifest:
+    """A verdict for every rollout of one shard whose task has a verifier."""
+    config = {"timeout_s": ctx.recipe.verify.timeout_s}
+    versions = {f"verifier {name}": version for name, version in _versions(ctx, pool).items()}
+
+    def build() -> Built:
+        rows = ctx.store.read("rollouts", [rollouts], columns=["rollout_id", "task_id", "text", "finish_reason", "error"])
+        tasks = ctx.store.read("tasks", [pool], columns=["task_id", "answer", "verifier", "verifier_args"])
+        made = score(rows, tasks, ctx.pool())
+        passed = pc.sum(pc.equal(made["status"], "pass")).as_py() or 0
+        counts = Counts(rows.num_rows, made.num_rows, dropped=rows.num_rows - made.num_rows)
+        return Built({"scores": made}, counts, {"passed": passed})
+
+    wanted = key("scores", rollouts.key.iteration, rollouts.key.shard, config=config, inputs=[rollouts], versions=versions)
+    return run_stage(ctx.store, wanted, build)
+
+
+def _versions(ctx: Context, pool: Manifest) -> dict[str, str]:
+    names = pool.extra.get("verifiers", [])
+    return {name: verifiers.version(name, ctx.verifiers) for name in names}
+
+
+def group(ctx: Context, assigned: Manifest, rollouts: Sequence[Manifest], scores: Sequence[Manifest]) -> Manifest:
+    """Pass rates with intervals and votes, one row a group; every rollout read is in exactly one group."""
+
+    def build() -> Built:
+        columns = ["rollout_id", "group_id", "task_id", "prompt_id", "policy_id", "sampling_id", "role", "iteration",
+                   "finish_reason", "error"]  # fmt: skip
+        rows = ctx.store.read("rollouts", rollouts, columns=columns)
+        verdicts = ctx.store.read("scores", scores)
+        plan = ctx.store.read("assignments", [assigned])
+        made = grouping.groups(rows, verdicts, plan)
+        counted = pc.sum(made["n"]).as_py() or 0
+        if counted != rows.num_rows:
+            raise AssertionError(f"groups hold {counted} rollouts of {rows.num_rows}")
+        return Built({"groups": made}, Counts(made.num_rows, made.num_rows))
+
+    wanted = key("groups", assigned.key.iteration, assigned.key.shard, inputs=[assigned, *rollouts, *scores])
+    return run_stage(ctx.store, wanted, build)
+
+
+def check_failures(ctx: Context, what: str, rollouts: Sequence[Manifest]) -> None:
+    """Raise Stopped when more rollouts failed than the recipe allows; a few failures are data, not a crash."""
+    planned = sum(m.counts.rows_planned for m in rollouts)
+    failed = sum(m.counts.failed for m in rollouts)
+    if planned and failed / planned > ctx.recipe.run.max_failed_share:
+        worst = _common_error(ctx.store.read("failures", rollouts))
+        raise Stopped(
+            f"{what}: {failed} of {planned} rollouts failed, most often {worst}",
+            "mend the engine and run again with --retry-failed, or raise run.max_failed_share",
+        )
+
+
+def _common_error(failures: pa.Table) -> str:
+    counts = pc.value_counts(failures["message"].combine_chunks()).to_pylist()
+    return max(counts, key=lambda c: c["counts"])["values"] if counts else "unknown"

@@ -1,0 +1,93 @@
+"""One stage: find its live artifact or build it and commit; knows no table's meaning.
+
+What makes an artifact what it is goes into its key. A slot is (stage, iteration, shard): when a slot's artifact changes,
+the old one and everything made from it leave the live set in the same commit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyarrow as pa
+
+from ratoon.store import ArtifactKey, Counts, Manifest, Store
+
+# Raise a stage's version when its code changes what it writes: its artifacts are then made anew.
+VERSIONS = {
+    "tasks": "1", "prompts": "1", "base": "1", "sampling": "1", "assign": "1", "rollouts": "1", "scores": "1",
+    "groups": "1", "curate": "1", "policy": "1", "evals": "1",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Built:
+    """What a stage made: its tables, its row and token counts, and free facts for the manifest."""
+
+    tables: dict[str, pa.Table]
+    counts: Counts
+    extra: dict[str, Any] = field(default_factory=dict)
+
+
+def key(
+    stage: str,
+    iteration: int | None,
+    shard: str | None = None,
+    *,
+    config: Any = None,
+    inputs: Mapping[str, str] | Iterable[Manifest] = (),
+    versions: Mapping[str, str] | None = None,
+) -> ArtifactKey:
+    """The key of an artifact; `inputs` are manifests, or digests by artifact id where only a part of an input counts."""
+    digests = dict(inputs) if isinstance(inputs, Mapping) else {m.artifact_id: m.content_digest for m in inputs}
+    return ArtifactKey(
+        stage=stage, iteration=iteration, shard=shard, config=config, inputs=digests,
+        versions={stage: VERSIONS[stage], **(versions or {})},
+    )  # fmt: skip
+
+
+def run_stage(store: Store, wanted: ArtifactKey, build: Callable[[], Built], *, why: str = "") -> Manifest:
+    """The artifact of `wanted`: live, or removed once and added back, or made by `build`; what it replaces goes in its commit."""
+    found = store.get(wanted.artifact_id)
+    if found is not None:
+        return found
+    stale = replaced(store, wanted)
+    revived = store.revive(wanted.artifact_id, remove=stale, why=f"{describe(wanted)} again")
+    if revived is not None:
+        return revived
+    built = build()
+    return store.put(wanted, built.tables, built.counts, extra=built.extra, remove=stale, why=why or describe(wanted))
+
+
+def describe(wanted: ArtifactKey) -> str:
+    """A stage as a person names it: `rollouts 2 train-0001`."""
+    return " ".join(str(part) for part in (wanted.stage, wanted.iteration, wanted.shard) if part is not None)
+
+
+def replaced(store: Store, wanted: ArtifactKey) -> list[str]:
+    """Live artifacts in the slot of `wanted`, and all that was made from them."""
+    slot = (wanted.stage, wanted.iteration, wanted.shard)
+    live = store.live()
+    gone = {id for id, m in live.items() if (m.key.stage, m.key.iteration, m.key.shard) == slot and id != wanted.artifact_id}
+    return sorted(with_descendants(live, gone))
+
+
+def with_descendants(live: Mapping[str, Manifest], gone: set[str]) -> set[str]:
+    """`gone` and every live artifact with an input in it, at any remove. Inputs precede their users in commit order."""
+    gone = set(gone)
+    for artifact_id, manifest in live.items():
+        if gone.intersection(manifest.key.inputs):
+            gone.add(artifact_id)
+    return gone
+
+
+def drop_extra(store: Store, stage: str, iteration: int, prefix: str, keep: Iterable[str]) -> None:
+    """Remove live shards of a stage that the present config no longer plans."""
+    live, wanted = store.live(), set(keep)
+    extra = {
+        id for id, m in live.items()
+        if m.key.stage == stage and m.key.iteration == iteration and (m.key.shard or "").startswith(prefix) and id not in wanted
+    }  # fmt: skip
+    if extra:
+        store.commit(add=[], remove=sorted(with_descendants(live, extra)), why=f"{stage} {iteration}: no longer planned")

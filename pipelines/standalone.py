@@ -1,0 +1,123 @@
+"""Single stages on their own: train on a dataset, evaluate a run's policies or any model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ratoon import sql
+from ratoon.config import apply_sets, parse, read_toml
+from ratoon.engine import Policy
+from ratoon.errors import ConfigError, DataError, UsageError
+from ratoon.pipelines.context import Context
+from ratoon.pipelines.recipe import Recipe
+from ratoon.pipelines.start import opened, prefect_environment, run_flow
+from ratoon.progress import Progress
+from ratoon.render import Renderer
+from ratoon.sft import base_models, dataset, launch
+from ratoon.sft import job as jobs
+from ratoon.sft import policy as policies
+from ratoon.sft.base_models import ModelConfig
+from ratoon.sft.job import TrainConfig
+from ratoon.store import Store
+
+_EVALS = """
+select iteration, metric, round(value, 4) as value, round(lo, 4) as lo, round(hi, 4) as hi, n_tasks, n_samples, policy_id, against_policy_id
+from evals where suite = '{suite}' order by iteration, metric, against_policy_id
+"""
+
+
+def train(
+    source: Path, out: Path, *, model: str | None = None, name: str = "default", sets: Iterable[str] = (), quiet: bool = False
+) -> launch.Trained:
+    """A model folder `out` trained on a run's datasets `name`, or on one dataset folder. Raises UsageError if `out` exists."""
+    if out.exists():
+        raise UsageError(f"{out} exists already", "give another --out, or remove it")
+    tree, folders, root = _source(source, name)
+    tree = apply_sets(tree, sets)
+    config = parse(TrainConfig, tree["train"], "[train]")
+    found = model_config(model) if model else parse(ModelConfig, tree["model"], "[model]")
+    base = _policy(base_models.prepare(found, root))
+    out.parent.mkdir(parents=True, exist_ok=True)
+    seed = int(tree.get("run", {}).get("seed", 0))
+    job = jobs.plan(config, root=root, base=base, last=base, datasets=folders, seed=seed, iteration=1, out=out)
+    job = replace(job, log=str(out.with_name(f"{out.name}.log").resolve()))
+    with Progress(quiet=quiet) as progress, progress.task("train", None, "step") as bar:
+        return launch.train(job, lambda event: bar.update(event.step, event.total))
+
+
+def _source(source: Path, name: str) -> tuple[dict[str, Any], list[Path], Path]:
+    """The recipe's tree, dataset folders oldest first, and where a model may be made."""
+    if not (source / "run.json").exists():
+        dataset.read_info(source)
+        return {"train": {}, "model": {}}, [source], source
+    store = Store.open(source)
+    made = sorted((m for m in store.find("curate") if m.shard == name), key=lambda m: m.iteration or 0)
+    if not made:
+        raise DataError(f"{source} has no dataset {name!r}", "`ratoon run` it first, or `ratoon curate` with that --name")
+    return store.config(), [source / m.extra["folder"] for m in made], source
+
+
+def _policy(folder: Path) -> Policy:
+    renderer = Renderer(folder)
+    found = policies.base_manifest(folder, renderer.tokenizer_digest, renderer.template_digest)
+    return policies.as_policy(found, folder)
+
+
+def model_config(text: str) -> ModelConfig:
+    """A model named on the command line: a folder, `packaged`, or a hub id."""
+    if Path(text).is_dir():
+        return ModelConfig(kind="path", path=text)
+    if text == "packaged":
+        return ModelConfig(kind="packaged")
+    if text.count("/") == 1 and not text.startswith((".", "/")):
+        return ModelConfig(kind="hub", hub_id=text)
+    raise ConfigError(f"no model {text!r}", "give a model folder, a hub id such as org/name, or `packaged`")
+
+
+def evaluate_run(root: Path, suite: str, *, sets: Iterable[str] = (), quiet: bool = False) -> list[dict[str, Any]]:
+    """Table `evals` of one suite, after evaluating a run's base and newest policy on it."""
+    store = Store.open(root)
+    recipe = parse(Recipe, apply_sets(store.config(), sets), f"the recipe of {root}")
+    if suite not in recipe.suites:
+        raise ConfigError(f"the recipe of {root} has no suite {suite!r}", f"its suites: {', '.join(recipe.suites)}")
+    with opened(root, recipe, quiet=quiet, keep_config=True) as ctx:
+        prefect_environment()
+        from ratoon.pipelines.improve import evaluate_newest
+
+        run_flow(ctx, lambda ctx: evaluate_newest(ctx, suite), "evaluate")
+        return _evals(ctx.store, suite)
+
+
+def evaluate_model(
+    target: str, suite: Path, *, against: str | None, root: Path | None, sets: Iterable[str], quiet: bool
+) -> list[dict[str, Any]]:
+    """Table `evals` of a model on the suite of a TOML file; with `against`, both models are asked the same tasks."""
+    tree = apply_sets(read_toml(suite), sets)
+    names = list(tree.get("suites", {"heldout": {}}))
+    tree["suites"] = tree.get("suites", {"heldout": {}})
+    tree["suites"].setdefault("heldout", tree["suites"][names[0]])
+    tree.setdefault("run", {}).update(iterations=0)
+    recipe = parse(Recipe, tree, str(suite))
+    folder = root or Path("runs") / f"eval-{suite.stem}"
+    mine = recipe.model_copy(update={"model": model_config(target)})
+    other = recipe.model_copy(update={"model": model_config(against)}) if against else None
+    with opened(folder, mine, quiet=quiet) as ctx:
+        prefect_environment()
+        run_flow(ctx, lambda ctx: _both(ctx, other, names), "evaluate")
+        return [row for name in names for row in _evals(ctx.store, name)]
+
+
+def _both(ctx: Context, other: Recipe | None, suites: list[str]) -> None:
+    from ratoon.pipelines.improve import evaluate_base
+
+    if other is not None:
+        with Context(ctx.store, other, ctx.progress, tag="against") as against:
+            evaluate_base(against, suites, 0)
+    evaluate_base(ctx, suites, 1 if other is not None else 0)
+
+
+def _evals(store: Store, suite: str) -> list[dict[str, Any]]:
+    return sql.query(store, _EVALS.format(suite=suite.replace("'", "''"))).to_pylist()

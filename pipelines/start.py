@@ -1,0 +1,92 @@
+"""Starting a flow: the run folder locked, the context opened, Prefect told where to run; the flows themselves are plain.
+
+With no server configured Prefect starts its embedded API, offline; with `PREFECT_API_URL` the flow shows up on that server.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from pathlib import Path
+from typing import Any
+
+from ratoon.errors import MissingExtra
+from ratoon.pipelines.context import Context
+from ratoon.pipelines.recipe import Recipe
+from ratoon.progress import Progress
+from ratoon.store import Store
+
+Body = Callable[[Context], Any]
+_QUIET = {"PREFECT_SERVER_ANALYTICS_ENABLED": "false", "DO_NOT_TRACK": "1", "PREFECT_LOGGING_LEVEL": "CRITICAL",
+          "PREFECT_LOGGING_TO_API_ENABLED": "false", "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "180"}  # fmt: skip
+_BODY: ContextVar[tuple[Context, Body]] = ContextVar("body")
+
+
+@contextmanager
+def opened(
+    root: Path, recipe: Recipe, *, verifiers: Mapping[str, Callable[..., Any]] | None = None, retry_failed: bool = False,
+    quiet: bool = False, keep_config: bool = False,
+) -> Iterator[Context]:  # fmt: skip
+    """The context of a run this process writes: locked against others, its engine and workers ended at the end."""
+    with Store.writer(root, {"shard_size": recipe.run.shard_size}) as store:
+        if not keep_config:
+            store.put_config(recipe.model_dump(mode="json"))
+        with (
+            Progress(quiet=quiet) as progress,
+            Context(store, recipe, progress, verifiers=verifiers, retry_failed=retry_failed) as ctx,
+        ):
+            yield ctx
+
+
+def improve(
+    root: Path, recipe: Recipe, *, verifiers: Mapping[str, Callable[..., Any]] | None = None, retry_failed: bool = False,
+    quiet: bool = False,
+) -> None:  # fmt: skip
+    """Run a recipe in a folder, or go on with it."""
+    with opened(root, recipe, verifiers=verifiers, retry_failed=retry_failed, quiet=quiet) as ctx:
+        prefect_environment()
+        from ratoon.pipelines.improve import improve as body
+
+        run_flow(ctx, body, "improve")
+
+
+def prefect_environment() -> None:
+    """Quiet and offline unless the user says otherwise; before Prefect is imported."""
+    for variable, value in _QUIET.items():
+        os.environ.setdefault(variable, value)
+    try:
+        import prefect  # noqa: F401
+    except ImportError:
+        raise MissingExtra("prefect", "run") from None
+
+
+def run_flow(ctx: Context, body: Body, name: str) -> Any:
+    """Call `body` as a Prefect flow called `name`, on the task runner the recipe names."""
+    prefect_environment()
+    from prefect import flow
+
+    @flow(name=name, flow_run_name="{run}", validate_parameters=False, persist_result=False)
+    def ratoon_flow(run: str, recipe: dict[str, Any]) -> Any:
+        ctx, body = _BODY.get()
+        return body(ctx)
+
+    token = _BODY.set((ctx, body))
+    try:
+        configured = ratoon_flow.with_options(task_runner=_runner(ctx.recipe))
+        return configured(run=ctx.store.root.name, recipe=ctx.recipe.semantic())
+    finally:
+        _BODY.reset(token)
+
+
+def _runner(recipe: Recipe) -> Any:
+    if recipe.run.runner == "ray":
+        try:
+            from prefect_ray import RayTaskRunner
+        except ImportError:
+            raise MissingExtra("prefect-ray", "ray") from None
+        return RayTaskRunner(address=os.environ.get("RAY_ADDRESS"))
+    from prefect.task_runners import ThreadPoolTaskRunner
+
+    return ThreadPoolTaskRunner(max_workers=recipe.run.workers + 2)  # two more, so that scoring need not wait for sampling

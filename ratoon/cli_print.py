@@ -1,0 +1,104 @@
+"""What the command line prints: tables and texts that fit 80 columns; everything a model wrote is stripped of control characters."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from ratoon.terminal import plain
+
+
+def _console() -> Console:
+    return Console(highlight=False, markup=False, emoji=False)
+
+
+def print_rows(rows: Sequence[dict[str, Any]], title: str) -> None:
+    """Rows as a table; columns that are empty throughout are left out."""
+    if not rows:
+        print(f"{title}: none")
+        return
+    names = [n for n in rows[0] if any(r.get(n) is not None for r in rows)]
+    table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
+    for name in names:
+        numeric = all(isinstance(r.get(name), int | float | None) for r in rows)
+        table.add_column(name, justify="right" if numeric else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(cell(row.get(n)) for n in names))
+    _console().print(table)
+
+
+def print_records(title: str, rows: Sequence[dict[str, Any]]) -> None:
+    """Rows one under another, a field a line: for wide rows."""
+    console = _console()
+    for row in rows:
+        console.rule(title, align="left", characters="─")
+        for name, value in row.items():
+            if value is not None:
+                console.print(f"{name:>18}  {cell(value)}", soft_wrap=False)
+
+
+def cell(value: Any) -> str:
+    """One value for a person: rates to three places, lists shortened, unknown as a dash."""
+    if value is None:
+        return "–"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float):
+        return f"{value:.3f}" if abs(value) < 100 else f"{value:,.0f}"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, list) and len(value) > 8 and not isinstance(value[0], dict):
+        return f"[{', '.join(cell(v) for v in value[:6])}, … {len(value)} in all]"
+    return plain(str(value))
+
+
+def print_rounds(rounds: Sequence[dict[str, Any]]) -> None:
+    """The round table: what was asked, kept and trained, and how the policy did on held-out tasks."""
+    table = Table(title="rounds", box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
+    for name in ("round", "tasks", "rollouts", "pass", "kept", "trained", "held-out pass@1", "gain on base"):
+        table.add_column(name, justify="right")
+    for row in rounds:
+        table.add_row(*(cell(row[n]) for n in ("round", "tasks", "rollouts", "pass_rate", "kept", "trained_tokens")),
+                      _interval(row["pass@1"]), _interval(row["gain"], signed=True))  # fmt: skip
+    _console().print(table)
+
+
+def _interval(metric: dict[str, Any] | None, signed: bool = False) -> str:
+    if metric is None or metric["value"] is None:
+        return "–"
+    sign = "+" if signed else ""
+    value = f"{metric['value']:{sign}.3f}"
+    return value if metric["lo"] is None else f"{value} [{metric['lo']:{sign}.2f}, {metric['hi']:{sign}.2f}]"
+
+
+def final_report(done: Any) -> None:
+    """How a run ends: the rounds, the plot, three rollouts before and after, what to try next."""
+    from ratoon.pipelines.report import before_after, next_steps, plot
+
+    console = _console()
+    print_rounds(done.rounds())
+    picture = plot(done.store)
+    if picture is not None:
+        console.print(f"plot: {picture}")
+    for pair in before_after(done.store, 3):
+        console.rule(plain(pair["prompt"]), align="left", characters="─")
+        console.print(f" before  [{pair['before_status']}] {plain(pair['before'])}")
+        console.print(f"  after  [{pair['after_status']}] {plain(pair['after'])}")
+    for line in next_steps(done.root, done.rounds()):
+        console.print(line, soft_wrap=True)
+
+
+def rollout_text(row: dict[str, Any]) -> str:
+    """One rollout as a person reads it: who was asked what, what came back, the verdict, the decision."""
+    verdict = " ".join(str(row[k]) for k in ("status", "answer", "detail") if row[k] is not None) or "not scored"
+    kept = {None: "", True: "  kept", False: f"  dropped by {row['filter']}: {row['reason']}"}[row["keep"]]
+    asked = "\n".join(f"  {m['role']:>9}  {plain(m['content'])}" for m in row["prompt"])
+    said = plain(row["text"] if row["text"] is not None else row["error"] or "")
+    rate = "" if row["pass_rate"] is None else f"  pass rate {row['pass_rate']:.2f} of {row['n']}"
+    head = f"{row['rollout_id']}  round {row['iteration']}  {row['family']}{rate}"
+    gold = "" if row["gold"] is None else f"  gold {plain(row['gold'])}"
+    return f"{head}\n{asked}\n  {'→':>9}  {said}\n  {'verdict':>9}  {plain(verdict)}{gold}  ({row['finish_reason']}){kept}"

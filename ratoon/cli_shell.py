@@ -1,0 +1,61 @@
+"""The SQL shell of `ratoon sql RUN`: one query a line, the answer as a table; an error does not end it."""
+
+from __future__ import annotations
+
+import atexit
+from pathlib import Path
+
+from ratoon.errors import RatoonError
+from ratoon.run import Run
+
+
+def shell(run: Run) -> None:
+    """Read queries until end of input. A query ends with `;` or an empty line; `.tables` lists the tables."""
+    _remember()
+    print("one SELECT, ended by ; or an empty line; .tables lists tables; Ctrl-D leaves")
+    while True:
+        try:
+            query = _read()
+        except (EOFError, KeyboardInterrupt):
+            print()
+            return
+        if query:
+            _answer(run, query)
+
+
+def _read() -> str:
+    lines = [input("sql> ").strip()]
+    while lines[-1] and not lines[-1].endswith(";") and lines[0] != ".tables":
+        lines.append(input("...> ").strip())
+    return " ".join(lines).strip()
+
+
+def _answer(run: Run, query: str) -> None:
+    if query.rstrip(";") == ".tables":
+        query = "select view_name as name, column_count as columns from duckdb_views() where not internal order by name"
+    try:
+        print(run.render(query))
+    except RatoonError as error:
+        print(f"error: {error.message}" + (f"\n  → {error.hint}" if error.hint else ""))
+
+
+def _remember() -> None:
+    """Line editing and history, where the interpreter has readline."""
+    try:
+        import readline
+    except ImportError:
+        return
+    path = Path.home() / ".ratoon_history"
+    try:
+        readline.read_history_file(path)
+    except OSError:
+        pass
+    atexit.register(_save, str(path))
+
+
+def _save(path: str) -> None:
+    import contextlib
+    import readline
+
+    with contextlib.suppress(OSError):
+        readline.write_history_file(path)

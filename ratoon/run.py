@@ -1,0 +1,147 @@
+"""The Python face: the verbs of the command line for notebooks and programs.
+
+from ratoon import Run
+run = Run.start("smoke", "runs/try")
+run.sql("select status, count(*) from scores group by all").to_arrow_table()
+run.curate("short", sets=["filters.1.max_tokens=12"])
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, Self
+
+import pyarrow as pa
+
+from ratoon import sql as sqls
+from ratoon.errors import DataError, StoreError
+from ratoon.store import Store
+
+
+class Run:
+    """A run's folder, opened for reading; verbs that write take its lock for as long as they last."""
+
+    def __init__(self, root: str | Path) -> None:
+        """Raises StoreError when the folder holds no run, SchemaMismatch when another schema version wrote it."""
+        self.root = Path(root)
+        self.store = Store.open(self.root)
+
+    @classmethod
+    def start(
+        cls,
+        recipe: str | Path,
+        root: str | Path | None = None,
+        *,
+        sets: Iterable[str] = (),
+        retry_failed: bool = False,
+        verifiers: Mapping[str, Callable[..., Any]] | None = None,
+        quiet: bool = False,
+    ) -> Self:
+        """Run a recipe or go on with it; `verifiers` are functions for names the recipe uses. Returns the run."""
+        from ratoon.pipelines.recipe import load
+        from ratoon.pipelines.start import improve
+
+        loaded = load(recipe, sets)
+        folder = Path(root) if root is not None else Path("runs") / loaded.run.name
+        improve(folder, loaded, verifiers=verifiers, retry_failed=retry_failed, quiet=quiet)
+        return cls(folder)
+
+    def sql(self, query: str) -> Any:
+        """A DuckDB relation over the live tables: `.to_arrow_table()`, `.df()`, `.fetchall()`. One SELECT only."""
+        return sqls.relation(self.store, query)
+
+    def render(self, query: str, format: str = "table") -> str | bytes:
+        """A query's result as text: table, json, csv, or parquet bytes."""
+        return sqls.render(sqls.query(self.store, query), format)
+
+    def rounds(self) -> list[dict[str, Any]]:
+        """One dict per round: asked, passed, kept, trained, held-out pass@1 with its interval, paired gain."""
+        from ratoon.pipelines.summary import rounds
+
+        return rounds(self.store)
+
+    def status(self) -> dict[str, Any]:
+        """Stages, shards, rows and tokens; rounds; the newest policy; how many commits."""
+        from ratoon.pipelines.summary import stages
+
+        policies = self.store.read("policies", columns=["policy_id", "iteration"]).sort_by("iteration")
+        newest = policies["policy_id"].to_pylist()[-1] if policies.num_rows else None
+        return {"run_id": self.store.run_id, "commits": len(self.store.commits()), "policy": newest,
+                "stages": stages(self.store), "rounds": self.rounds()}  # fmt: skip
+
+    def show(self, which: str = "any", n: int = 5) -> list[dict[str, Any]]:
+        """Rollouts with prompt, verdict and, for `dropped`, the reason. `which`: any, failed, kept, dropped."""
+        from ratoon.pipelines.look import show
+
+        return show(self.store, which, n)
+
+    def explain(self, id: str) -> dict[str, list[dict[str, Any]]]:
+        """Every row of every table that names an id, or the one id that begins so."""
+        from ratoon.pipelines.look import explain
+
+        return explain(self.store, id)
+
+    def curate(self, name: str, *, sets: Iterable[str] = ()) -> list[dict[str, Any]]:
+        """New decisions and datasets `name` for every round, from stored numbers. One dict per round."""
+        from ratoon.pipelines.replay import replay
+
+        return replay(self.root, name, sets)
+
+    def dataset(self, name: str = "default", iteration: int | None = None) -> pa.Table:
+        """The rows of a dataset: of one round, or of the newest."""
+        from ratoon.sft.dataset import read_dataset
+
+        made = [m for m in self.store.find("curate") if m.key.shard == name and iteration in (None, m.key.iteration)]
+        if not made:
+            raise DataError(
+                f"no dataset {name!r}" + ("" if iteration is None else f" of round {iteration}"), "see Run.datasets()"
+            )
+        return read_dataset(self.root / made[-1].extra["folder"])
+
+    def datasets(self) -> list[dict[str, Any]]:
+        """Name, round, rows and folder of every live dataset."""
+        return [
+            {"name": m.key.shard, "round": m.key.iteration, "rows": m.counts.rows_out, "of": m.counts.rows_planned,
+             "folder": str(self.root / m.extra["folder"])}
+            for m in self.store.find("curate")
+        ]  # fmt: skip
+
+    def verify(self) -> list[str]:
+        """Problems found by re-reading every live part; none is an empty list."""
+        return self.store.verify()
+
+    def __repr__(self) -> str:
+        return f"Run({str(self.root)!r})"
+
+
+def plan(recipe: str | Path, sets: Iterable[str] = ()) -> list[dict[str, Any]]:
+    """What a recipe would do, without doing it: one dict per round."""
+    from ratoon.pipelines.recipe import load
+
+    loaded = load(recipe, sets)
+    generate, held = loaded.generate, loaded.suites["heldout"]
+    most = generate.tasks * generate.n * loaded.sampling.max_tokens
+    rows = [{"round": 0, "tasks": None, "rollouts": None, "at most sampled tokens": None, "suite n": held.n}]
+    for iteration in range(1, loaded.run.iterations + 1):
+        rows.append({"round": iteration, "tasks": generate.tasks, "rollouts": generate.tasks * generate.n,
+                     "at most sampled tokens": most, "suite n": held.n})  # fmt: skip
+    return rows
+
+
+def evaluate(
+    target: str | Path, suite: str = "heldout", *, against: str | None = None, root: str | Path | None = None,
+    sets: Iterable[str] = (), quiet: bool = False,
+) -> list[dict[str, Any]]:  # fmt: skip
+    """Rows of table `evals` for a run's policies, or for a model folder or hub id, on one suite."""
+    from ratoon.pipelines.standalone import evaluate_model, evaluate_run
+
+    if _is_run(Path(target)):
+        if against is not None:
+            raise StoreError("a run is compared with its own base and last policy", "leave --against out")
+        return evaluate_run(Path(target), suite, sets=sets, quiet=quiet)
+    return evaluate_model(str(target), Path(suite), against=against, root=Path(root) if root else None, sets=sets, quiet=quiet)
+
+
+def _is_run(path: Path) -> bool:
+    return (path / "run.json").exists()
