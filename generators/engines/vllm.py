@@ -11,11 +11,10 @@ import difflib
 import importlib.util
 import json
 import os
-import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from multiprocessing import connection
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,12 +24,12 @@ from ratoon import ids
 from ratoon.config import Config, operational
 from ratoon.engine import Completion, Policy, Request, Sampling, failed
 from ratoon.errors import EngineDead, EngineError, MissingExtra, ModelError, Unsupported
+from ratoon.generators.engines.child import Reaper, environment, variables, when_one_ends
 from ratoon.generators.engines.pump import Pump
 from ratoon.generators.engines.requestlog import RequestLog
 
 _OURS = ("model", "seed", "dtype", "quantization", "tokenizer", "logprobs_mode", "generation_config")
 _CPU_ARGS = {"enforce_eager": True, "max_model_len": 1024, "max_num_seqs": 128, "kv_cache_memory_bytes": 2 << 30}
-_FEW_CORES = 4
 _IGNORED = ("_name_or_path", "_model_name_or_path", "transformers_version", "dtype", "torch_dtype", "use_cache")
 
 
@@ -115,6 +114,7 @@ class _VllmCore:
         self._max_len = self._window = 0
         self._broken = False
         self._asked: dict[str, Request] = {}
+        self._reaper: Reaper | None = None
         self.load: list[tuple[float, int, int]] = []
 
     # -- life ------------------------------------------------------------------------------------------------------
@@ -127,15 +127,15 @@ class _VllmCore:
                 "set engine.vllm.args.enable_lora = true, or train.lora.merge = true",
             )
         _check_folder(Path(weights))
+        before, self._policy = self._policy, None  # until it is loaded, nobody is answered
         if self._llm is None or self._broken or _shape(weights) != _shape(self._weights):
-            self._policy = policy
-            self._start(weights)
-        elif weights != self._weights or policy != self._policy:
-            self._reload(weights)
+            self._start(weights, policy.policy_id)
+        elif weights != self._weights or policy != before:
+            self._reload(weights, policy.policy_id)
         self._policy = policy
 
     def revive(self) -> None:
-        self._start(self._weights)
+        self._start(self._weights, self._policy.policy_id if self._policy else "")
 
     def stop(self) -> None:
         """Give the device back; what vLLM says while it goes is of no use to anyone."""
@@ -143,23 +143,23 @@ class _VllmCore:
         if llm is not None:
             with suppress(Exception):
                 llm.engine_core.shutdown()
+        if self._reaper is not None:
+            self._reaper.dismiss()
+            self._reaper = None
 
     def processes(self) -> list[Any]:
         manager = getattr(getattr(self._llm and self._llm.engine_core, "resources", None), "engine_manager", None)
         return list(getattr(manager, "processes", ()))
 
-    def _start(self, weights: str) -> None:
+    def _start(self, weights: str, policy_id: str) -> None:
         self.stop()
         self._starts += 1
-        with _environment({"VLLM_LOGGING_LEVEL": "ERROR", "VLLM_NO_USAGE_STATS": "1"}, keep=True):
-            from vllm.engine.arg_utils import EngineArgs
-            from vllm.v1.engine.llm_engine import LLMEngine
+        engine_args, llm_engine = _import_vllm()
+        seed = ids.derive_seed(self._seed, "engine", f"{policy_id}/{self._starts}") >> 32  # numpy takes 32 bits
+        args = self._args(engine_args) | {"model": weights, "seed": seed}
         try:
-            args = EngineArgs(**self._args(weights, EngineArgs))
-            with _environment(_child_environment(weights)):
-                self._llm = LLMEngine.from_engine_args(args, stat_loggers=self._stat_loggers())
-        except EngineError:
-            raise
+            with environment(variables(weights)):
+                self._llm = llm_engine.from_engine_args(engine_args(**args), stat_loggers=self._stat_loggers())
         except Exception as error:
             raise EngineError(
                 f"vLLM did not start: {_first_line(error)}", "mend [engine.vllm] args; see `ratoon doctor`"
@@ -169,7 +169,7 @@ class _VllmCore:
         self._window = 2 * self._llm.vllm_config.scheduler_config.max_num_seqs
         self._guard()
 
-    def _args(self, weights: str, engine_args: Any) -> dict[str, Any]:
+    def _args(self, engine_args: Any) -> dict[str, Any]:
         """Every argument of ours, over the user's, over the defaults for a CPU. Raises EngineError on an unknown name."""
         from vllm.platforms import current_platform
 
@@ -181,12 +181,11 @@ class _VllmCore:
                     f"vLLM has no engine argument {name!r}" + (f"; did you mean {near[0]!r}?" if near else ""),
                     "mend [engine.vllm] args",
                 )
-        policy_id = self._policy.policy_id if self._policy else ""
-        seed = ids.derive_seed(self._seed, "engine", f"{policy_id}/{self._starts}") >> 32  # numpy takes 32 bits
         ours = {name: getattr(self._config, name) for name in ("dtype", "quantization", "logprobs_mode")}
         cpu = _CPU_ARGS if current_platform.is_cpu() else {}
-        common = {"disable_log_stats": not self._config.record_load, "enable_prefix_caching": True}
-        return common | cpu | self._config.args | ours | {"model": weights, "seed": seed, "generation_config": "vllm"}
+        stats = {"disable_log_stats": not self._config.record_load}
+        common = {"enable_prefix_caching": True, "use_tqdm_on_load": False} | stats
+        return common | cpu | self._config.args | ours | {"generation_config": "vllm"}
 
     def _stat_loggers(self) -> list[Any] | None:
         if not self._config.record_load:
@@ -208,32 +207,32 @@ class _VllmCore:
 
         return [Recorder]
 
-    def _reload(self, weights: str) -> None:
+    def _reload(self, weights: str, policy_id: str) -> None:
         """New weights into the running engine; a failure half-way leaves no usable engine, so start another."""
         if weights != self._weights:
             try:
                 self._llm.collective_rpc("reload_weights", kwargs={"weights_path": weights})
             except Exception:
-                self._start(weights)
+                self._start(weights, policy_id)
                 return
             self._weights = weights
         self._llm.reset_prefix_cache()
 
     def _guard(self) -> None:
-        """Without this a killed engine process is never noticed by vLLM's synchronous client: its step waits for ever."""
-        processes, client = self.processes(), self._llm.engine_core
-        if not processes or not hasattr(client, "outputs_queue"):
+        """vLLM's synchronous client never notices a killed engine process, and the process never that its parent was killed."""
+        client, processes = self._llm.engine_core, self.processes()
+        if not processes:
             return
+        self._reaper = Reaper([process.pid for process in processes])
 
-        def watch() -> None:
-            connection.wait([process.sentinel for process in processes])
+        def tell() -> None:
             error = EngineError("vLLM's engine process ended")
             client.outputs_queue.put_nowait(error)
             for future in list(client.utility_results.values()):
                 with suppress(Exception):
                     future.set_exception(error)
 
-        threading.Thread(target=watch, name="ratoon-engine-guard", daemon=True).start()
+        when_one_ends(processes, tell)
 
     # -- sampling --------------------------------------------------------------------------------------------------
 
@@ -255,7 +254,7 @@ class _VllmCore:
         try:
             self._llm.add_request(key, prompt, params, lora_request=self._lora())
         except Exception as error:
-            self._broken = not isinstance(error, ValueError | TypeError | NotImplementedError)
+            self._broken = self._broken or not isinstance(error, ValueError | TypeError | NotImplementedError)
             raise
 
     def _refusal(self, request: Request) -> tuple[str, str] | None:
@@ -321,6 +320,20 @@ class _VllmCore:
         return [scores[f"score-{i}"][len(prompt) - 1 :] for i, (prompt, _) in enumerate(sequences)]
 
 
+def _import_vllm() -> tuple[Any, Any]:
+    """EngineArgs and LLMEngine, imported as quietly as vLLM can be; what it logs is the user's choice by environment."""
+    os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
+    os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            from vllm.engine.arg_utils import EngineArgs
+            from vllm.v1.engine.llm_engine import LLMEngine
+        except ImportError as error:
+            raise EngineError(f"vLLM cannot be imported: {error}", "see `ratoon doctor`") from error
+    return EngineArgs, LLMEngine
+
+
 def _sampling_params(sampling: Sampling, schema: str | None) -> Any:
     """Every field that changes what is sampled, so that no default of vLLM or of the model's folder speaks.
 
@@ -366,9 +379,6 @@ def _first_per_position(flat: Any) -> list[float]:
     return [flat.logprobs[a] for a, b in zip(flat.start_indices, flat.end_indices, strict=True) if b > a]
 
 
-# -- folders and environment -------------------------------------------------------------------------------------------
-
-
 def _check_folder(folder: Path) -> None:
     if not (folder / "config.json").is_file():
         raise ModelError(f"{folder} holds no model: config.json is missing", "check [model] in the recipe")
@@ -380,29 +390,6 @@ def _shape(folder: str) -> Any:
         return None
     config = json.loads((Path(folder) / "config.json").read_text(encoding="utf-8"))
     return {k: v for k, v in config.items() if k not in _IGNORED and not k.endswith("_token_id")}
-
-
-def _child_environment(weights: str) -> dict[str, str]:
-    """For the engine's process. Binding threads costs the one core that vLLM reserves, so few cores are left unbound."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    few = {"VLLM_CPU_OMP_THREADS_BIND": "nobind", "OMP_NUM_THREADS": str(cores)} if cores <= _FEW_CORES else {}
-    offline = {"HF_HUB_OFFLINE": "1"} if Path(weights).is_dir() else {}
-    return few | offline | {"VLLM_WORKER_MULTIPROC_METHOD": "spawn", "TOKENIZERS_PARALLELISM": "false"}
-
-
-@contextmanager
-def _environment(values: Mapping[str, str], keep: bool = False) -> Iterator[None]:
-    """`values` where the user set none; afterwards the environment is what it was, for vLLM adds to it, unless `keep`."""
-    before = dict(os.environ)
-    for name, value in values.items():
-        os.environ.setdefault(name, value)
-    try:
-        yield
-    finally:
-        for name in set(os.environ) - set(before) if not keep else ():
-            del os.environ[name]
-        if not keep:
-            os.environ.update(before)
 
 
 def _first_line(error: Exception) -> str:

@@ -1,0 +1,72 @@
+"""An engine that lives in child processes: their environment, and what happens when one side dies; knows no engine.
+
+A parent that is killed must not leave a model behind on the device, and a child that is killed must not be waited for.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from multiprocessing import connection
+from pathlib import Path
+from typing import Any
+
+_FEW_CORES = 4
+# The shell's input ends with the parent, however it ends; only then are the children killed.
+_REAP = 'read -r _; kill -9 "$@" 2>/dev/null'
+
+
+def variables(folder: str) -> dict[str, str]:
+    """What a vLLM process needs, where the user says nothing else: quiet, and offline when the model is a folder.
+
+    Binding threads gives away the core that vLLM reserves for its scheduler, so few cores are left unbound.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    few = {"VLLM_CPU_OMP_THREADS_BIND": "nobind", "OMP_NUM_THREADS": str(cores)} if cores <= _FEW_CORES else {}
+    offline = {"HF_HUB_OFFLINE": "1"} if Path(folder).is_dir() else {}
+    quiet = {"TOKENIZERS_PARALLELISM": "false", "TORCH_CPP_LOG_LEVEL": "ERROR", "PYTHONWARNINGS": "ignore"}
+    return few | offline | quiet | {"VLLM_WORKER_MULTIPROC_METHOD": "spawn"}
+
+
+@contextmanager
+def environment(values: Mapping[str, str]) -> Iterator[None]:
+    """`values` where the user set none; afterwards the environment is what it was, whatever was added inside."""
+    before = dict(os.environ)
+    for name, value in values.items():
+        os.environ.setdefault(name, value)
+    try:
+        yield
+    finally:
+        for name in set(os.environ) - set(before):
+            del os.environ[name]
+        os.environ.update(before)
+
+
+def when_one_ends(processes: Sequence[Any], then: Callable[[], None]) -> None:
+    """Call `then` from a thread as soon as one of the multiprocessing `processes` has ended."""
+
+    def watch() -> None:
+        connection.wait([process.sentinel for process in processes])
+        then()
+
+    threading.Thread(target=watch, name="ratoon-engine-guard", daemon=True).start()
+
+
+class Reaper:
+    """Kills `pids` when this process is gone, even by SIGKILL; `dismiss` it once they have been stopped."""
+
+    def __init__(self, pids: Sequence[int]) -> None:
+        self._shell = subprocess.Popen(
+            ["/bin/sh", "-c", _REAP, "reaper", *map(str, pids)], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL, start_new_session=True,
+        )  # fmt: skip
+
+    def dismiss(self) -> None:
+        """Nothing is killed any more."""
+        self._shell.kill()
+        self._shell.wait()
+        if self._shell.stdin is not None:
+            self._shell.stdin.close()
