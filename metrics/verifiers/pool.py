@@ -138,6 +138,8 @@ class VerifierPool:
                 if job.queue:
                     self._give(worker, job)
             busy = {worker.channel: worker for worker in self._alive if worker.batch}
+            if not busy:
+                continue  # every worker that was given work is gone again
             for channel in wait(list(busy), timeout=self._patience(busy.values())):
                 self._collect(busy[channel], job)  # type: ignore[index]
             self._expire(job)

@@ -50,19 +50,20 @@ def library() -> ModuleType:
 
 
 def verify(text: str, answer: str | None, args: Mapping[str, Any]) -> Verdict:
-    """Pass when the generator scores the reply 1.0; abstain when the entry holds no answer. Raises ConfigError on bad args.
+    """Pass when the generator scores the reply 1.0; abstain when it needs an answer and has none. Raises ConfigError.
 
-    The entry's own answer is the gold; several generators accept any right solution, and then `answer` is only one of them.
+    The entry is the gold: many generators accept any right solution, some name none, so `answer` itself is not looked at.
     """
     config = parsed_args(ReasoningGymArgs, args)
     said = _part(text, config)
-    if answer is None and config.entry.get("answer") is None:
+    score, needs_answer = _scorer(config.dataset)
+    if needs_answer and config.entry.get("answer") is None:
         return abstained("entry holds no answer", said)
     if not text or text.isspace():
         return EMPTY
     if said is None:
         return unparsed(f"nothing in {config.extract!r}")
-    value = float(_scorer(config.dataset)(said, config.entry))
+    value = float(score(said, _with_grids(config.entry) if config.dataset in _GRIDS else config.entry))
     return passed(said, value) if value >= 1.0 else failed("wrong", said, value)
 
 
@@ -82,8 +83,22 @@ def _part(text: str, config: ReasoningGymArgs) -> str | None:
 
 
 @cache
-def _scorer(dataset: str) -> Callable[[str, dict[str, Any]], float]:
+def _scorer(dataset: str) -> tuple[Callable[[str, dict[str, Any]], float], bool]:
+    """The generator's scorer, and whether it is the library's default, which compares with the entry's answer."""
     try:
-        return library().get_score_answer_fn(dataset)
+        score = library().get_score_answer_fn(dataset)
     except ValueError as error:
         raise ConfigError(f"verifier_args.dataset = {dataset!r}: {error}", "name a generator of reasoning-gym") from None
+    from reasoning_gym.dataset import ProceduralDataset
+
+    return score, getattr(score, "__func__", None) is ProceduralDataset.score_answer
+
+
+_GRIDS = frozenset({"arc_agi", "rearc"})
+
+
+def _with_grids(entry: dict[str, Any]) -> dict[str, Any]:
+    """The entry with its grids as tuples again: these two compare them with `==`, and JSON made them lists."""
+    metadata = entry.get("metadata") or {}
+    grids = {name: tuple(map(tuple, metadata[name])) for name in ("input", "output") if name in metadata}
+    return entry | {"metadata": metadata | grids}

@@ -89,11 +89,11 @@ def test_the_clock_starts_with_each_item_and_not_with_the_batch(tmp_path: Path) 
 
 def test_consecutive_hangs_are_shared_among_the_workers(act: object) -> None:
     items = [Item("act", "sleep", "7", {})] * 8 + [Item("act", "7", "7", {})] * 200
-    with VerifierPool(2, 0.25, extra={"act": act}) as pool:
+    with VerifierPool(2, 0.5, extra={"act": act}) as pool:
         pool.run(items[-1:])
         start = time.monotonic()
         pool.run(items)
-    assert time.monotonic() - start < 8 * 0.25 * 0.85
+    assert time.monotonic() - start < 8 * 0.5  # what one worker alone would need at least
 
 
 def test_a_killed_worker_takes_its_own_children_along(act: object) -> None:

@@ -12,7 +12,9 @@ def args_for(dataset: str, **more: object) -> dict:
     return {"dataset": dataset, "entry": json.loads(json.dumps(entry)), **more}
 
 
-@pytest.mark.parametrize("dataset", ["chain_sum", "spell_backward", "basic_arithmetic", "letter_counting", "number_sorting"])
+@pytest.mark.parametrize(
+    "dataset", ["chain_sum", "spell_backward", "basic_arithmetic", "letter_counting", "number_sorting", "rearc"]
+)
 def test_the_gold_passes_its_own_verifier(dataset: str) -> None:
     args = args_for(dataset)
     gold = args["entry"]["answer"]
@@ -42,8 +44,14 @@ def test_the_last_number_can_be_the_answer() -> None:
 
 
 def test_an_entry_without_an_answer_abstains() -> None:
-    args = args_for("chain_sum") | {"entry": {"question": "?", "answer": None, "metadata": {}}}
-    assert verify("<answer>7</answer>", None, args).status == "abstain"
+    args = {"dataset": "count_primes", "entry": {"question": "?", "answer": None, "metadata": {}}}
+    assert verify("<answer>7</answer>", None, args)[::2] == ("abstain", "7")
+
+
+def test_a_generator_that_names_no_answer_still_judges() -> None:
+    args = args_for("rubiks_cube")
+    assert args["entry"]["answer"] is None
+    assert verify("<answer>no moves at all</answer>", None, args).status == "fail"
 
 
 def test_an_unknown_generator_is_a_config_error() -> None:
