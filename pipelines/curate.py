@@ -77,8 +77,13 @@ def _curate(store: Store, recipe: Recipe, crop: Crop, name: str, wanted: Artifac
     )  # fmt: skip
     info = datasets.DatasetInfo(dataset_id, name, crop.iteration, store.run_id, _made(recipe, decisions, rows.num_rows))
     folder = datasets.write_dataset(store.root, name, crop.iteration, dataset, info)
-    extra = {"dataset": f"{name}/{crop.iteration}", "dataset_id": dataset_id, "curation_id": curation_id,
-             "dataset_digest": datasets.content_digest(dataset), "folder": folder.relative_to(store.root).as_posix()}  # fmt: skip
+    extra = {
+        "dataset": f"{name}/{crop.iteration}",
+        "dataset_id": dataset_id,
+        "curation_id": curation_id,
+        "dataset_digest": datasets.content_digest(dataset),
+        "folder": folder.relative_to(store.root).as_posix(),
+    }
     counts = Counts(rows.num_rows, kept.num_rows, dropped=rows.num_rows - kept.num_rows)
     return Built({"decisions": decisions, "examples": made}, counts, extra)
 

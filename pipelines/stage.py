@@ -48,7 +48,7 @@ def key(
 
 
 def run_stage(store: Store, wanted: ArtifactKey, build: Callable[[], Built], *, why: str = "") -> Manifest:
-    """The artifact of `wanted`: live, or removed once and added back, or made by `build`; what it replaces goes in its commit."""
+    """The artifact of `wanted`: live, removed once and added back, or made by `build`; what it replaces goes in its commit."""
     found = store.get(wanted.artifact_id)
     if found is not None:
         return found

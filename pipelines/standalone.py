@@ -24,7 +24,8 @@ from ratoon.sft.job import TrainConfig
 from ratoon.store import Store
 
 _EVALS = """
-select iteration, metric, round(value, 4) as value, round(lo, 4) as lo, round(hi, 4) as hi, n_tasks, n_samples, policy_id, against_policy_id
+select iteration, metric, round(value, 4) as value, round(lo, 4) as lo, round(hi, 4) as hi,
+       n_tasks, n_samples, policy_id, against_policy_id
 from evals where suite = '{suite}' order by iteration, metric, against_policy_id
 """
 
@@ -39,10 +40,14 @@ def train(
     tree = apply_sets(tree, sets)
     config = parse(TrainConfig, tree["train"], "[train]")
     found = model_config(model) if model else parse(ModelConfig, tree["model"], "[model]")
-    base = _policy(base_models.prepare(found, root))
+    folder = base_models.prepare(found, root)
+    base, renderer = _policy(folder), Renderer(folder)
     out.parent.mkdir(parents=True, exist_ok=True)
     seed = int(tree.get("run", {}).get("seed", 0))
-    job = jobs.plan(config, root=root, base=base, last=base, datasets=folders, seed=seed, iteration=1, out=out)
+    job = jobs.plan(
+        config, root=root, base=base, last=base, datasets=folders, seed=seed, iteration=1, out=out,
+        tokenizer_digest=renderer.tokenizer_digest, template_digest=renderer.template_digest,
+    )  # fmt: skip
     job = replace(job, log=str(out.with_name(f"{out.name}.log").resolve()))
     with Progress(quiet=quiet) as progress, progress.task("train", None, "step") as bar:
         return launch.train(job, lambda event: bar.update(event.step, event.total))

@@ -72,8 +72,9 @@ def stages(store: Store) -> list[dict[str, Any]]:
     rows: dict[tuple[int, str], dict[str, Any]] = {}
     for m in store.live().values():
         at = (m.key.iteration if m.key.iteration is not None else 0, m.key.stage)
-        row = rows.setdefault(at, {"iteration": at[0], "stage": at[1], "shards": 0, "planned": 0, "out": 0, "dropped": 0,
-                                   "failed": 0, "prompt_tokens": 0, "sampled_tokens": 0, "trained_tokens": 0, "seconds": 0.0})  # fmt: skip
+        nothing = {"iteration": at[0], "stage": at[1], "shards": 0, "planned": 0, "out": 0, "dropped": 0, "failed": 0,
+                   "prompt_tokens": 0, "sampled_tokens": 0, "trained_tokens": 0, "seconds": 0.0}  # fmt: skip
+        row = rows.setdefault(at, nothing)
         counts = m.counts
         row["shards"] += 1
         for name, value in (("planned", counts.rows_planned), ("out", counts.rows_out), ("dropped", counts.dropped),

@@ -102,8 +102,8 @@ def show(
     json: Json = False,
 ) -> None:
     """Rollouts as a person reads them."""
-    from ratoon.run import Run
     from ratoon.cli_print import rollout_text
+    from ratoon.run import Run
 
     if sum((failed, kept, dropped)) > 1:
         raise UsageError("--failed, --kept and --dropped exclude one another", "give one of them, or none for any rollout")

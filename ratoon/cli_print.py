@@ -1,4 +1,4 @@
-"""What the command line prints: tables and texts that fit 80 columns; everything a model wrote is stripped of control characters."""
+"""What the command line prints: tables and texts that fit 80 columns, control characters stripped from what a model wrote."""
 
 from __future__ import annotations
 

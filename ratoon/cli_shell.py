@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 from pathlib import Path
 
 from ratoon.errors import RatoonError
@@ -46,10 +47,8 @@ def _remember() -> None:
     except ImportError:
         return
     path = Path.home() / ".ratoon_history"
-    try:
+    with contextlib.suppress(OSError):
         readline.read_history_file(path)
-    except OSError:
-        pass
     atexit.register(_save, str(path))
 
 

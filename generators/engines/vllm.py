@@ -194,7 +194,7 @@ class _VllmCore:
 
         load = self.load
 
-        class Recorder(StatLoggerBase):  # type: ignore[misc]
+        class Recorder(StatLoggerBase):
             def __init__(self, vllm_config: Any, engine_index: int = 0) -> None: ...
 
             def record(
