@@ -28,7 +28,7 @@ HOMES: dict[str, tuple[str, ...]] = {
     "ray": (),
     "duckdb": ("sql",),
     "torch": ("sft", "generators.engines.transformers", "generators.engines.vllm"),
-    "peft": ("sft",),
+    "peft": ("sft", "generators.engines.transformers"),
     "accelerate": ("sft",),
     "sentence_transformers": ("metrics",),
 }
@@ -204,3 +204,8 @@ def loaded_by(statement: str) -> set[str]:
 def test_importing_ratoon_is_light() -> None:
     heavy = {"duckdb", "pyarrow", "numpy", "pydantic", "torch", "transformers", "prefect", "vllm", "rich", "typer"}
     assert not heavy & loaded_by("import ratoon")
+
+
+def test_the_command_line_loads_nothing_heavy_before_a_command_runs() -> None:
+    heavy = {"duckdb", "pyarrow", "numpy", "pydantic", "torch", "transformers", "prefect", "vllm", "httpx", "matplotlib"}
+    assert not heavy & loaded_by("import ratoon.cli")

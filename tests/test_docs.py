@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -73,3 +75,31 @@ def test_the_readme_names_the_two_commands() -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     assert "make demo" in text
     assert "make test" in text
+
+
+def test_the_generated_pages_are_what_the_generator_writes_now() -> None:
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "tools" / "gen_docs.py"), "--check"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, f"{done.stdout}{done.stderr}"
+
+
+def test_every_command_is_in_the_reference_and_has_help() -> None:
+    import typer.main
+
+    from ratoon.cli import app
+
+    commands = {name: command for name, command in typer.main.get_command(app).commands.items() if not command.hidden}
+    text = (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
+    assert [name for name in commands if f"## `ratoon {name}`" not in text] == []
+    assert [name for name, command in commands.items() if not command.help] == []
+
+
+def test_every_argument_and_option_has_help() -> None:
+    import typer.main
+
+    from ratoon.cli import app
+
+    commands = typer.main.get_command(app).commands
+    bare = [f"{name} {p.name}" for name, command in commands.items() for p in command.params if p.name != "help" and not p.help]
+    assert bare == []
