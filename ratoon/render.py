@@ -13,20 +13,29 @@ from pathlib import Path
 from typing import Any
 
 from ratoon import ids
-from ratoon.errors import DataError, MissingExtra, ModelError
+from ratoon.errors import ConfigError, DataError, MissingExtra, ModelError
 
 Conversation = Sequence[Mapping[str, str]]
+_OURS = {
+    "conversation", "add_generation_prompt", "continue_final_message", "tokenize", "chat_template", "padding", "truncation",
+    "max_length", "return_tensors", "return_dict", "return_assistant_tokens_mask", "tokenizer_kwargs",
+}  # fmt: skip
 
 
 class Renderer:
     """The tokenizer and chat template of one model folder. Raises ModelError when either is missing.
 
+    Raises ConfigError for an argument that is no variable of the template.
     `end_of_turn_ids` begins with the tokenizer's own end-of-sequence id; the others are those of `generation_config.json`.
     """
 
     def __init__(self, folder: Path, chat_template_kwargs: Mapping[str, Any] | None = None) -> None:
         self.folder = Path(folder)
         self.chat_template_kwargs = dict(chat_template_kwargs or {})
+        if taken := sorted(_OURS & self.chat_template_kwargs.keys()):
+            raise ConfigError(
+                f"chat_template_kwargs: {', '.join(taken)} cannot be set here", "name variables of the template only"
+            )
         self._tokenizer = _load_tokenizer(self.folder)
         self._template = _template_text(self._tokenizer, self.folder)
         self._backend = self._tokenizer.backend_tokenizer
@@ -60,7 +69,7 @@ class Renderer:
             return self._tokenizer.apply_chat_template(
                 list(conversation), tokenize=False, add_generation_prompt=True, **self.chat_template_kwargs
             )
-        except TemplateError as error:
+        except (TemplateError, TypeError, ValueError, LookupError) as error:  # a template is a program of somebody else's
             roles = ", ".join(message["role"] for message in conversation)
             hint = "change the roles, or the system prompt, in the recipe"
             raise DataError(f"the chat template of {self.folder.name} refuses the roles {roles}: {error}", hint) from None

@@ -36,7 +36,7 @@ _STYLES = (
 _LOST = ("I am not sure about that.", "That depends on what is meant.", "Sorry, I cannot say.")
 _FILLER = " so"
 _LOGPROBS = 4096  # a table of log-probs that replies read from a hashed offset on
-_CACHE = 100_000
+_CACHE = 20_000  # replies; each may hold fixed_tokens numbers
 _WORDS = Struct("<8Q")
 
 

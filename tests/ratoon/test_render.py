@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ratoon.errors import DataError, ModelError
+from ratoon.errors import ConfigError, DataError, ModelError
 from ratoon.render import Renderer
 from ratoon.sft.tiny import make_tiny
 
@@ -135,3 +135,14 @@ def test_what_the_template_refuses_is_the_users_error_with_the_templates_reason(
     renderer = Renderer(changed(folder, tmp_path / "m", "chat_template.jinja", template))
     with pytest.raises(DataError, match="refuses the roles system, user: no system role here"):
         renderer.render([[{"role": "system", "content": "s"}, *USER]])
+
+
+def test_a_message_without_content_is_the_users_error_and_no_crash(folder: Path, tmp_path: Path) -> None:
+    renderer = Renderer(changed(folder, tmp_path / "m", "chat_template.jinja", "{{ 'said: ' + messages[0]['content'] }}"))
+    with pytest.raises(DataError, match="refuses the roles user"):
+        renderer.render([[{"role": "user", "content": None}]])  # type: ignore[dict-item]
+
+
+def test_arguments_that_are_no_variables_of_the_template_are_refused(folder: Path) -> None:
+    with pytest.raises(ConfigError, match="tokenize cannot be set"):
+        Renderer(folder, {"tokenize": True, "thinking": False})

@@ -85,7 +85,7 @@ def test_every_sampling_field_is_sent_and_no_seed() -> None:
 @pytest.mark.parametrize("how", ["429", "500", "503", "never", "hang-up", "half"])
 def test_a_passing_failure_is_asked_again_until_it_passes(how: str) -> None:
     with Endpoint(lambda body, asked: how if asked < 2 else "ok") as server:
-        (completion,) = ask(server, requests(1), timeout_s=0.5).values()
+        (completion,) = ask(server, requests(1), timeout_s=0.8).values()
     assert completion.error is None
     assert server.calls == 3
 
