@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from ratoon.sft import dataset, examples, job, policy
 from ratoon.sft.tiny import make_tiny
 
 
-def tables(folder: Path, count: int, first: int = 0, iteration: int = 1) -> dict[str, pa.Table]:
+def _tables(folder: Path, count: int, first: int = 0, iteration: int = 1) -> dict[str, pa.Table]:
     """Rollouts that all say the right sum and end their turn, with the tables around them."""
     renderer, sampling = Renderer(folder), Sampling(temperature=0.8, stop_token_ids=(258,))
     prompts, rollouts, groups, scores = [], [], [], []
@@ -52,12 +53,18 @@ def tiny(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
+def tables(tiny: Path) -> Callable[..., dict[str, pa.Table]]:
+    """`tables(count, first=0)`: that many kept rollouts, numbered from `first`, and the tables around them."""
+    return functools.partial(_tables, tiny)
+
+
+@pytest.fixture
 def make_dataset(tmp_path: Path, tiny: Path) -> Callable[..., Path]:
     """Write RUN/datasets/default/<iteration>/ of `count` examples."""
 
     def make(count: int = 12, iteration: int = 1, first: int = 0, **changes: Any) -> Path:
         dataset_id = f"d_{iteration}_{first}"
-        _, rows = examples.build(**tables(tiny, count, first, iteration), dataset_id=dataset_id, **changes)
+        _, rows = examples.build(**_tables(tiny, count, first, iteration), dataset_id=dataset_id, **changes)
         return dataset.write_dataset(
             tmp_path, "default", iteration, rows, dataset.DatasetInfo(dataset_id, "default", iteration)
         )

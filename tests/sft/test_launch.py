@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from ratoon.errors import TrainError
+from ratoon.errors import ModelError, Stopped, TrainError
 from ratoon.sft import launch, policy
 from ratoon.sft.job import Job
 from ratoon.sft.launch import Progress
@@ -46,13 +48,11 @@ def test_a_killed_trainer_resumes_from_its_checkpoint_and_ends_at_the_same_weigh
         if progress.step == 10:
             os.kill(_trainers()[0].pid, signal.SIGKILL)
 
-    # The trainer runs ahead of what it reports; hold it where a checkpoint is behind it and the end before it.
     with pytest.raises(TrainError, match="signal 9") as caught:
         launch.train(job, kill_at_ten)
     assert job.log in caught.value.message
     assert not Path(job.out).exists()
-    kept = sorted(p.name for p in (Path(job.work) / "checkpoints").glob("*/whole.json"))
-    assert kept
+    assert list((Path(job.work) / "checkpoints").glob("*/whole.json"))
     resumed = list[Progress]()
     trained = launch.train(job, resumed.append)
     assert resumed[0].step > 4
@@ -62,17 +62,73 @@ def test_a_killed_trainer_resumes_from_its_checkpoint_and_ends_at_the_same_weigh
 
 
 def test_a_trainer_dies_with_the_process_that_started_it(make_job: Callable[..., Job]) -> None:
-    pid = os.fork()
     job = make_job(epochs=2000)
-    if pid == 0:
-        launch.train(job)
-        os._exit(0)
+    told = Path(job.out).with_suffix(".json")
+    told.write_text(job.to_json())
+    program = "import sys; from ratoon.sft import launch, job; launch.train(job.Job.from_json(open(sys.argv[1]).read()))"
+    parent = subprocess.Popen([sys.executable, "-c", program, str(told)])
     ready = Path(job.work) / "progress.jsonl"
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 120
     while not (ready.exists() and ready.stat().st_size) and time.monotonic() < deadline:
         time.sleep(0.1)
     (trainer,) = _trainers()
-    os.kill(pid, signal.SIGKILL)
-    os.waitpid(pid, 0)
-    trainer.wait(timeout=10)
+    parent.kill()
+    parent.wait()
+    trainer.wait(timeout=30)
     assert not Path(job.out).exists()
+
+
+def test_too_few_examples_stop_before_a_process_is_started(
+    make_job: Callable[..., Job], make_dataset: Callable[..., Path]
+) -> None:
+    with pytest.raises(Stopped, match=r"3 examples; train\.min_examples is 8") as caught:
+        launch.train(make_job([make_dataset(3)]))
+    assert "train.min_examples" in caught.value.hint
+    with pytest.raises(Stopped, match=r"12 more are longer than train\.max_length = 20"):
+        launch.train(make_job([make_dataset(12)], max_length=20))
+
+
+def test_a_dataset_without_token_ids_cannot_be_trained_on(
+    make_job: Callable[..., Job], make_dataset: Callable[..., Path]
+) -> None:
+    with pytest.raises(TrainError, match="no token ids"):
+        launch.train(make_job([make_dataset(12, keep_tokens=False)]))
+
+
+def test_a_start_that_is_gone_is_a_model_error_told_by_the_trainer(make_job: Callable[..., Job], tiny: Path) -> None:
+    job = make_job()
+    (tiny / "config.json").unlink()
+    with pytest.raises(ModelError, match="cannot load the model"):
+        launch.train(job)
+
+
+def test_a_tracker_that_is_not_installed_is_named(make_job: Callable[..., Job], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(launch.importlib.util, "find_spec", lambda name: None if name == "mlflow" else name)
+    with pytest.raises(TrainError, match="mlflow"):
+        launch.train(make_job(report_to=("mlflow",)))
+
+
+def test_a_changed_or_truncated_policy_is_refused(make_job: Callable[..., Job]) -> None:
+    job = make_job(epochs=1)
+    weights = launch.train(job).folder / "model.safetensors"
+    content = weights.read_bytes()
+    weights.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    with pytest.raises(ModelError, match="digest"):
+        launch.train(job)
+    weights.write_bytes(content[:-4])
+    with pytest.raises(ModelError, match="truncated"):
+        policy.verify_policy(weights.parent)
+
+
+def test_an_adapter_is_merged_into_a_whole_model_or_kept_apart_and_trained_on(make_job: Callable[..., Job], tiny: Path) -> None:
+    pytest.importorskip("peft")
+    lora = {"rank": 4, "dropout": 0.1}
+    merged = launch.train(make_job(lora=lora, epochs=1))
+    assert (merged.manifest.kind, policy.is_adapter(merged.folder)) == ("full", False)
+    assert merged.weights_digest != policy.weights_digest(tiny)
+    apart = launch.train(make_job(lora=lora | {"merge": False}, epochs=1))
+    assert (apart.manifest.kind, policy.is_adapter(apart.folder)) == ("lora", True)
+    last = policy.as_policy(apart.manifest, apart.folder, tiny)
+    further = launch.train(make_job(lora=lora | {"merge": False}, epochs=1, start="last", last=last))
+    assert further.manifest.parent_policy_id == apart.manifest.policy_id
+    assert further.weights_digest != apart.weights_digest
