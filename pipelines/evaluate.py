@@ -43,7 +43,7 @@ def _evaluate(ctx: Context, crop: Crop, earlier: list[Crop], policy: Policy, sui
     against = dict(_outcomes(ctx, other, tasks) for other in earlier)
     made = evaluate(
         rollouts, scores, tasks, policy_id=policy.policy_id, iteration=crop.iteration, suite=suite, against=against,
-        sampling_id=ctx.sampling(asked.sampling).sampling_id, planned=rollouts.num_rows,
+        sampling_id=ctx.sampling(asked.sampling).sampling_id, planned=sum(m.counts.rows_planned for m in crop.rollouts),
         max_unjudged=ctx.recipe.verify.max_unjudged, seed=seed,
     )  # fmt: skip
     if crop.iteration == 0:

@@ -68,20 +68,20 @@ def _metric(evals: list[dict[str, Any]], metric: str, against: int | None = None
 
 
 def stages(store: Store) -> list[dict[str, Any]]:
-    """One dict per stage and iteration: shards, rows, tokens, seconds, cost."""
+    """One dict per iteration and stage: shards, rows, tokens, seconds."""
     rows: dict[tuple[int, str], dict[str, Any]] = {}
     for m in store.live().values():
-        at = (m.key.iteration if m.key.iteration is not None else 0, m.key.stage)
-        nothing = {"iteration": at[0], "stage": at[1], "shards": 0, "planned": 0, "out": 0, "dropped": 0, "failed": 0,
-                   "prompt_tokens": 0, "sampled_tokens": 0, "trained_tokens": 0, "seconds": 0.0}  # fmt: skip
-        row = rows.setdefault(at, nothing)
+        at = (m.iteration or 0, m.stage)
+        row = rows.setdefault(at, {"it": at[0], "stage": at[1]} | dict.fromkeys(_COUNTED, 0))
         counts = m.counts
-        row["shards"] += 1
-        for name, value in (("planned", counts.rows_planned), ("out", counts.rows_out), ("dropped", counts.dropped),
-                            ("failed", counts.failed), ("prompt_tokens", counts.prompt_tokens), ("seconds", counts.seconds),
-                            ("sampled_tokens", counts.sampled_tokens), ("trained_tokens", counts.trained_tokens)):  # fmt: skip
+        found = (1, counts.rows_planned, counts.rows_out, counts.dropped, counts.failed, counts.sampled_tokens,
+                 counts.trained_tokens, counts.seconds)  # fmt: skip
+        for name, value in zip(_COUNTED, found, strict=True):
             row[name] += value
-    return list(rows.values())
+    return [row | {"seconds": round(row["seconds"], 1)} for _, row in sorted(rows.items(), key=lambda item: item[0][0])]
+
+
+_COUNTED = ("shards", "planned", "out", "dropped", "failed", "sampled", "trained", "seconds")
 
 
 def publish(store: Store, iteration: int) -> None:

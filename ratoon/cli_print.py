@@ -17,12 +17,12 @@ def _console() -> Console:
 
 
 def print_rows(rows: Sequence[dict[str, Any]], title: str) -> None:
-    """Rows as a table; columns that are empty throughout are left out."""
+    """Rows as a table; columns that are null or zero throughout are left out."""
     if not rows:
         print(f"{title}: none")
         return
-    names = [n for n in rows[0] if any(r.get(n) is not None for r in rows)]
-    table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
+    names = [n for n in rows[0] if any(r.get(n) not in (None, 0) for r in rows)]
+    table = _table(title)
     for name in names:
         numeric = all(isinstance(r.get(name), int | float | None) for r in rows)
         table.add_column(name, justify="right" if numeric else "left", overflow="fold")
@@ -58,9 +58,9 @@ def cell(value: Any) -> str:
 
 def print_rounds(rounds: Sequence[dict[str, Any]]) -> None:
     """The round table: what was asked, kept and trained, and how the policy did on held-out tasks."""
-    table = Table(title="rounds", box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
-    for name in ("round", "tasks", "rollouts", "pass", "kept", "trained", "held-out pass@1", "gain on base"):
-        table.add_column(name, justify="right")
+    table = _table("rounds (trained in tokens, pass@1 held-out, gain paired with base)")
+    for name in ("round", "tasks", "asked", "pass", "kept", "trained", "pass@1", "gain"):
+        table.add_column(name, justify="right", no_wrap=True)
     for row in rounds:
         table.add_row(*(cell(row[n]) for n in ("round", "tasks", "rollouts", "pass_rate", "kept", "trained_tokens")),
                       _interval(row["pass@1"]), _interval(row["gain"], signed=True))  # fmt: skip
@@ -71,8 +71,20 @@ def _interval(metric: dict[str, Any] | None, signed: bool = False) -> str:
     if metric is None or metric["value"] is None:
         return "–"
     sign = "+" if signed else ""
-    value = f"{metric['value']:{sign}.3f}"
-    return value if metric["lo"] is None else f"{value} [{metric['lo']:{sign}.2f}, {metric['hi']:{sign}.2f}]"
+    value, lo, hi = (_short(metric[n], sign, places) for n, places in (("value", 3), ("lo", 2), ("hi", 2)))
+    return value if metric["lo"] is None else f"{value} [{lo} {hi}]"
+
+
+def _short(value: float, sign: str, places: int) -> str:
+    """A rate without its leading zero: `.417`, `-.03`; or with a sign: `+.25`."""
+    return f"{value or 0.0:{sign}.{places}f}".replace("0.", ".", 1) if abs(value or 0.0) < 1 else f"{value:{sign}.{places}f}"
+
+
+def _table(title: str) -> Table:
+    """The one look of our tables: no vertical lines, one space between columns."""
+    return Table(
+        title=title, box=box.SIMPLE_HEAD, title_justify="left", title_style="bold", pad_edge=False, collapse_padding=True
+    )  # fmt: skip
 
 
 def final_report(done: Any) -> None:
@@ -85,11 +97,17 @@ def final_report(done: Any) -> None:
     if picture is not None:
         console.print(f"plot: {picture}")
     for pair in before_after(done.store, 3):
-        console.rule(plain(pair["prompt"]), align="left", characters="─")
-        console.print(f" before  [{pair['before_status']}] {plain(pair['before'])}")
-        console.print(f"  after  [{pair['after_status']}] {plain(pair['after'])}")
+        console.print(plain(pair["prompt"]), style="bold")
+        for when in ("before", "after"):
+            console.print(f"  {when:>6}  {pair[f'{when}_status']}  {_one_line(pair[when])}")
     for line in next_steps(done.root, done.rounds()):
         console.print(line, soft_wrap=True)
+
+
+def _one_line(text: str | None, width: int = 60) -> str:
+    """What a model wrote on one line, its line breaks shown, cut at `width`."""
+    line = plain(text or "").replace("\n", " ⏎ ")
+    return line if len(line) <= width else line[: width - 1] + "…"
 
 
 def rollout_text(row: dict[str, Any]) -> str:

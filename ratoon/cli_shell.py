@@ -53,7 +53,6 @@ def _remember() -> None:
 
 
 def _save(path: str) -> None:
-    import contextlib
     import readline
 
     with contextlib.suppress(OSError):
