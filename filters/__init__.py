@@ -9,13 +9,14 @@ from typing import Annotated
 
 from pydantic import Field
 
-from ratoon.filters import cap_per_task, exact_dedup, finish_reason, length, pass_rate, verified
+from ratoon.filters import cap_per_task, exact_dedup, finish_reason, length, pass_rate, random_n, verified
 from ratoon.filters.cap_per_task import CapPerTaskConfig
 from ratoon.filters.entry import EntryConfig
 from ratoon.filters.exact_dedup import ExactDedupConfig
 from ratoon.filters.finish_reason import FinishReasonConfig
 from ratoon.filters.length import LengthConfig
 from ratoon.filters.pass_rate import PassRateConfig
+from ratoon.filters.random_n import RandomNConfig
 from ratoon.filters.verdicts import Filter, Verdicts
 from ratoon.filters.verified import VerifiedConfig
 
@@ -26,10 +27,18 @@ FILTERS: dict[str, Filter] = {
     "pass_rate": Filter(PassRateConfig, pass_rate.keep, pass_rate.VERSION, pass_rate.NEEDS),
     "exact_dedup": Filter(ExactDedupConfig, exact_dedup.keep, exact_dedup.VERSION, exact_dedup.NEEDS),
     "cap_per_task": Filter(CapPerTaskConfig, cap_per_task.keep, cap_per_task.VERSION, cap_per_task.NEEDS),
+    "random_n": Filter(RandomNConfig, random_n.keep, random_n.VERSION, random_n.NEEDS),
 }
 
 FilterConfig = Annotated[
-    FinishReasonConfig | LengthConfig | VerifiedConfig | PassRateConfig | ExactDedupConfig | CapPerTaskConfig | EntryConfig,
+    FinishReasonConfig
+    | LengthConfig
+    | VerifiedConfig
+    | PassRateConfig
+    | ExactDedupConfig
+    | CapPerTaskConfig
+    | RandomNConfig
+    | EntryConfig,
     Field(discriminator="kind"),
 ]
 
