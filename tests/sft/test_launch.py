@@ -12,6 +12,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from safetensors.numpy import load_file
 
 from ratoon.errors import ModelError, Stopped, TrainError
 from ratoon.sft import launch, policy
@@ -19,6 +20,7 @@ from ratoon.sft.job import Job
 from ratoon.sft.launch import Progress
 
 
+@pytest.mark.slow
 def test_training_lowers_the_loss_and_leaves_a_whole_new_policy(make_job: Callable[..., Job], tiny: Path) -> None:
     job, seen = make_job(epochs=6), list[Progress]()
     trained = launch.train(job, seen.append)
@@ -36,6 +38,7 @@ def _trainers() -> list[psutil.Process]:
     return [p for p in psutil.Process().children(recursive=True) if "ratoon.sft.train" in p.cmdline()]
 
 
+@pytest.mark.slow
 def test_a_killed_trainer_resumes_from_its_checkpoint_and_ends_at_the_same_weights(
     make_job: Callable[..., Job], make_dataset: Callable[..., Path], tmp_path: Path
 ) -> None:
@@ -61,9 +64,10 @@ def test_a_killed_trainer_resumes_from_its_checkpoint_and_ends_at_the_same_weigh
     assert trained.loss == pytest.approx(whole.loss, abs=1e-6)
 
 
-def test_a_trainer_dies_with_the_process_that_started_it(make_job: Callable[..., Job]) -> None:
+@pytest.mark.slow
+def test_a_trainer_dies_with_the_process_that_started_it(make_job: Callable[..., Job], tmp_path: Path) -> None:
     job = make_job(epochs=2000)
-    told = Path(job.out).with_suffix(".json")
+    told = tmp_path / "job.json"
     told.write_text(job.to_json())
     program = "import sys; from ratoon.sft import launch, job; launch.train(job.Job.from_json(open(sys.argv[1]).read()))"
     parent = subprocess.Popen([sys.executable, "-c", program, str(told)])
@@ -95,6 +99,7 @@ def test_a_dataset_without_token_ids_cannot_be_trained_on(
         launch.train(make_job([make_dataset(12, keep_tokens=False)]))
 
 
+@pytest.mark.slow
 def test_a_start_that_is_gone_is_a_model_error_told_by_the_trainer(make_job: Callable[..., Job], tiny: Path) -> None:
     job = make_job()
     (tiny / "config.json").unlink()
@@ -108,6 +113,7 @@ def test_a_tracker_that_is_not_installed_is_named(make_job: Callable[..., Job], 
         launch.train(make_job(report_to=("mlflow",)))
 
 
+@pytest.mark.slow
 def test_a_changed_or_truncated_policy_is_refused(make_job: Callable[..., Job]) -> None:
     job = make_job(epochs=1)
     weights = launch.train(job).folder / "model.safetensors"
@@ -120,6 +126,7 @@ def test_a_changed_or_truncated_policy_is_refused(make_job: Callable[..., Job]) 
         policy.verify_policy(weights.parent)
 
 
+@pytest.mark.slow
 def test_an_adapter_is_merged_into_a_whole_model_or_kept_apart_and_trained_on(make_job: Callable[..., Job], tiny: Path) -> None:
     pytest.importorskip("peft")
     lora = {"rank": 4, "dropout": 0.1}
@@ -132,3 +139,16 @@ def test_an_adapter_is_merged_into_a_whole_model_or_kept_apart_and_trained_on(ma
     further = launch.train(make_job(lora=lora | {"merge": False}, epochs=1, start="last", last=last))
     assert further.manifest.parent_policy_id == apart.manifest.policy_id
     assert further.weights_digest != apart.weights_digest
+
+
+@pytest.mark.slow
+def test_two_devices_share_a_step_and_end_where_one_does(
+    make_job: Callable[..., Job], make_dataset: Callable[..., Path], tmp_path: Path
+) -> None:
+    fields = {"datasets": [make_dataset(13)], "epochs": 2, "bf16": False}  # 13 by 4: one device has no part of some step
+    one = launch.train(make_job(**fields, out=tmp_path / "one"))
+    two = launch.train(make_job(**fields, out=tmp_path / "two", processes=2))
+    weights = [load_file(trained.folder / "model.safetensors") for trained in (one, two)]
+    assert max(float(abs(weights[0][name] - weights[1][name]).max()) for name in weights[0]) < 1e-4
+    assert (one.steps, one.trained_tokens, one.loss_tokens) == (two.steps, two.trained_tokens, two.loss_tokens)
+    assert one.loss == pytest.approx(two.loss, abs=1e-4)
