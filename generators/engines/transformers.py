@@ -19,6 +19,7 @@ from ratoon import ids
 from ratoon.config import Config, operational
 from ratoon.engine import Completion, Policy, Request, Sampling, failed
 from ratoon.errors import EngineDead, EngineError, MissingExtra, ModelError
+from ratoon.generators.engines import folders
 from ratoon.generators.engines.requestlog import RequestLog
 
 
@@ -154,9 +155,7 @@ def _prompt(request: Request) -> list[int]:
 def _load(policy: Policy, dtype: str) -> Any:
     from transformers import AutoModelForCausalLM
 
-    folder = policy.base_path if policy.kind == "lora" and policy.base_path else policy.path
-    if not (Path(folder) / "config.json").is_file():
-        raise ModelError(f"{folder} holds no model: config.json is missing", "check [model] in the recipe")
+    folder = folders.weights(policy)
     try:
         model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, local_files_only=True)
     except (OSError, ValueError) as error:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import difflib
 import importlib.util
-import json
 import os
 import time
 import warnings
@@ -24,13 +23,13 @@ from ratoon import ids
 from ratoon.config import Config, operational
 from ratoon.engine import Completion, Policy, Request, Sampling, failed
 from ratoon.errors import EngineDead, EngineError, MissingExtra, ModelError, Unsupported
+from ratoon.generators.engines import folders
 from ratoon.generators.engines.child import Reaper, environment, variables, when_one_ends
 from ratoon.generators.engines.pump import Pump
 from ratoon.generators.engines.requestlog import RequestLog
 
-_OURS = ("model", "seed", "dtype", "quantization", "tokenizer", "logprobs_mode", "generation_config")
+_OURS = ("model", "seed", "dtype", "quantization", "logprobs_mode", "generation_config", "worker_extension_cls")
 _CPU_ARGS = {"enforce_eager": True, "max_model_len": 1024, "max_num_seqs": 128, "kv_cache_memory_bytes": 2 << 30}
-_IGNORED = ("_name_or_path", "_model_name_or_path", "transformers_version", "dtype", "torch_dtype", "use_cache")
 
 
 class VllmConfig(Config):
@@ -102,6 +101,18 @@ class VllmEngine:
         return [process.pid for process in self._core.processes()]
 
 
+class WorkerExtension:
+    """Mixed into vLLM's worker, in its process, by the engine argument `worker_extension_cls`."""
+
+    def ratoon_reload(self, folder: str) -> None:
+        """vLLM's own reload, and what it forgets on a CPU: an output head tied to the embedding keeps its old packed copy."""
+        worker: Any = self
+        worker.reload_weights(weights_path=folder)
+        for module in worker.model_runner.get_model().modules():
+            if hasattr(module, "cpu_linear") and type(module).__name__ == "ParallelLMHead":
+                module.quant_method.process_weights_after_loading(module)
+
+
 class _VllmCore:
     """The engine that the pump drives; every method but `processes` on the pump's thread."""
 
@@ -120,15 +131,14 @@ class _VllmCore:
     # -- life ------------------------------------------------------------------------------------------------------
 
     def use(self, policy: Policy) -> None:
-        weights = (policy.base_path or "") if policy.kind == "lora" else policy.path
         if policy.kind == "lora" and not self._config.args.get("enable_lora"):
             raise Unsupported(
                 f"the engine was not started for adapters, and {policy.policy_id} is one",
                 "set engine.vllm.args.enable_lora = true, or train.lora.merge = true",
             )
-        _check_folder(Path(weights))
+        weights = folders.weights(policy)
         before, self._policy = self._policy, None  # until it is loaded, nobody is answered
-        if self._llm is None or self._broken or _shape(weights) != _shape(self._weights):
+        if self._llm is None or self._broken or folders.shape(weights) != folders.shape(self._weights):
             self._start(weights, policy.policy_id)
         elif weights != self._weights or policy != before:
             self._reload(weights, policy.policy_id)
@@ -185,7 +195,8 @@ class _VllmCore:
         cpu = _CPU_ARGS if current_platform.is_cpu() else {}
         stats = {"disable_log_stats": not self._config.record_load}
         common = {"enable_prefix_caching": True, "use_tqdm_on_load": False} | stats
-        return common | cpu | self._config.args | ours | {"generation_config": "vllm"}
+        fixed = {"generation_config": "vllm", "worker_extension_cls": f"{__name__}.{WorkerExtension.__name__}"}
+        return common | cpu | self._config.args | ours | fixed
 
     def _stat_loggers(self) -> list[Any] | None:
         if not self._config.record_load:
@@ -211,7 +222,7 @@ class _VllmCore:
         """New weights into the running engine; a failure half-way leaves no usable engine, so start another."""
         if weights != self._weights:
             try:
-                self._llm.collective_rpc("reload_weights", kwargs={"weights_path": weights})
+                self._llm.collective_rpc("ratoon_reload", args=(weights,))
             except Exception:
                 self._start(weights, policy_id)
                 return
@@ -377,19 +388,6 @@ def _completion(request: Request, output: Any) -> Completion:
 def _first_per_position(flat: Any) -> list[float]:
     """The token's own log-prob is the first entry of each position; a prompt's first token has none and is left out."""
     return [flat.logprobs[a] for a, b in zip(flat.start_indices, flat.end_indices, strict=True) if b > a]
-
-
-def _check_folder(folder: Path) -> None:
-    if not (folder / "config.json").is_file():
-        raise ModelError(f"{folder} holds no model: config.json is missing", "check [model] in the recipe")
-
-
-def _shape(folder: str) -> Any:
-    """What must agree for weights to be loaded into a running engine."""
-    if not folder:
-        return None
-    config = json.loads((Path(folder) / "config.json").read_text(encoding="utf-8"))
-    return {k: v for k, v in config.items() if k not in _IGNORED and not k.endswith("_token_id")}
 
 
 def _first_line(error: Exception) -> str:

@@ -55,7 +55,7 @@ def base(smollm2: Path) -> Policy:
 
 @pytest.fixture(scope="module")
 def other(smollm2: Path, tmp_path_factory: pytest.TempPathFactory) -> Policy:
-    """The same model with a little noise on its weights, saved as training saves one."""
+    """The same model with larger embeddings, to which its output head is tied, and a little noise."""
     import torch
     from transformers import AutoModelForCausalLM
 
@@ -64,7 +64,8 @@ def other(smollm2: Path, tmp_path_factory: pytest.TempPathFactory) -> Policy:
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for weights in model.parameters():
-            weights += 0.03 * weights.std() * torch.randn(weights.shape, generator=generator).to(weights.dtype)
+            weights += 0.01 * weights.std() * torch.randn(weights.shape, generator=generator).to(weights.dtype)
+        model.get_input_embeddings().weight *= 1.3
     model.save_pretrained(folder)
     for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
         shutil.copy(smollm2 / name, folder / name)
@@ -118,7 +119,7 @@ def test_new_weights_answer_and_no_cached_prefix_of_the_old_ones_does(
     old = ask(vllm_engine, base, smollm2, 12, sampling)
     vllm_engine.use(other)
     new = ask(vllm_engine, other, smollm2, 12, sampling)
-    assert difference(new, rescored(other, new)) < 0.05
+    assert difference(new, rescored(other, new)) < 0.07, "every layer is new, the tied output head too"
     assert difference(old, vllm_engine.logprobs(sequences(old))) > 0.1, "the new weights think otherwise of the old replies"
     vllm_engine.use(base)
     assert difference(old, vllm_engine.logprobs(sequences(old))) < 0.05, "and the old ones come back as they were"
