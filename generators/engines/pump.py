@@ -18,7 +18,7 @@ from queue import SimpleQueue
 from typing import Any, Protocol, TypeVar
 
 from ratoon.engine import Completion, Request
-from ratoon.errors import EngineDead
+from ratoon.errors import EngineDead, StoreError
 from ratoon.generators.engines.requestlog import RequestLog
 
 Result = TypeVar("Result")
@@ -46,7 +46,7 @@ class Core(Protocol):
 @dataclass(slots=True, eq=False)
 class _Asked:
     request: Request
-    replies: SimpleQueue[Completion | EngineDead]
+    replies: SimpleQueue[Completion | EngineDead | StoreError]
     sent: float = 0.0  # monotonic
 
 
@@ -79,16 +79,16 @@ class Pump:
         self._thread: threading.Thread | None = None
 
     def generate(self, requests: Iterable[Request]) -> Iterator[Completion]:
-        """Completions as they finish; leaving early takes the rest out of the engine. Raises EngineDead."""
-        replies: SimpleQueue[Completion | EngineDead] = SimpleQueue()
+        """Completions as they finish; leaving early takes the rest out of the engine. Raises EngineDead, StoreError (no log)."""
+        replies: SimpleQueue[Completion | EngineDead | StoreError] = SimpleQueue()
         asked = [_Asked(request, replies) for request in requests]
         self._put(asked)
         left = len(asked)
         try:
             while left:
                 reply = replies.get()
-                if isinstance(reply, EngineDead):
-                    raise EngineDead(reply.message, reply.hint)
+                if isinstance(reply, EngineDead | StoreError):
+                    raise type(reply)(reply.message, reply.hint)  # one each: callers in several threads
                 left -= 1
                 yield reply
         finally:
@@ -165,7 +165,12 @@ class Pump:
     def _send(self) -> None:
         while self._line and isinstance(asked := self._line[0], _Asked) and len(self._flying) < self._core.window():
             key = str(next(self._keys))
-            self._log.sent(asked.request.request_id)
+            try:
+                self._log.sent(asked.request.request_id)
+            except StoreError as error:  # the caller's disk, not the engine's death
+                self._line.popleft()
+                asked.replies.put(error)
+                continue
             asked.sent = time.monotonic()
             refused = self._core.send(key, asked.request)
             self._line.popleft()

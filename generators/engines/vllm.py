@@ -22,7 +22,7 @@ from pydantic import Field, field_validator
 from ratoon import ids
 from ratoon.config import Config, operational
 from ratoon.engine import Completion, Policy, Request, Sampling, failed
-from ratoon.errors import EngineDead, EngineError, MissingExtra, ModelError, Unsupported
+from ratoon.errors import EngineDead, EngineError, MissingExtra, Unsupported
 from ratoon.generators.engines import folders
 from ratoon.generators.engines.child import Reaper, environment, variables, when_one_ends
 from ratoon.generators.engines.pump import Pump

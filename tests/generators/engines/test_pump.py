@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import threading
 
 import pytest
 
 from ratoon.engine import Completion, Request, Sampling, failed
-from ratoon.errors import EngineDead
+from ratoon.errors import EngineDead, StoreError
 from ratoon.generators.engines.pump import Pump
 from ratoon.generators.engines.requestlog import RequestLog
 
@@ -132,6 +133,17 @@ def test_a_caller_that_leaves_early_takes_its_requests_along():
     answers.close()
     assert line.call(lambda: len(core.held)) == 0
     assert core.steps < 100_000
+    line.close()
+
+
+def test_a_request_log_that_cannot_be_written_is_the_callers_error_and_no_death(tmp_path):
+    log = RequestLog(tmp_path / "log")
+    os.dup2(os.open("/dev/full", os.O_WRONLY), log._fd or -1)
+    core = Counter()
+    line = Pump(core, log)
+    with pytest.raises(StoreError, match="log"):
+        list(line.generate(requests("a", 3)))
+    assert (core.steps, core.revivals) == (0, 0)
     line.close()
 
 
