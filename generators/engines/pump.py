@@ -79,7 +79,7 @@ class Pump:
         self._thread: threading.Thread | None = None
 
     def generate(self, requests: Iterable[Request]) -> Iterator[Completion]:
-        """Completions as they finish; leaving early takes the rest out of the engine. Raises EngineDead, StoreError (no log)."""
+        """Completions as they finish; leaving early takes the rest out of the engine. Raises EngineDead, StoreError."""
         replies: SimpleQueue[Completion | EngineDead | StoreError] = SimpleQueue()
         asked = [_Asked(request, replies) for request in requests]
         self._put(asked)
