@@ -36,15 +36,15 @@ class Crop:
     """What one round harvested: the manifests that a curation reads."""
 
     iteration: int
-    pool: Manifest
-    prompts: Manifest
+    pool: Sequence[Manifest]
+    prompts: Sequence[Manifest]
     rollouts: Sequence[Manifest]
     scores: Sequence[Manifest]
     groups: Manifest
 
     @property
     def inputs(self) -> list[Manifest]:
-        return [self.pool, self.prompts, *self.rollouts, *self.scores, self.groups]
+        return [*self.pool, *self.prompts, *self.rollouts, *self.scores, self.groups]
 
 
 def crop_of(store: Store, iteration: int, purpose: str = "train") -> Crop:
@@ -55,7 +55,18 @@ def crop_of(store: Store, iteration: int, purpose: str = "train") -> Crop:
         return sorted(found, key=lambda m: m.shard or "")
 
     groups = next(m for m in store.find("groups", iteration) if m.shard == purpose)
-    return Crop(iteration, store.find("tasks")[-1], store.find("prompts")[-1], shards("rollouts"), shards("scores"), groups)
+    pool, prompts = _asked_of(store, iteration, purpose)
+    return Crop(iteration, pool, prompts, shards("rollouts"), shards("scores"), groups)
+
+
+def _asked_of(store: Store, iteration: int, purpose: str) -> tuple[list[Manifest], list[Manifest]]:
+    """The tasks and prompts a harvest's assignments were made from: an import brings its own."""
+    live = store.live()
+    asked = next(m for m in store.find("assign", iteration) if m.shard == purpose)
+    inputs = [live[i] for i in asked.key.inputs if i in live]
+    found = ([m for m in inputs if m.stage == stage] for stage in ("tasks", "prompts"))
+    pool, prompts = (m or [store.find(stage)[-1]] for m, stage in zip(found, ("tasks", "prompts"), strict=True))
+    return pool, prompts
 
 
 def curate(store: Store, recipe: Recipe, crop: Crop, name: str = "default") -> Manifest:
@@ -72,7 +83,7 @@ def _curate(store: Store, recipe: Recipe, crop: Crop, name: str, wanted: Artifac
     decisions = decide(rows, _steps(recipe), curation_id)
     kept = survivors(rows, decisions)
     made, dataset = examples.build(
-        _full(store, crop, kept), store.read("prompts", [crop.prompts]), store.read("samplings"),
+        _full(store, crop, kept), store.read("prompts", crop.prompts), store.read("samplings"),
         store.read("groups", [crop.groups]), store.read("scores", crop.scores), dataset_id=dataset_id,
     )  # fmt: skip
     info = datasets.DatasetInfo(dataset_id, name, crop.iteration, store.run_id, _made(recipe, decisions, rows.num_rows))
@@ -96,7 +107,7 @@ def candidates(store: Store, crop: Crop) -> pa.Table:
         "rollouts": rows,
         "scores": store.read("scores", crop.scores),
         "groups": store.read("groups", [crop.groups]),
-        "tasks": store.read("tasks", [crop.pool], columns=["task_id", "problem_key", "family", "level"]),
+        "tasks": store.read("tasks", crop.pool, columns=["task_id", "problem_key", "family", "level"]),
     }
     return sql.over(tables, _CANDIDATES)
 

@@ -47,7 +47,7 @@ def _evaluate(ctx: Context, crop: Crop, earlier: list[Crop], policy: Policy, sui
         max_unjudged=ctx.recipe.verify.max_unjudged, seed=seed,
     )  # fmt: skip
     if crop.iteration == 0:
-        known = ctx.store.read("tasks", [crop.pool])
+        known = ctx.store.read("tasks", crop.pool)
         known = known.filter(pc.not_equal(known["split"], asked.split))
         trivial = evaluate_trivial(tasks, ctx.pool(), iteration=0, suite=suite, known=known, samples=asked.n, seed=seed)
         made = pa.concat_tables([made, trivial])
@@ -57,7 +57,7 @@ def _evaluate(ctx: Context, crop: Crop, earlier: list[Crop], policy: Policy, sui
 def _tasks(ctx: Context, crop: Crop) -> pa.Table:
     """The suite's tasks: those its groups are of."""
     asked = ctx.store.read("groups", [crop.groups], columns=["task_id"])["task_id"].combine_chunks()
-    tasks = ctx.store.read("tasks", [crop.pool])
+    tasks = ctx.store.read("tasks", crop.pool)
     return tasks.filter(pc.is_in(tasks["task_id"], value_set=asked))
 
 

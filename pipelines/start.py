@@ -12,7 +12,7 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
-from ratoon.errors import MissingExtra
+from ratoon.errors import MissingExtra, UsageError
 from ratoon.pipelines.context import Context
 from ratoon.pipelines.recipe import Recipe
 from ratoon.progress import Progress
@@ -46,10 +46,22 @@ def improve(
 ) -> None:  # fmt: skip
     """Run a recipe in a folder, or go on with it."""
     with opened(root, recipe, verifiers=verifiers, retry_failed=retry_failed, quiet=quiet) as ctx:
+        _spare_imports(ctx)
         prefect_environment()
         from ratoon.pipelines.improve import improve as body
 
         run_flow(ctx, body, "improve")
+
+
+def _spare_imports(ctx: Context) -> None:
+    """Raise UsageError when a round of the recipe is one that an import took: it would be replaced."""
+    taken = {m.iteration: m.extra["imported"] for m in ctx.store.find("rollouts") if "imported" in m.extra}
+    for iteration in range(1, ctx.recipe.run.iterations + 1):
+        if iteration in taken:
+            raise UsageError(
+                f"round {iteration} of {ctx.store.root} holds the import of {taken[iteration]}",
+                f"--iterations {iteration - 1} or fewer, or another --run",
+            )
 
 
 def prefect_environment() -> None:

@@ -197,20 +197,25 @@ def export(
     typer.echo(f"wrote {write(dataset, format, out)}")
 
 
-@app.command("import", epilog="Example: ratoon import rollouts.jsonl --run runs/theirs")
+@app.command(
+    "import", epilog="Example: ratoon import rollouts.jsonl --run runs/theirs --column completion=response --verifier exact"
+)
 def import_(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="JSONL or Parquet with prompt, completion, answer columns")],
     run: Annotated[Path, typer.Option("--run", metavar="DIR", help="the run to make or add to")],
     recipe: Annotated[str | None, typer.Option(help="recipe with [model] and [[filters]]; default the run's own")] = None,
     columns: Annotated[list[str] | None, typer.Option("--column", metavar="OURS=THEIRS", help="column map; repeatable")] = None,
     verifier: Annotated[str, typer.Option(help="verifier for rows with an answer")] = "numeric",
+    finish_reason: Annotated[
+        str | None, typer.Option(help="stop or length: how rows ended that do not say; unknown if not given")
+    ] = None,
     json: Json = False,
 ) -> None:
     """Take in rollouts made elsewhere: verified, grouped and ready to curate."""
     from ratoon.pipelines.bring import bring
 
-    row = bring(file, run, recipe=recipe, columns=columns or [], verifier=verifier)
-    _print_json(row) if json else _print_rows([row], title=f"imported into {run}")
+    row = bring(file, run, recipe=recipe, columns=columns or [], verifier=verifier, finish_reason=finish_reason)
+    _print_json(row) if json else _print_records(f"{file.name} in {run}", [row])
 
 
 @app.command(epilog="Example: ratoon verify runs/demo")

@@ -1,0 +1,214 @@
+"""Rollouts made elsewhere, read from a file: one `Row` per usable line, a reason for every other; knows no run and no table.
+
+A row is a prompt and a completion; what else is known of it (gold, verdict, token ids, policy, sampling) may come along and is
+null where it does not. Nothing is guessed but the spelling of finish reasons.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ratoon.errors import ConfigError, DataError
+from ratoon.generators.tasks.files import SUFFIXES, columns_of, read_file
+from ratoon.generators.tasks.messages import BadRow, answer_text, messages_of
+from ratoon.generators.tasks.proposal import SPLITS
+
+COLUMNS = {
+    "prompt": "a string, or a list of {role, content} that ends with the user's turn; a leading system message is kept",
+    "completion": "the reply: a string, or a list of one assistant message",
+    "answer": "the gold answer, for the verifier",
+    "label": "a verdict made elsewhere: true or false",
+    "token_ids": "the completion's token ids as sampled",
+    "logprobs": "their natural-log probabilities, one per id",
+    "logprob_source": "who computed them",
+    "prompt_token_ids": "the prompt's token ids as the model was given them",
+    "policy": "name of the model, or a policy_id of the run",
+    "finish_reason": "stop or length",
+    "family": "the arm",
+    "level": "level of difficulty",
+    "split": "train, probe or eval",
+    "problem_key": "the problem under its wording",
+    "temperature": "sampling temperature",
+    "top_p": "nucleus mass",
+    "top_k": "tokens kept",
+    "min_p": "least relative probability",
+    "max_tokens": "most tokens sampled",
+}
+SAMPLING = ("temperature", "top_p", "top_k", "min_p", "max_tokens")
+_REQUIRED = ("prompt", "completion")
+_FINISH = {"stop": "stop", "eos": "stop", "eos_token": "stop", "end_turn": "stop", "length": "length", "max_tokens": "length"}
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One rollout as the file tells it; `where` is its line. `messages` is the whole prompt, a system message included."""
+
+    where: str
+    messages: list[dict[str, str]]
+    text: str
+    answer: str | None = None
+    label: bool | None = None
+    token_ids: list[int] | None = None
+    logprobs: list[float] | None = None
+    logprob_source: str | None = None
+    prompt_token_ids: list[int] | None = None
+    policy: str | None = None
+    finish_reason: str | None = None
+    family: str | None = None
+    level: str | None = None
+    split: str | None = None
+    problem_key: str | None = None
+    sampling: tuple[float | None, ...] = (None,) * len(SAMPLING)
+
+    @property
+    def turns(self) -> list[dict[str, str]]:
+        """The prompt without its system message: what a task holds."""
+        return self.messages[1:] if self.messages[0]["role"] == "system" else self.messages
+
+
+def column_map(path: Path, pairs: Iterable[str] | Mapping[str, str] = ()) -> dict[str, str]:
+    """Our column to theirs, for every column the file has; `pairs` are OURS=THEIRS, other names are taken as they are.
+
+    Raises DataError when the file is none that can be read or lacks a column, ConfigError on a name of ours there is not.
+    """
+    if path.suffix not in SUFFIXES:
+        raise DataError(f"cannot import {path}: its type is {path.suffix!r}", f"give a file of type {', '.join(SUFFIXES)}")
+    asked = dict(pairs) if isinstance(pairs, Mapping) else dict(_pair(pair) for pair in pairs)
+    for ours in asked:
+        if ours not in COLUMNS:
+            near = difflib.get_close_matches(ours, COLUMNS, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"columns: {', '.join(COLUMNS)}"
+            raise ConfigError(f"--column {ours}={asked[ours]}: there is no column {ours!r}", hint)
+    found = _found(path)
+    wanted = {ours: asked.get(ours, ours) for ours in COLUMNS if ours in asked or ours in _REQUIRED or ours in found}
+    if absent := sorted({theirs for theirs in wanted.values() if theirs not in found}):
+        lacking = ", ".join(map(repr, absent))
+        raise DataError(
+            f"{path} has no column {lacking}; its columns are {', '.join(found) or 'none'}", "map it: --column OURS=THEIRS"
+        )
+    return wanted
+
+
+def _pair(text: str) -> tuple[str, str]:
+    ours, equals, theirs = text.partition("=")
+    if not (equals and ours.strip() and theirs.strip()):
+        raise ConfigError(f"--column {text!r} is not OURS=THEIRS", "for example --column completion=response")
+    return ours.strip(), theirs.strip()
+
+
+def _found(path: Path) -> list[str]:
+    try:
+        return columns_of(path)
+    except DataError as error:
+        raise DataError(error.message, "give a JSONL or Parquet file with columns prompt and completion") from None
+
+
+def read(path: Path, columns: Mapping[str, str], finish_reason: str | None = None) -> tuple[list[Row], list[tuple[str, str]]]:
+    """The usable rows, and (where, why) for the others. `finish_reason` is of rows that name none.
+
+    Raises DataError when the file cannot be read or has no row.
+    """
+    rows: list[Row] = []
+    bad: list[tuple[str, str]] = []
+    for item in read_file(path):
+        if item.problem is not None:
+            bad.append((item.where, item.problem))
+            continue
+        try:
+            rows.append(_row(item.where, {ours: item.row.get(theirs) for ours, theirs in columns.items()}, finish_reason))
+        except BadRow as error:
+            bad.append((item.where, str(error)))
+    return rows, bad
+
+
+def _row(where: str, found: Mapping[str, Any], finish_reason: str | None) -> Row:
+    token_ids, logprobs = _numbers(found, "token_ids", int), _numbers(found, "logprobs", float)
+    if logprobs is not None and (token_ids is None or len(token_ids) != len(logprobs)):
+        raise BadRow(f"{len(token_ids or ())} token ids, but {len(logprobs)} log-probs")
+    split = _string(found, "split")
+    if split not in (None, *SPLITS):
+        raise BadRow(f"split {split!r} is none of {', '.join(SPLITS)}")
+    reason = _string(found, "finish_reason")
+    strings = {name: _string(found, name) for name in ("policy", "family", "level", "problem_key", "logprob_source")}
+    return Row(
+        where, _prompt(found.get("prompt")), _completion(found.get("completion")), answer_text(found.get("answer")),
+        _label(found.get("label")), token_ids, logprobs, prompt_token_ids=_numbers(found, "prompt_token_ids", int),
+        finish_reason=finish_reason if reason is None else _FINISH.get(reason, reason), split=split,
+        sampling=tuple(_number(found, name) for name in SAMPLING), **strings,
+    )  # fmt: skip
+
+
+def _prompt(prompt: Any) -> list[dict[str, str]]:
+    if prompt is None or isinstance(prompt, str):
+        return messages_of(prompt)
+    if isinstance(prompt, list) and prompt and isinstance(prompt[0], Mapping) and prompt[0].get("role") == "system":
+        return [
+            {"role": "system", "content": _text(prompt[0].get("content"), "system message")},
+            *messages_of(None, prompt[1:]),
+        ]
+    return messages_of(None, prompt)
+
+
+def _completion(completion: Any) -> str:
+    """An empty reply is a reply; a missing one is not."""
+    if isinstance(completion, list):
+        if len(completion) != 1 or not isinstance(completion[0], Mapping) or completion[0].get("role") != "assistant":
+            raise BadRow("the completion is no string and no list of one assistant message")
+        completion = completion[0].get("content")
+    return _text(completion, "completion")
+
+
+def _text(value: Any, what: str) -> str:
+    if not isinstance(value, str):
+        raise BadRow(f"the {what} is {'null' if value is None else f'a {type(value).__name__}, not a text'}")
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise BadRow(f"the {what} is not valid UTF-8") from None
+    return value
+
+
+def _label(label: Any) -> bool | None:
+    if label is None or isinstance(label, bool):
+        return label
+    if label in ("true", "false"):
+        return label == "true"
+    if isinstance(label, int | float) and label in (0, 1):
+        return bool(label)
+    raise BadRow(f"the label is {label!r}, not true or false")
+
+
+def _string(found: Mapping[str, Any], name: str) -> str | None:
+    value = found.get(name)
+    if value is None or value == "":
+        return None
+    return _text(str(value) if isinstance(value, int) else value, name)
+
+
+def _number(found: Mapping[str, Any], name: str) -> float | None:
+    value = found.get(name)
+    if value is None or value == "":
+        return None
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        raise BadRow(f"{name} is {value!r}, not a number") from None
+    if number != number:
+        return None
+    return number
+
+
+def _numbers(found: Mapping[str, Any], name: str, kind: type) -> list[Any] | None:
+    values = found.get(name)
+    if values is None:
+        return None
+    good = (int,) if kind is int else (int, float)
+    if not isinstance(values, list) or any(not isinstance(v, good) or isinstance(v, bool) for v in values):
+        raise BadRow(f"{name} is no list of {'whole numbers' if kind is int else 'numbers'}")
+    if kind is int and any(not 0 <= v < 2**31 for v in values):
+        raise BadRow(f"{name} holds a number that is no token id")
+    return [kind(v) for v in values]
