@@ -26,12 +26,17 @@ from ratoon.store import Counts, Manifest
 def tasks(ctx: Context) -> Manifest:
     """Every task of every source, split by problem key; a task whose gold its own verifier refuses is a failure row."""
     recipe = ctx.recipe
-    config = {"tasks": semantic(recipe.tasks), "splits": semantic(recipe.splits), "seed": recipe.run.seed}
+    config = {"tasks": semantic(recipe.tasks), "splits": semantic(recipe.splits), "seed": _seed(ctx)}
     return run_stage(ctx.store, key("tasks", 0, config=config), lambda: _propose(ctx))
 
 
+def _seed(ctx: Context) -> int:
+    run = ctx.recipe.run
+    return run.seed if run.task_seed is None else run.task_seed
+
+
 def _propose(ctx: Context) -> Built:
-    recipe, seed = ctx.recipe, ctx.recipe.run.seed
+    recipe, seed = ctx.recipe, _seed(ctx)
     proposed = propose_all(recipe.tasks, ids.derive_seed(seed, "tasks"))
     rows, refused = check_gold(ctx, proposed.tasks)
     split = assign_splits(rows, recipe.splits, ids.derive_seed(seed, "splits"))

@@ -1,0 +1,158 @@
+"""The demo under three seeds and a control, taken apart: writes docs/results.md. Resumable: a finished run is found again.
+
+    python benchmarks/demo_study.py [--root runs/study] [--seeds 0 1 2]
+
+Every seed is asked on one frozen evaluation split. The control is the same loop trained on as many *unverified* finished
+rollouts a round as seed 0 kept.
+"""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow.compute as pc
+
+from ratoon import Run
+from ratoon.metrics.estimators import Estimate
+from ratoon.metrics.evaluate import pooled
+from ratoon.metrics.outcomes import Outcomes, outcomes
+from ratoon.pipelines.curate import crop_of
+from ratoon.store import Store
+
+MARK = "<!-- demo study: written by benchmarks/demo_study.py -->"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--recipe", default="recipes/demo.toml")
+    parser.add_argument("--root", type=Path, default=Path("runs/study"))
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--out", type=Path, default=Path("docs/results.md"))
+    options = parser.parse_args()
+    seeds = {seed: timed(options, f"seed-{seed}", [f"run.seed={seed}"]) for seed in options.seeds}
+    kept = [row["kept"] for row in next(iter(seeds.values()))[0].rounds() if row["kept"] is not None]
+    filters = f'filters=[{{kind="finish_reason"}}, {{kind="random_n", n={kept}}}]'
+    control = timed(options, "control", [f"run.seed={options.seeds[0]}", filters, "train.min_examples=1"])
+    write(options.out, report(seeds, control, options.recipe))
+
+
+def timed(options: argparse.Namespace, name: str, sets: list[str]) -> tuple[Run, float | None]:
+    """The finished run and the wall seconds it took; null when it was finished before."""
+    started, before = time.monotonic(), done(options.root / name)
+    run = Run.start(options.recipe, options.root / name, sets=sets)
+    seconds = time.monotonic() - started
+    note = options.root / name / "reports" / "wall-seconds"
+    note.parent.mkdir(exist_ok=True)
+    if done(options.root / name) > before:
+        note.write_text(f"{float(note.read_text()) + seconds if note.exists() else seconds}")
+    return run, float(note.read_text()) if note.exists() else None
+
+
+def done(root: Path) -> int:
+    return len(Store.open(root).commits()) if (root / "run.json").exists() else 0
+
+
+def of_policy(run: Run, iteration: int) -> Outcomes:
+    """Task by task how the policy of one round did on the held-out suite."""
+    store = run.store
+    crop = crop_of(store, iteration, "suite-heldout")
+    rollouts = store.read("rollouts", crop.rollouts)
+    tasks = store.read("tasks", crop.pool)
+    tasks = tasks.filter(pc.equal(tasks["split"], "eval"))
+    return outcomes(rollouts, store.read("scores", crop.scores), tasks, policy_id=rollouts["policy_id"][0].as_py())
+
+
+def last_round(run: Run) -> int:
+    return max(row["round"] for row in run.rounds() if row["pass@1"] is not None)
+
+
+def evals(run: Run, iteration: int, against: int = 0) -> dict[str, dict[str, Any]]:
+    """Metric to row: of one round's policy by itself, and paired with `against`."""
+    policies = {p["iteration"]: p["policy_id"] for p in run.store.read("policies").to_pylist()}
+    rows = [r for r in run.store.read("evals").to_pylist() if r["suite"] == "heldout" and r["policy_id"] == policies[iteration]]
+    return {r["metric"]: r for r in rows if r["against_policy_id"] in (None, policies[against])}
+
+
+def trivial(run: Run) -> dict[str, float]:
+    rows = run.store.read("evals").to_pylist()
+    return {r["policy_id"]: r["value"] for r in rows if r["policy_id"].startswith("trivial") and r["metric"] == "pass@1"}
+
+
+def report(seeds: dict[int, tuple[Run, float | None]], control: tuple[Run, float | None], recipe: str) -> str:
+    lines = [MARK, "", f"Command: `python benchmarks/demo_study.py`; recipe `{recipe}`; {machine()}.", ""]
+    lines += ["| run | wall s | sampled tokens | trained tokens | base pass@1 | last pass@1 | paired gain | by finishing | by accuracy |",
+              "|---|---|---|---|---|---|---|---|---|"]  # fmt: skip
+    named = {f"seed {seed}": pair for seed, pair in seeds.items()} | {"control (unverified)": control}
+    lines += [row_of(name, run, seconds) for name, (run, seconds) in named.items()]
+    pairs = [(of_policy(run, last_round(run)), of_policy(run, 0)) for run, _ in seeds.values()]
+    lines += ["", f"Pooled over seeds {list(seeds)}: paired gain **{interval(pooled(pairs))}** (problem keys resampled)."]
+    against = pooled([(mine, of_policy(control[0], last_round(control[0]))) for mine, _ in pairs[:1]])
+    lines += [f"Seed {next(iter(seeds))} against the control, paired: {interval(against)}.", ""]
+    for policy, value in trivial(next(iter(seeds.values()))[0]).items():
+        lines.append(f"`{policy}` scores {value:.3f} on the same tasks.")
+    for name, (run, _) in named.items():
+        lines += ["", f"### {name}", "", *rounds_table(run), "", *family_table(run)]
+    return "\n".join([*lines, ""])
+
+
+def row_of(name: str, run: Run, seconds: float | None) -> str:
+    last = evals(run, last_round(run))
+    base = evals(run, 0)
+    rounds = run.rounds()
+    cells = [
+        name, f"{seconds:.0f}" if seconds is not None else "–", f"{sum(r['sampled_tokens'] for r in rounds):,}",
+        f"{sum(r['trained_tokens'] or 0 for r in rounds):,}", cell(base["pass@1"]), cell(last["pass@1"]),
+        cell(last["pass@1_diff"]), cell(last["gain_finishing"]), cell(last["gain_accuracy"]),
+    ]  # fmt: skip
+    return "| " + " | ".join(cells) + " |"
+
+
+def cell(row: dict[str, Any]) -> str:
+    return f"{row['value']:.3f} [{row['lo']:.3f}, {row['hi']:.3f}]"
+
+
+def interval(found: Estimate) -> str:
+    return f"{found.value:+.3f} [{found.lo:+.3f}, {found.hi:+.3f}]"
+
+
+def rounds_table(run: Run) -> list[str]:
+    lines = ["| round | tasks | rollouts | pass rate | kept | trained tokens | pass@1 | finished |", "|---|---|---|---|---|---|---|---|"]
+    for r in run.rounds():
+        shown = [r["round"], r["tasks"], r["rollouts"], r["pass_rate"], r["kept"], r["trained_tokens"]]
+        cells = ["–" if v is None else f"{v:.3f}" if isinstance(v, float) else f"{v:,}" for v in shown]
+        cells += [cell(r["pass@1"]), cell(r["finished"])]
+        lines.append("| " + " | ".join(cells) + " |")
+    return lines
+
+
+def family_table(run: Run) -> list[str]:
+    """Held-out pass@1 of each arm, base and every round."""
+    rounds = [r["round"] for r in run.rounds() if r["pass@1"] is not None]
+    found = {i: evals(run, i) for i in rounds}
+    arms = sorted(m for m in found[rounds[0]] if m.startswith("pass@1/"))
+    lines = ["| arm | " + " | ".join(f"round {i}" if i else "base" for i in rounds) + " |", "|---" * (len(rounds) + 1) + "|"]
+    return lines + ["| " + " | ".join([arm[7:], *(f"{found[i][arm]['value']:.3f}" for i in rounds)]) + " |" for arm in arms]
+
+
+def machine() -> str:
+    import os
+
+    return f"{os.cpu_count()} shared CPU cores, {platform.machine()}, no GPU; {datetime.now(UTC).date()}"
+
+
+def write(path: Path, text: str) -> None:
+    """Replace what stands between the mark and the next second-level heading; the rest of the page stays."""
+    old = path.read_text(encoding="utf-8") if path.exists() else f"# Results\n\n## The demo\n\n{MARK}\n"
+    head, _, rest = old.partition(MARK)
+    tail = rest[rest.index("\n## ") :] if "\n## " in rest else ""
+    path.write_text(head + text + tail, encoding="utf-8")
+    print(text)
+
+
+if __name__ == "__main__":
+    main()
