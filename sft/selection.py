@@ -32,7 +32,7 @@ def training_rows(job: Job) -> Selection:
     if rows["token_ids"].null_count or rows["prompt_token_ids"].null_count:
         raise TrainError(
             "the dataset carries no token ids, so nothing can be trained on it exactly as it was sampled",
-            'set [store] keep_tokens to "all" or "kept" and curate again',
+            "its rollouts came from an endpoint that gives text only: sample with an engine that returns token ids",
         )
     length = pc.add(pc.list_value_length(rows["prompt_token_ids"]), pc.list_value_length(rows["token_ids"]))
     kept = rows.filter(pc.less_equal(length, job.config.max_length))
