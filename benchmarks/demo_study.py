@@ -9,20 +9,19 @@ rollouts a round as seed 0 kept.
 from __future__ import annotations
 
 import argparse
+import os
 import platform
-import time
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pyarrow.compute as pc
 
-from ratoon import Run
+from ratoon.run import Run
 from ratoon.metrics.estimators import Estimate
 from ratoon.metrics.evaluate import pooled
 from ratoon.metrics.outcomes import Outcomes, outcomes
 from ratoon.pipelines.curate import crop_of
-from ratoon.store import Store
 
 MARK = "<!-- demo study: written by benchmarks/demo_study.py -->"
 
@@ -31,30 +30,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--recipe", default="recipes/demo.toml")
     parser.add_argument("--root", type=Path, default=Path("runs/study"))
+    parser.add_argument("--first", type=Path, default=Path("runs/demo"), help="seed 0's folder: the one `make demo` leaves")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--out", type=Path, default=Path("docs/results.md"))
     options = parser.parse_args()
-    seeds = {seed: timed(options, f"seed-{seed}", [f"run.seed={seed}"]) for seed in options.seeds}
+    folders = {seed: options.first if seed == 0 else options.root / f"seed-{seed}" for seed in options.seeds}
+    seeds = {seed: timed(options.recipe, folder, [f"run.seed={seed}"]) for seed, folder in folders.items()}
     kept = [row["kept"] for row in next(iter(seeds.values()))[0].rounds() if row["kept"] is not None]
     filters = f'filters=[{{kind="finish_reason"}}, {{kind="random_n", n={kept}}}]'
-    control = timed(options, "control", [f"run.seed={options.seeds[0]}", filters, "train.min_examples=1"])
+    control = timed(options.recipe, options.root / "control", [f"run.seed={options.seeds[0]}", filters])
     write(options.out, report(seeds, control, options.recipe))
 
 
-def timed(options: argparse.Namespace, name: str, sets: list[str]) -> tuple[Run, float | None]:
-    """The finished run and the wall seconds it took; null when it was finished before."""
-    started, before = time.monotonic(), done(options.root / name)
-    run = Run.start(options.recipe, options.root / name, sets=sets)
-    seconds = time.monotonic() - started
-    note = options.root / name / "reports" / "wall-seconds"
-    note.parent.mkdir(exist_ok=True)
-    if done(options.root / name) > before:
-        note.write_text(f"{float(note.read_text()) + seconds if note.exists() else seconds}")
-    return run, float(note.read_text()) if note.exists() else None
-
-
-def done(root: Path) -> int:
-    return len(Store.open(root).commits()) if (root / "run.json").exists() else 0
+def timed(recipe: str, folder: Path, sets: list[str]) -> tuple[Run, float | None]:
+    """The finished run, and the wall seconds from its first commit to its last."""
+    run = Run.start(recipe, folder, sets=sets)
+    commits = [datetime.fromisoformat(commit.at) for commit in run.store.commits()]
+    return run, (commits[-1] - commits[0]).total_seconds() if commits else None
 
 
 def of_policy(run: Run, iteration: int) -> Outcomes:
@@ -121,7 +113,10 @@ def interval(found: Estimate) -> str:
 
 
 def rounds_table(run: Run) -> list[str]:
-    lines = ["| round | tasks | rollouts | pass rate | kept | trained tokens | pass@1 | finished |", "|---|---|---|---|---|---|---|---|"]
+    lines = [
+        "| round | tasks | rollouts | pass rate | kept | trained tokens | pass@1 | finished |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
     for r in run.rounds():
         shown = [r["round"], r["tasks"], r["rollouts"], r["pass_rate"], r["kept"], r["trained_tokens"]]
         cells = ["–" if v is None else f"{v:.3f}" if isinstance(v, float) else f"{v:,}" for v in shown]
@@ -140,8 +135,6 @@ def family_table(run: Run) -> list[str]:
 
 
 def machine() -> str:
-    import os
-
     return f"{os.cpu_count()} shared CPU cores, {platform.machine()}, no GPU; {datetime.now(UTC).date()}"
 
 

@@ -24,9 +24,11 @@ from ratoon.sft.job import TrainConfig
 from ratoon.store import Store
 
 _EVALS = """
-select iteration, metric, round(value, 4) as value, round(lo, 4) as lo, round(hi, 4) as hi,
-       n_tasks, n_samples, policy_id, against_policy_id
-from evals where suite = '{suite}' order by iteration, metric, against_policy_id
+select e.iteration as round, if(e.policy_id like 'trivial:%', e.policy_id, 'policy ' || e.iteration) as policy, e.metric,
+       round(e.value, 4) as value, round(e.lo, 4) as lo, round(e.hi, 4) as hi, e.n_tasks as tasks, e.n_samples as samples,
+       'policy ' || p.iteration as against, e.policy_id, e.against_policy_id
+from evals e left join policies p on p.policy_id = e.against_policy_id
+where e.suite = '{suite}' order by e.policy_id like 'trivial:%', e.iteration, e.metric, against
 """
 
 
