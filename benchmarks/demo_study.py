@@ -77,8 +77,9 @@ def trivial(run: Run) -> dict[str, float]:
 
 def report(seeds: dict[int, tuple[Run, float | None]], control: tuple[Run, float | None], recipe: str) -> str:
     lines = [MARK, "", f"Command: `python benchmarks/demo_study.py`; recipe `{recipe}`; {machine()}.", ""]
-    lines += ["| run | wall s | sampled tokens | trained tokens | base pass@1 | last pass@1 | paired gain | by finishing | by accuracy |",
-              "|---|---|---|---|---|---|---|---|---|"]  # fmt: skip
+    heads = ("run", "wall s", "sampled tokens", "trained tokens", "base pass@1", "last pass@1", "paired gain", "by finishing",
+             "by accuracy")  # fmt: skip
+    lines += ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
     named = {f"seed {seed}": pair for seed, pair in seeds.items()} | {"control (unverified)": control}
     lines += [row_of(name, run, seconds) for name, (run, seconds) in named.items()]
     pairs = [(of_policy(run, last_round(run)), of_policy(run, 0)) for run, _ in seeds.values()]
