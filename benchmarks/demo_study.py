@@ -17,11 +17,11 @@ from typing import Any
 
 import pyarrow.compute as pc
 
-from ratoon.run import Run
 from ratoon.metrics.estimators import Estimate
 from ratoon.metrics.evaluate import pooled
 from ratoon.metrics.outcomes import Outcomes, outcomes
 from ratoon.pipelines.curate import crop_of
+from ratoon.run import Run
 
 MARK = "<!-- demo study: written by benchmarks/demo_study.py -->"
 
