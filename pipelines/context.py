@@ -46,6 +46,7 @@ class Context:
         self.renderer = Renderer(self.model_folder, dict(recipe.prompt.chat_template_kwargs))
         self._lock = threading.RLock()
         self._engine: Engine | None = None
+        self._serving: Policy | None = None
         self._pool: VerifierPool | None = None
 
     def __enter__(self) -> Self:
@@ -73,14 +74,22 @@ class Context:
         with self._lock:
             if self._engine is None:
                 self._engine = self._open(policy).__enter__()
-            self._engine.use(policy)
+            if self._serving != policy:  # a shard that asked again would wait for the others' requests to drain
+                self._serving = None
+                self._engine.use(policy)
+                self._serving = policy
             return self._engine
+
+    def engine_died(self) -> None:
+        """The engine gave up on a shard: the next one has the policy loaded anew, which starts a dead engine again."""
+        with self._lock:
+            self._serving = None
 
     def close_engine(self) -> None:
         """Free the device: before training, and at the end."""
         with self._lock:
             if self._engine is not None:
-                engine, self._engine = self._engine, None
+                engine, self._engine, self._serving = self._engine, None, None
                 engine.__exit__(None, None, None)
 
     def pool(self) -> VerifierPool:

@@ -27,6 +27,8 @@ from ratoon.pipelines.summary import publish
 from ratoon.progress import Task
 from ratoon.store import Manifest
 
+_HOPELESS = 2  # failed shards after which no other is begun: one may be that shard's fault, two are the engine's or the disk's
+
 
 def improve(ctx: Context) -> None:
     """A base model through `run.iterations` rounds; what is committed already is found, not made again."""
@@ -105,6 +107,8 @@ def _shards(
         made = done.result(raise_on_failure=False)
         if isinstance(made, BaseException):
             errors.append(made)
+            if len(errors) == _HOPELESS:
+                waiting.clear()
         else:
             rollouts.append(made)
             scoring.append(_score.submit(quote(ctx), quote(made), quote(pool), quote(local)))
@@ -153,7 +157,8 @@ def _raise_first(label: str, errors: Sequence[BaseException], of: int) -> None:
     if not errors:
         return
     first = errors[0]
-    if not isinstance(first, RatoonError):
-        raise first
-    text = f"{label}: {len(errors)} of {of} shards failed, the first: {first.message}"
-    raise type(first)(text, first.hint or "run the same command again: what is done is kept") if len(errors) > 1 else first
+    if isinstance(first, RatoonError):
+        which = "a shard" if len(errors) == 1 else f"{len(errors)} of {of} shards"
+        first.message = f"{label}: {which} failed: {first.message}"
+        first.hint = "; ".join([*filter(None, [first.hint]), "run the same command again: what is done is kept"])
+    raise first

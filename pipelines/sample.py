@@ -12,6 +12,7 @@ from ratoon import ids, schema
 from ratoon.config import semantic
 from ratoon.digests import content_digest
 from ratoon.engine import Completion, Policy, Sampling
+from ratoon.errors import EngineDead
 from ratoon.generators import rollouts as driver
 from ratoon.generators.assign import choose
 from ratoon.generators.engines import EngineConfig
@@ -162,9 +163,13 @@ def _sample(
     plan = driver.plan(shard.rows, table, shard.policy, shard.sampling)
     before = ctx.store.read("rollouts", [earlier]) if earlier is not None else None
     journal = ctx.store.journal(wanted.artifact_id)
-    made, failures = driver.run(
-        plan, ctx.engine(shard.policy), ctx.renderer, journal, shard.iteration, retry=retry, earlier=before, on_done=on_done
-    )
+    try:
+        made, failures = driver.run(
+            plan, ctx.engine(shard.policy), ctx.renderer, journal, shard.iteration, retry=retry, earlier=before, on_done=on_done
+        )
+    except EngineDead:
+        ctx.engine_died()
+        raise
     return Built({"rollouts": made, "failures": failures}, _counts(shard, made, table))
 
 

@@ -288,3 +288,11 @@ def main() -> None:
         sys.exit(130)
     except BrokenPipeError:
         sys.exit(0)
+    except OSError as error:  # a full disk can be met by any library that writes
+        from ratoon.files import FULL, write_error
+
+        if error.errno not in FULL:
+            raise
+        told = write_error(Path(error.filename or "."), error)
+        typer.echo(f"error: {told.message}\n  → {told.hint}", err=True)
+        sys.exit(told.exit_code)

@@ -17,7 +17,7 @@ from typing import Protocol
 from ratoon.errors import StoreError
 
 Bytes = bytes | bytearray | memoryview
-_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _READ_ONLY = {errno.EROFS, errno.EACCES, errno.EPERM}
 _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EOPNOTSUPP, errno.EMLINK}
 _serial = itertools.count()
@@ -82,7 +82,7 @@ class LocalFiles:
 def write_error(path: Path, error: OSError) -> StoreError:
     """What to tell a user about a write that failed: what happened, where, what mends it."""
     reason = error.strerror or str(error)
-    if error.errno in _FULL:
+    if error.errno in FULL:
         hint = f"free space on the disk of {path.parent} (or raise the quota), then start again; nothing is lost"
         return StoreError(f"disk full: cannot write {path}: {reason}", hint)
     if error.errno in _READ_ONLY:

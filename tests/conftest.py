@@ -12,10 +12,11 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from ratoon.generators.engines.vllm import VllmConfig, VllmEngine
 from ratoon.sft.smollm2 import prepare
@@ -52,9 +53,7 @@ def vllm_engine(smollm2: Path) -> Iterator[VllmEngine]:
 @pytest.fixture(scope="session")
 def vllm_server(smollm2: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The base URL of a real vLLM HTTP server on loopback; it serves the packaged model as the policies m_one and m_two."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = _free_port()
     command = [
         sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", str(smollm2), "--host", "127.0.0.1",
         "--port", str(port), "--served-model-name", "m_one", "m_two", "--dtype", "bfloat16", "--max-model-len", "512",
@@ -68,22 +67,74 @@ def vllm_server(smollm2: Path, tmp_path_factory: pytest.TempPathFactory) -> Iter
         _wait_until_it_answers(f"http://127.0.0.1:{port}/v1/models", server, log)
         yield f"http://127.0.0.1:{port}/v1"
     finally:
-        os.killpg(server.pid, signal.SIGTERM)  # the session holds the engine's own process too
-        try:
-            server.wait(30)
-        except subprocess.TimeoutExpired:
-            os.killpg(server.pid, signal.SIGKILL)
-            server.wait()
+        _end(server)  # with the engine's own process
+
+
+@pytest.fixture(scope="session")
+def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The API URL of the session's one Prefect server, for tests that run flows in this process or in another."""
+    home = tmp_path_factory.mktemp("prefect")
+    port, log = _free_port(), home / "server.log"
+    command = [sys.executable, "-m", "uvicorn", "--factory", "prefect.server.api.server:create_app", "--host", "127.0.0.1",
+               "--port", str(port), "--log-level", "error"]  # fmt: skip
+    # Web server only: its schedulers and reapers would poll all session long, and no test needs them.
+    environment = os.environ | {"PREFECT_HOME": str(home), "PREFECT__SERVER_WEBSERVER_ONLY": "true"}
+    with log.open("wb") as out:
+        server = subprocess.Popen(command, stdout=out, stderr=out, env=environment, start_new_session=True)
+    try:
+        _wait_until_it_answers(f"http://127.0.0.1:{port}/api/health", server, log)
+        yield f"http://127.0.0.1:{port}/api"
+    finally:
+        _end(server)
+
+
+@pytest.fixture(scope="session")
+def cli(prefect_server: str) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """`cli("run", "smoke", …)`: the command line in a process of its own, its flows on the session's server."""
+    environment = os.environ | {"PREFECT_API_URL": prefect_server, "NO_COLOR": "1", "COLUMNS": "120"}
+
+    def call(*arguments: str | Path, timeout: float = 600) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "ratoon", *map(str, arguments)]
+        return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=timeout, check=False)
+
+    return call
+
+
+@pytest.fixture(scope="session")
+def smoke_run(cli: Callable[..., subprocess.CompletedProcess[str]], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The finished folder of `ratoon run smoke`, unbroken. Read it; to change it, copy it."""
+    root = tmp_path_factory.mktemp("runs") / "smoke"
+    done = cli("run", "smoke", "--run", root, "--quiet")
+    assert done.returncode == 0, done.stdout + done.stderr
+    return root
+
+
+def _free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+def _end(server: subprocess.Popen[bytes]) -> None:
+    """The server and its children: all of its own session."""
+    os.killpg(server.pid, signal.SIGTERM)
+    try:
+        server.wait(30)
+    except subprocess.TimeoutExpired:
+        os.killpg(server.pid, signal.SIGKILL)
+        server.wait()
 
 
 def _wait_until_it_answers(url: str, server: subprocess.Popen[bytes], log: Path) -> None:
     direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    for _ in range(480):
+    while server.poll() is None:  # on a busy machine this takes minutes; the test's own time-out is the limit
         try:
             with direct.open(url, timeout=2):
                 return
         except OSError:
-            if server.poll() is not None:
-                break
             time.sleep(0.5)
-    pytest.fail("the vLLM server did not start:\n" + log.read_text(errors="replace")[-2000:])
+    pytest.fail("the server did not start:\n" + log.read_text(errors="replace")[-2000:])
+
+
+settings.register_profile("ratoon", deadline=None)  # a busy machine is no failed property
+settings.load_profile("ratoon")

@@ -8,20 +8,29 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from ratoon.files import write_error
+
 
 class RequestLog:
     """Appends ids to `path`, from any thread; with no path it does nothing."""
 
     def __init__(self, path: Path | None) -> None:
+        self._path = path
         self._fd: int | None = None
         if path is not None:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                self._fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+            except OSError as error:
+                raise write_error(path, error) from error
 
     def sent(self, request_id: str) -> None:
-        """One whole line in one write, so that threads and processes never tear each other's."""
-        if self._fd is not None:
-            os.write(self._fd, f"{request_id}\n".encode())
+        """One whole line in one write, so that threads and processes never tear each other's. Raises StoreError."""
+        if self._fd is not None and self._path is not None:
+            try:
+                os.write(self._fd, f"{request_id}\n".encode())
+            except OSError as error:
+                raise write_error(self._path, error) from error
 
     def close(self) -> None:
         """Release the file; closing twice is no error."""

@@ -71,8 +71,9 @@ class ScriptedConfig(Config):
     delay_s: float = operational(0.0, ge=0, description="mean seconds a reply takes")
     delay: Literal["constant", "exponential"] = operational("exponential", description="how those seconds are distributed")
     max_running: int = operational(64, ge=1, description="replies under way at once, over all callers; the others queue")
-    dies_after: int | None = operational(
-        None, ge=0, description="die once after this many requests; the next call finds it rebuilt"
+    dies_after: int | None = operational(None, ge=0, description="die after this many requests, and be rebuilt")
+    deaths: Literal[1, 2] = operational(
+        1, description="1: once rebuilt it lives, and what was in flight is asked again; 2: it dies again at once"
     )
 
 
@@ -90,7 +91,7 @@ class ScriptedEngine:
         self._ids: dict[str, list[int]] = {}
         self._lock = threading.Lock()
         self._free = [0.0] * config.max_running  # when each slot is free again, on the monotonic clock
-        self._asked, self._may_die = itertools.count(1), config.dies_after is not None
+        self._asked = itertools.count()
         table = np.random.default_rng(0).exponential(0.4, _LOGPROBS).astype(np.float32)
         self._logprobs: list[float] = (-np.maximum(table, np.float32(1e-4))).tolist()
 
@@ -105,7 +106,7 @@ class ScriptedEngine:
         self._policy = policy
 
     def generate(self, requests: Iterable[Request]) -> Iterator[Completion]:
-        """Completions in the order their delays end. Raises EngineDead once, where the config says so."""
+        """Completions in the order their delays end. Raises EngineDead where the config says so."""
         if self._config.delay_s == 0:
             yield from map(self._answer, requests)
             return
@@ -138,11 +139,8 @@ class ScriptedEngine:
 
     def _answer(self, request: Request, seconds: float = 0.0) -> Completion:
         self._log.sent(request.request_id)
-        if self._may_die and next(self._asked) > (self._config.dies_after or 0):
-            self._may_die = False
-            raise EngineDead(
-                f"the scripted engine died after {self._config.dies_after} requests", "unset engine.scripted.dies_after"
-            )
+        if self._config.dies_after is not None and next(self._asked) == self._config.dies_after:
+            self._die(request)
         draws = _uniforms(request.request_id)
         if refusal := self._refusal(request, draws[2]):
             return failed(request, *refusal, seconds)
@@ -152,6 +150,15 @@ class ScriptedEngine:
             request_id=request.request_id, token_ids=ids, logprobs=logprobs, finish_reason=reason, seconds=seconds,
             logprob_source=None if logprobs is None else self.name, prompt_tokens=_prompt_tokens(request),
         )  # fmt: skip
+
+    def _die(self, request: Request) -> None:
+        """The first death costs a second asking, the second one the caller's shard; the next call finds it rebuilt."""
+        if self._config.deaths == 2:
+            raise EngineDead(
+                f"the scripted engine died after {self._config.dies_after} requests, and again when it was rebuilt",
+                "unset engine.scripted.dies_after",
+            )
+        self._log.sent(request.request_id)
 
     def _refusal(self, request: Request, draw: float) -> tuple[str, str] | None:
         """Error class and message of a request that gets no reply."""

@@ -143,7 +143,7 @@ def test_a_resumed_shard_asks_only_what_is_missing_and_equals_an_unbroken_one(
     plan, log = make_plan(renderer), tmp_path / "requests.log"
     whole, _ = rollouts.run(plan, scripted(renderer), renderer, Journal(tmp_path / "whole.log"), 1)
     with pytest.raises(EngineDead):
-        rollouts.run(plan, scripted(renderer, ScriptedConfig(dies_after=10), log), renderer, journal, 1)
+        rollouts.run(plan, scripted(renderer, ScriptedConfig(dies_after=10, deaths=2), log), renderer, journal, 1)
     journaled = {record["id"] for record in journal.records()}
     assert len(journaled) == 10, "what was finished when the engine died is in the journal"
     first = log.read_text().splitlines()

@@ -178,8 +178,19 @@ def test_callers_share_the_slots(renderer: Renderer) -> None:
     assert time.monotonic() - started >= 16 / 4 * 0.02 * 0.9
 
 
-def test_it_dies_once_after_so_many_requests(renderer: Renderer) -> None:
-    with ScriptedEngine(ScriptedConfig(dies_after=5), renderer, PLANTS) as engine:
+def test_one_death_costs_a_second_asking_and_changes_no_reply(renderer: Renderer, tmp_path: Path) -> None:
+    path = tmp_path / "requests.log"
+    with ScriptedEngine(ScriptedConfig(dies_after=5), renderer, PLANTS, path) as engine:
+        engine.use(BASE)
+        replies = list(engine.generate(requests(20)))
+    assert replies == ask(renderer, ScriptedConfig(), requests(20))
+    asked = path.read_text().splitlines()
+    assert len(asked) == 21
+    assert asked[5] == asked[6]
+
+
+def test_a_second_death_fails_its_caller_and_no_other(renderer: Renderer) -> None:
+    with ScriptedEngine(ScriptedConfig(dies_after=5, deaths=2), renderer, PLANTS) as engine:
         engine.use(BASE)
         with pytest.raises(EngineDead, match="after 5 requests"):
             list(engine.generate(requests(20)))

@@ -1,0 +1,6 @@
+"""`python -m ratoon`: the command line where no script is on the path."""
+
+from ratoon.cli import main
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,106 @@
+"""From stored numbers to a dataset: every rollout decided, no oracle shown, from the same inputs the same dataset."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ratoon.errors import DataError, UsageError
+from ratoon.pipelines.curate import candidates, crop_of, curate
+from ratoon.pipelines.recipe import load
+from ratoon.pipelines.replay import replay
+from ratoon.sft.dataset import read_dataset
+from ratoon.store import Store
+
+Open = Callable[..., Any]
+
+
+def test_candidates_are_every_rollout_once_with_numbers_and_no_oracle(context: Open, ground: Any, harvest: Any) -> None:
+    with context() as ctx:
+        crop = harvest(ctx, ground(ctx))
+        rows = candidates(ctx.store, crop)
+        assert sorted(rows["rollout_id"].to_pylist()) == sorted(
+            ctx.store.read("rollouts", crop.rollouts)["rollout_id"].to_pylist()
+        )
+        assert rows["rollout_id"].to_pylist() == sorted(rows["rollout_id"].to_pylist())
+        assert not {"oracle", "gold", "verifier_args"} & set(rows.column_names)
+        assert rows["pass_rate"].null_count == 0
+        lengths = {r["rollout_id"]: len(r["token_ids"]) for r in ctx.store.read("rollouts", crop.rollouts).to_pylist()}
+        assert all(lengths[r["rollout_id"]] == r["n_tokens"] for r in rows.to_pylist())
+
+
+def test_every_rollout_is_decided_until_it_is_dropped_and_the_kept_ones_are_the_dataset(
+    context: Open, ground: Any, harvest: Any
+) -> None:
+    with context() as ctx:
+        crop = harvest(ctx, ground(ctx))
+        made = curate(ctx.store, ctx.recipe, crop)
+        decisions = ctx.store.read("decisions", [made]).to_pylist()
+        rows = {r["rollout_id"]: r for r in candidates(ctx.store, crop).to_pylist()}
+        dropped = [d["subject_id"] for d in decisions if not d["keep"]]
+        assert len(dropped) == len(set(dropped)), "dropped once"
+        assert {d["subject_id"] for d in decisions} == set(rows)
+        assert all(d["reason"] for d in decisions if not d["keep"])
+        kept = set(rows) - set(dropped)
+        dataset = read_dataset(ctx.store.root / made.extra["folder"])
+        assert set(dataset["rollout_id"].to_pylist()) == kept
+        assert made.counts.rows_out == len(kept) > 0
+        assert made.counts.rows_planned == made.counts.rows_out + made.counts.dropped == len(rows)
+        assert {rows[i]["status"] for i in kept} == {"pass"}
+        per_task = [rows[i]["task_id"] for i in kept]
+        assert max(per_task.count(task) for task in per_task) <= 3
+
+
+def test_a_crop_found_in_the_store_is_the_one_that_was_harvested(context: Open, ground: Any, harvest: Any) -> None:
+    with context() as ctx:
+        crop = harvest(ctx, ground(ctx))
+        found = crop_of(ctx.store, 1)
+        assert [m.artifact_id for m in found.inputs] == [m.artifact_id for m in crop.inputs]
+
+
+def test_the_same_filters_find_the_same_dataset_and_others_make_another(context: Open, ground: Any, harvest: Any) -> None:
+    with context() as ctx:
+        crop = harvest(ctx, ground(ctx))
+        first = curate(ctx.store, ctx.recipe, crop)
+        commits = len(ctx.store.commits())
+        assert curate(ctx.store, ctx.recipe, crop) == first
+        assert len(ctx.store.commits()) == commits
+        stricter = ctx.recipe.model_copy(update={"filters": load("smoke", ["filters.4.k=1"]).filters})
+        second = curate(ctx.store, stricter, crop)
+        assert second.counts.rows_out < first.counts.rows_out
+        assert second.extra["dataset_digest"] != first.extra["dataset_digest"]
+
+
+def test_a_replay_makes_a_dataset_beside_the_runs_own_and_asks_no_model(
+    context: Open, ground: Any, harvest: Any, asked: Any, tmp_path: Path
+) -> None:
+    root = tmp_path / "run"
+    with context() as ctx:
+        crop = harvest(ctx, ground(ctx))
+        own = curate(ctx.store, ctx.recipe, crop)
+    before = asked(root)
+    (told,) = replay(root, "short", ["filters.4.k=1"])
+    store = Store.open(root)
+    assert asked(root) == before
+    assert store.get(own.artifact_id) == own, "the run's own dataset stays"
+    assert told["candidates"] == told["kept"] + told["dropped"] == 48
+    assert told["kept"] < own.counts.rows_out
+    assert len(read_dataset(Path(told["folder"]))) == told["kept"]
+    assert store.config()["filters"][4]["k"] == 3, "the run's recipe stays"
+    assert replay(root, "short", ["filters.4.k=1"]) == [told]
+
+
+def test_a_replay_refuses_the_runs_own_name_a_bad_field_and_a_run_without_a_round(
+    context: Open, ground: Any, tmp_path: Path
+) -> None:
+    with context() as ctx:
+        ground(ctx)
+    with pytest.raises(UsageError, match="'default' belongs to"):
+        replay(tmp_path / "run", "default", [])
+    with pytest.raises(UsageError, match="unknown key"):
+        replay(tmp_path / "run", "x", ["filters.0.nonsense=1"])
+    with pytest.raises(DataError, match="no harvested round"):
+        replay(tmp_path / "run", "x", [])

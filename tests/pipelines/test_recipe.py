@@ -1,0 +1,69 @@
+"""A recipe is found, changed by `--set` and refused by the name of what is wrong; what is operational changes no digest."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ratoon.config import semantic_digest
+from ratoon.errors import ConfigError
+from ratoon.pipelines.recipe import SHIPPED, Recipe, find, load
+
+
+def test_a_shipped_recipe_is_found_by_its_bare_name_and_under_its_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    shipped = SHIPPED / "smoke.toml"
+    assert find("smoke") == find("smoke.toml") == find("recipes/smoke.toml") == shipped
+
+
+def test_a_file_of_the_users_comes_before_a_shipped_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("smoke.toml").write_text("")
+    assert find("smoke.toml") == Path("smoke.toml")
+
+
+def test_an_unknown_recipe_is_refused_with_the_names_of_those_that_ship() -> None:
+    with pytest.raises(ConfigError, match="no recipe 'smoek'") as refused:
+        find("smoek")
+    assert "smoke" in refused.value.hint
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in SHIPPED.glob("*.toml")))
+def test_every_shipped_recipe_is_valid(name: str) -> None:
+    assert isinstance(load(name), Recipe)
+
+
+def test_sets_change_nested_fields_and_list_entries() -> None:
+    recipe = load("smoke", ["run.seed=7", "tasks.1.n=9", "engine.scripted.pass_rate={add=0.9}"])
+    assert recipe.run.seed == 7
+    assert recipe.tasks[1].n == 9
+    assert recipe.engine.scripted.pass_rate == {"add": 0.9}
+
+
+@pytest.mark.parametrize(
+    "change",
+    ["run.workers=7", "run.iterations=9", "run.shard_size=3", "engine.scripted.delay_s=1.5", "engine.keep_open=true",
+     "train.micro_batch_tokens=64", "run.max_failed_share=0.9"],
+)  # fmt: skip
+def test_operational_fields_change_no_digest(change: str) -> None:
+    assert semantic_digest(load("smoke", [change])) == semantic_digest(load("smoke"))
+
+
+@pytest.mark.parametrize(
+    "change", ["run.seed=1", "generate.n=5", "sampling.temperature=0.5", "filters.4.k=2", "train.epochs=3", "tasks.0.n=121"]
+)
+def test_semantic_fields_change_the_digest(change: str) -> None:
+    assert semantic_digest(load("smoke", [change])) != semantic_digest(load("smoke"))
+
+
+def test_a_recipe_needs_the_suite_that_every_policy_is_measured_by() -> None:
+    with pytest.raises(ConfigError, match="heldout"):
+        load("smoke", ["suites={other={split='probe'}}"])
+
+
+def test_an_unknown_key_inside_a_list_is_refused_with_the_nearest_name() -> None:
+    with pytest.raises(ConfigError, match="did you mean 'digits'"):
+        load("smoke", ["tasks.0.digit=[1]"])
