@@ -14,7 +14,7 @@ from ratoon.engine import Policy
 from ratoon.errors import ConfigError
 from ratoon.generators import prompts as prompting
 from ratoon.generators.splits import assign_splits
-from ratoon.generators.tasks import propose_all
+from ratoon.generators.tasks import entry, propose_all
 from ratoon.metrics import verifiers
 from ratoon.metrics.score import score_gold
 from ratoon.pipelines.context import Context
@@ -27,7 +27,8 @@ def tasks(ctx: Context) -> Manifest:
     """Every task of every source, split by problem key; a task whose gold its own verifier refuses is a failure row."""
     recipe = ctx.recipe
     config = {"tasks": semantic(recipe.tasks), "splits": semantic(recipe.splits), "seed": _seed(ctx)}
-    return run_stage(ctx.store, key("tasks", 0, config=config), lambda: _propose(ctx))
+    own = {f"tasks {arm.entry}": entry.version(arm) for arm in recipe.tasks if isinstance(arm, entry.EntryConfig)}
+    return run_stage(ctx.store, key("tasks", 0, config=config, versions=own), lambda: _propose(ctx))
 
 
 def _seed(ctx: Context) -> int:

@@ -45,21 +45,23 @@ def improve(
     quiet: bool = False,
 ) -> None:  # fmt: skip
     """Run a recipe in a folder, or go on with it."""
+    _spare_imports(root, recipe)
     with opened(root, recipe, verifiers=verifiers, retry_failed=retry_failed, quiet=quiet) as ctx:
-        _spare_imports(ctx)
         prefect_environment()
         from ratoon.pipelines.improve import improve as body
 
         run_flow(ctx, body, "improve")
 
 
-def _spare_imports(ctx: Context) -> None:
+def _spare_imports(root: Path, recipe: Recipe) -> None:
     """Raise UsageError when a round of the recipe is one that an import took: it would be replaced."""
-    taken = {m.iteration: m.extra["imported"] for m in ctx.store.find("rollouts") if "imported" in m.extra}
-    for iteration in range(1, ctx.recipe.run.iterations + 1):
+    if not (root / "run.json").exists():
+        return
+    taken = {m.iteration: m.extra["imported"] for m in Store.open(root).find("rollouts") if "imported" in m.extra}
+    for iteration in range(1, recipe.run.iterations + 1):
         if iteration in taken:
             raise UsageError(
-                f"round {iteration} of {ctx.store.root} holds the import of {taken[iteration]}",
+                f"round {iteration} of {root} holds the import of {taken[iteration]}",
                 f"--iterations {iteration - 1} or fewer, or another --run",
             )
 

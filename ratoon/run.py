@@ -1,9 +1,13 @@
 """The Python face: the verbs of the command line for notebooks and programs.
 
-from ratoon import Run
-run = Run.start("smoke", "runs/try")
-run.sql("select status, count(*) from scores group by all").to_arrow_table()
-run.curate("short", sets=["filters.1.max_tokens=12"])
+    from ratoon import Run
+
+    run = Run.start("smoke", "runs/try")
+    run.sql("select status, count(*) from scores group by all").to_arrow_table()
+    run.curate("certain", sets=["filters.2.lo=0.5"])
+    run.train("models/mine", name="certain")
+
+Every verb reads the run as it is now. Errors are those of `ratoon.errors`: what happened, and what mends it.
 """
 
 from __future__ import annotations
@@ -38,7 +42,12 @@ class Run:
         verifiers: Mapping[str, Callable[..., Any]] | None = None,
         quiet: bool = False,
     ) -> Self:
-        """Run a recipe or go on with it; `verifiers` are functions for names the recipe uses. Returns the run."""
+        """Run a recipe or go on with it: what is done is found, not made again. Returns the run.
+
+        `recipe` is a TOML file or the name of one that ships, `root` defaults to runs/<its name>, `sets` are KEY=VALUE as on
+        the command line. `verifiers` are functions for names the recipe uses; worker processes import them, so they live in
+        a module, not in the running script. Raises Stopped when a rule of the recipe ends the run.
+        """
         from ratoon.pipelines.recipe import load
         from ratoon.pipelines.start import improve
 
@@ -46,6 +55,25 @@ class Run:
         folder = Path(root) if root is not None else Path("runs") / loaded.run.name
         improve(folder, loaded, verifiers=verifiers, retry_failed=retry_failed, quiet=quiet)
         return cls(folder)
+
+    @classmethod
+    def bring(
+        cls,
+        file: str | Path,
+        root: str | Path,
+        *,
+        recipe: str | None = None,
+        columns: Mapping[str, str] | Iterable[str] = (),
+        verifier: str = "numeric",
+        finish_reason: str | None = None,
+        verifiers: Mapping[str, Callable[..., Any]] | None = None,
+    ) -> Self:
+        """Take in rollouts made elsewhere (JSONL, Parquet) as a round of the run at `root`. Returns the run."""
+        from ratoon.pipelines.bring import bring
+
+        bring(Path(file), Path(root), recipe=recipe, columns=columns, verifier=verifier, finish_reason=finish_reason,
+              verifiers=verifiers or {})  # fmt: skip
+        return cls(root)
 
     def sql(self, query: str) -> Any:
         """A DuckDB relation over the live tables: `.to_arrow_table()`, `.df()`, `.fetchall()`. One SELECT only."""
@@ -65,8 +93,9 @@ class Run:
         """Stages, shards, rows and tokens; rounds; the newest policy; how many commits."""
         from ratoon.pipelines.summary import stages
 
-        policies = self.store.read("policies", columns=["policy_id", "iteration"]).sort_by("iteration")
-        newest = policies["policy_id"].to_pylist()[-1] if policies.num_rows else None
+        rows = self.store.read("policies", columns=["policy_id", "iteration"]).to_pylist()
+        made = [row for row in rows if row["iteration"] is not None]  # an imported policy has none: nobody here can serve it
+        newest = max(made, key=lambda row: row["iteration"])["policy_id"] if made else None
         return {"run_id": self.store.run_id, "commits": len(self.store.commits()), "policy": newest,
                 "stages": stages(self.store), "rounds": self.rounds()}  # fmt: skip
 
@@ -92,12 +121,16 @@ class Run:
         """The rows of a dataset: of one round, or of the newest."""
         from ratoon.sft.dataset import read_dataset
 
-        made = [m for m in self.store.find("curate") if m.key.shard == name and iteration in (None, m.key.iteration)]
+        return read_dataset(self._folder(name, iteration))
+
+    def _folder(self, name: str, iteration: int | None) -> Path:
+        made = [m for m in self.store.find("curate") if m.shard == name and iteration in (None, m.iteration)]
         if not made:
-            raise DataError(
-                f"no dataset {name!r}" + ("" if iteration is None else f" of round {iteration}"), "see Run.datasets()"
-            )
-        return read_dataset(self.root / made[-1].extra["folder"])
+            which = "" if iteration is None else f" of round {iteration}"
+            known = ", ".join(sorted({f"{m.shard}/{m.iteration}" for m in self.store.find("curate")})) or "none"
+            raise DataError(f"no dataset {name!r}{which}", f"this run has: {known}")
+        newest = max(made, key=lambda m: m.iteration or 0)
+        return self.root / str(newest.extra["folder"])
 
     def datasets(self) -> list[dict[str, Any]]:
         """Name, round, rows and folder of every live dataset."""
@@ -106,6 +139,24 @@ class Run:
              "folder": str(self.root / m.extra["folder"])}
             for m in self.store.find("curate")
         ]  # fmt: skip
+
+    def export(self, format: str, out: str | Path, *, name: str = "default", iteration: int | None = None) -> Path:
+        """One dataset, the newest round's if none is said, as a new folder `out` in another trainer's format."""
+        from ratoon.sft.export import export
+
+        return export(self._folder(name, iteration), format, Path(out))
+
+    def train(
+        self, out: str | Path, *, name: str = "default", model: str | None = None, sets: Iterable[str] = (), quiet: bool = True
+    ) -> Any:
+        """A model folder `out`, trained on this run's datasets `name` from its base or `model`; steps, loss, tokens."""
+        from ratoon.pipelines.standalone import train
+
+        return train(self.root, Path(out), model=model, name=name, sets=sets, quiet=quiet)
+
+    def evaluate(self, suite: str = "heldout", *, sets: Iterable[str] = (), quiet: bool = True) -> list[dict[str, Any]]:
+        """Rows of `evals` of one suite, after asking the base and the newest policy what they were not asked yet."""
+        return evaluate(self.root, suite, sets=sets, quiet=quiet)
 
     def verify(self) -> list[str]:
         """Problems found by re-reading every live part; none is an empty list."""
