@@ -17,6 +17,7 @@ from ratoon.render import Renderer
 
 Message = dict[str, str]
 STAGE = "prompts"
+_AT_ONCE = 2048  # tasks that are Python objects at a time
 
 
 def build(
@@ -35,6 +36,17 @@ def build(
     head: list[Message] = [{"role": "system", "content": system}] if system is not None else []
     for user, assistant in few_shot:
         head += [{"role": "user", "content": user}, {"role": "assistant", "content": assistant}]
+    made = [
+        _build(tasks.slice(start, _AT_ONCE), head, renderer, role, max_prompt_tokens)
+        for start in range(0, tasks.num_rows, _AT_ONCE)
+    ]
+    prompts = pa.concat_tables([schema.empty("prompts"), *(rows for rows, _ in made)])
+    return prompts, schema.from_rows("failures", [failure for _, failures in made for failure in failures])
+
+
+def _build(
+    tasks: pa.Table, head: list[Message], renderer: Renderer, role: str, max_prompt_tokens: int | None
+) -> tuple[pa.Table, list[dict[str, Any]]]:
     task_ids = tasks["task_id"].to_pylist()
     conversations = [[*head, *(messages or [])] for messages in tasks["messages"].to_pylist()]
     rendered = _render(conversations, renderer)
@@ -47,7 +59,7 @@ def build(
             failures.append(_failure(task_id, "PromptTooLong", reason))
         else:
             rows.append((task_id, messages, token_ids))
-    return _table(rows, role, renderer.template_digest), schema.from_rows("failures", failures)
+    return _table(rows, role, renderer.template_digest), failures
 
 
 def _render(conversations: list[list[Message]], renderer: Renderer) -> list[list[int] | DataError]:

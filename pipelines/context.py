@@ -18,6 +18,7 @@ from ratoon.generators.engines import open_engine
 from ratoon.generators.engines.scripted import Plant
 from ratoon.ids import derive_seed
 from ratoon.metrics.verifiers.pool import VerifierPool
+from ratoon.pipelines.lookup import Lookup
 from ratoon.pipelines.recipe import Recipe, SamplingConfig
 from ratoon.progress import Progress
 from ratoon.render import Renderer
@@ -41,6 +42,7 @@ class Context:
         """`tag` sets apart what a second model of the same run renders."""
         self.tag = tag
         self.store, self.recipe, self.progress = store, recipe, progress
+        self.lookup = Lookup(store)
         self.verifiers, self.retry_failed = dict(verifiers or {}), retry_failed
         self.model_folder = base_models.prepare(recipe.model, store.root)
         self.renderer = Renderer(self.model_folder, dict(recipe.prompt.chat_template_kwargs))

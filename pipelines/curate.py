@@ -9,8 +9,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ratoon import ids, sql
+from ratoon import ids, schema
 from ratoon.config import Config, semantic
+from ratoon.errors import DataError
 from ratoon.filters.decide import decide, survivors, versions
 from ratoon.pipelines.recipe import Recipe
 from ratoon.pipelines.stage import Built, key, run_stage
@@ -18,17 +19,10 @@ from ratoon.sft import dataset as datasets
 from ratoon.sft import examples
 from ratoon.store import ArtifactKey, Counts, Manifest, Store
 
-_CANDIDATES = """
-select r.rollout_id, r.group_id, r.task_id, r.prompt_id, t.problem_key, t.family, t.level, r.iteration, r.text,
-       r.n_tokens, r.finish_reason, r.error, s.status, s.detail, s.answer, s.value,
-       g.pass_rate, g.pass_lo, g.pass_hi, g.n, g.n_valid, g.n_passed, g.label_source
-from rollouts r
-left join scores s on s.subject_id = r.rollout_id and s.subject_kind = 'rollout'
-left join groups g on g.group_id = r.group_id
-left join tasks t on t.task_id = r.task_id
-order by r.rollout_id
-"""
-_PROJECTED = ["rollout_id", "group_id", "task_id", "prompt_id", "iteration", "text", "finish_reason", "error", "token_ids"]
+_ROLLOUT = ["rollout_id", "group_id", "task_id", "prompt_id", "iteration", "text", "finish_reason", "error", "token_ids"]
+_TASK = ["problem_key", "family", "level"]
+_SCORE = ["status", "detail", "answer", "value"]
+_GROUP = ["pass_rate", "pass_lo", "pass_hi", "n", "n_valid", "n_passed", "label_source"]
 
 
 @dataclass(frozen=True)
@@ -84,7 +78,7 @@ def _curate(store: Store, recipe: Recipe, crop: Crop, name: str, wanted: Artifac
     kept = survivors(rows, decisions)
     made, dataset = examples.build(
         _full(store, crop, kept), store.read("prompts", crop.prompts), store.read("samplings"),
-        store.read("groups", [crop.groups]), store.read("scores", crop.scores), dataset_id=dataset_id,
+        store.read("groups", [crop.groups]), _scores_of(store, crop, kept), dataset_id=dataset_id,
     )  # fmt: skip
     info = datasets.DatasetInfo(dataset_id, name, crop.iteration, store.run_id, _made(recipe, decisions, rows.num_rows))
     folder = datasets.write_dataset(store.root, name, crop.iteration, dataset, info)
@@ -100,16 +94,31 @@ def _curate(store: Store, recipe: Recipe, crop: Crop, name: str, wanted: Artifac
 
 
 def candidates(store: Store, crop: Crop) -> pa.Table:
-    """One row a rollout with what filters may look at; never the oracle."""
-    rows = store.read("rollouts", crop.rollouts, columns=_PROJECTED)
-    rows = rows.append_column("n_tokens", pc.list_value_length(rows["token_ids"])).drop_columns(["token_ids"])
-    tables = {
-        "rollouts": rows,
-        "scores": store.read("scores", crop.scores),
-        "groups": store.read("groups", [crop.groups]),
-        "tasks": store.read("tasks", crop.pool, columns=["task_id", "problem_key", "family", "level"]),
-    }
-    return sql.over(tables, _CANDIDATES)
+    """One row a rollout with what filters may look at, in id order; never the oracle. Joined column by column, so that no
+    more than the columns themselves is in memory. Raises DataError where a rollout has several scores or groups."""
+    parts = [_counted(pa.Table.from_batches([batch])) for batch in store.scan("rollouts", crop.rollouts, _ROLLOUT)]
+    rows = pa.concat_tables([_counted(schema.empty("rollouts").select(_ROLLOUT)), *parts]).sort_by("rollout_id")
+    scores = store.read("scores", crop.scores, ["subject_kind", "subject_id", *_SCORE])
+    scores = scores.filter(pc.equal(scores["subject_kind"], "rollout"))
+    rows = _beside(rows, "task_id", store.read("tasks", crop.pool, ["task_id", *_TASK]), "task_id", _TASK)
+    rows = _beside(rows, "rollout_id", scores, "subject_id", _SCORE)
+    return _beside(rows, "group_id", store.read("groups", [crop.groups], ["group_id", *_GROUP]), "group_id", _GROUP)
+
+
+def _counted(part: pa.Table) -> pa.Table:
+    """With the number of tokens in place of the tokens."""
+    return part.drop_columns(["token_ids"]).append_column("n_tokens", pc.list_value_length(part["token_ids"]))
+
+
+def _beside(rows: pa.Table, key: str, other: pa.Table, other_key: str, columns: Sequence[str]) -> pa.Table:
+    """`rows` with columns of the row of `other` that has the same key, null where there is none."""
+    keys = other[other_key].combine_chunks()
+    if pc.count_distinct(keys).as_py() != len(keys):
+        raise DataError(f"several rows are beside one {key}", "join one score and one group per rollout")
+    at = pc.index_in(rows[key], value_set=keys)
+    for name in columns:
+        rows = rows.append_column(name, other[name].combine_chunks().take(at))
+    return rows
 
 
 def _steps(recipe: Recipe) -> list[tuple[str, Config]]:
@@ -117,11 +126,17 @@ def _steps(recipe: Recipe) -> list[tuple[str, Config]]:
 
 
 def _full(store: Store, crop: Crop, kept: pa.Table) -> pa.Table:
+    return _those(store, "rollouts", crop.rollouts, "rollout_id", kept)
+
+
+def _scores_of(store: Store, crop: Crop, kept: pa.Table) -> pa.Table:
+    return _those(store, "scores", crop.scores, "subject_id", kept)
+
+
+def _those(store: Store, table: str, manifests: Sequence[Manifest], key: str, kept: pa.Table) -> pa.Table:
     wanted = kept["rollout_id"].combine_chunks()
-    batches = store.scan("rollouts", crop.rollouts)
-    parts = [pa.Table.from_batches([b]) for b in batches]
-    rows = [part.filter(pc.is_in(part["rollout_id"], value_set=wanted)) for part in parts]
-    return pa.concat_tables(rows)
+    batches = (batch.filter(pc.is_in(batch[key], value_set=wanted)) for batch in store.scan(table, manifests))
+    return pa.Table.from_batches(batches, schema=schema.TABLES[table])
 
 
 def _made(recipe: Recipe, decisions: pa.Table, candidates: int) -> dict[str, Any]:

@@ -22,6 +22,8 @@ from ratoon.pipelines.recipe import SuiteConfig
 from ratoon.pipelines.stage import Built, key, run_stage
 from ratoon.store import ArtifactKey, Counts, Manifest
 
+_PROMPT = ("prompt_id", "task_id", "parent_rollout_id", "role", "messages", "token_ids")
+
 
 @dataclass(frozen=True)
 class Shard:
@@ -158,8 +160,8 @@ def _sample(
     ctx: Context, shard: Shard, prompts: Manifest, wanted: ArtifactKey, retry: frozenset[str], earlier: Manifest | None,
     on_done: Callable[[Completion], None] | None,
 ) -> Built:  # fmt: skip
-    table = ctx.store.read("prompts", [prompts])
-    table = table.filter(pc.is_in(table["prompt_id"], value_set=shard.rows["prompt_id"].combine_chunks()))
+    asked = shard.rows["prompt_id"].combine_chunks()
+    table = ctx.lookup.rows("prompts", prompts, "prompt_id", asked, _PROMPT)
     plan = driver.plan(shard.rows, table, shard.policy, shard.sampling)
     before = ctx.store.read("rollouts", [earlier]) if earlier is not None else None
     journal = ctx.store.journal(wanted.artifact_id)

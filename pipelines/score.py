@@ -15,6 +15,8 @@ from ratoon.pipelines.context import Context
 from ratoon.pipelines.stage import Built, key, run_stage
 from ratoon.store import Counts, Manifest
 
+_VERDICT = ["subject_kind", "subject_id", "scorer", "version", "status", "answer", "detail"]
+
 
 def score_shard(ctx: Context, rollouts: Manifest, pool: Manifest) -> Manifest:
     """A verdict for every rollout of one shard whose task has a verifier."""
@@ -23,7 +25,8 @@ def score_shard(ctx: Context, rollouts: Manifest, pool: Manifest) -> Manifest:
 
     def build() -> Built:
         rows = ctx.store.read("rollouts", [rollouts], columns=["rollout_id", "task_id", "text", "finish_reason", "error"])
-        tasks = ctx.store.read("tasks", [pool], columns=["task_id", "answer", "verifier", "verifier_args"])
+        judged = pc.unique(rows["task_id"])
+        tasks = ctx.lookup.rows("tasks", pool, "task_id", judged, ["task_id", "answer", "verifier", "verifier_args"])
         made = score(rows, tasks, ctx.pool())
         passed = pc.sum(pc.equal(made["status"], "pass")).as_py() or 0
         counts = Counts(rows.num_rows, made.num_rows, dropped=rows.num_rows - made.num_rows)
@@ -45,7 +48,7 @@ def group(ctx: Context, assigned: Manifest, rollouts: Sequence[Manifest], scores
         columns = ["rollout_id", "group_id", "task_id", "prompt_id", "policy_id", "sampling_id", "role", "iteration",
                    "finish_reason", "error"]  # fmt: skip
         rows = ctx.store.read("rollouts", rollouts, columns=columns)
-        verdicts = ctx.store.read("scores", scores)
+        verdicts = ctx.store.read("scores", scores, columns=_VERDICT)
         plan = ctx.store.read("assignments", [assigned])
         made = grouping.groups(rows, verdicts, plan)
         counted = pc.sum(made["n"]).as_py() or 0

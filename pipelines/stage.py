@@ -57,7 +57,10 @@ def run_stage(store: Store, wanted: ArtifactKey, build: Callable[[], Built], *, 
     if revived is not None:
         return revived
     built = build()
-    return store.put(wanted, built.tables, built.counts, extra=built.extra, remove=stale, why=why or describe(wanted))
+    made = store.put(wanted, built.tables, built.counts, extra=built.extra, remove=stale, why=why or describe(wanted))
+    del built
+    pa.default_memory_pool().release_unused()  # Arrow would keep the peak of the largest stage
+    return made
 
 
 def describe(wanted: ArtifactKey) -> str:
