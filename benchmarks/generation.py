@@ -39,7 +39,8 @@ def main() -> int:
     config = ours.VllmConfig(args=args | {"kv_cache_memory_bytes": 1 << 30}, record_load=True)
     with ours.VllmEngine(config, seed=0) as engine:
         engine.use(Policy(POLICY_ID, str(folder)))
-        bare = _bare(engine, folder)
+        reaper = child.Reaper()
+        bare = _bare(engine, folder, reaper)
         rates: dict[str, list[float]] = {"bare": [], "ratoon": []}
         lowest: list[int] = []
         _time_bare(bare, prompts[: options.max_num_seqs], options.tokens)  # both warm
@@ -49,12 +50,16 @@ def main() -> int:
             rate, running = _time_ours(engine, prompts, [options.tokens], options)
             rates["ratoon"].append(rate)
             lowest.append(running)
-            print(f"round {number + 1}: bare {rates['bare'][-1]:.0f} tokens/s, ratoon {rate:.0f}; lowest running {running}")
+            print(
+                f"round {number + 1}: bare {rates['bare'][-1]:.0f} tokens/s, ratoon {rate:.0f}; lowest running {running}",
+                flush=True,
+            )
         bare.llm_engine.engine_core.shutdown()
+        reaper.dismiss()
         lengths = [options.tokens // 4, options.tokens // 2, options.tokens, options.tokens * 2]
         rate, running = _time_ours(engine, prompts, lengths, options)
         lowest.append(running)
-        print(f"unlike lengths {lengths}: ratoon {rate:.0f} tokens/s; lowest running {running}")
+        print(f"unlike lengths {lengths}: ratoon {rate:.0f} tokens/s; lowest running {running}", flush=True)
     return _verdict(rates, lowest, options)
 
 
@@ -78,13 +83,13 @@ def _prompts(n: int) -> list[list[int]]:
     return [[1, *(draw.randrange(100, 40_000) for _ in range(48))] for _ in range(n)]
 
 
-def _bare(engine: ours.VllmEngine, folder: Path) -> Any:
+def _bare(engine: ours.VllmEngine, folder: Path, reaper: child.Reaper) -> Any:
     """vLLM's own LLM with the arguments that our engine uses."""
     from vllm import LLM
     from vllm.engine.arg_utils import EngineArgs
 
     args = engine._core._args(EngineArgs) | {"model": str(folder), "seed": 0, "disable_log_stats": True}
-    with child.environment(child.variables(str(folder))):
+    with child.environment(child.variables(str(folder)) | reaper.mark):
         return LLM(**args)
 
 

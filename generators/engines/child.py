@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from multiprocessing import connection
@@ -15,8 +16,10 @@ from pathlib import Path
 from typing import Any
 
 _FEW_CORES = 4
-# The shell's input ends with the parent, however it ends; only then are the children killed.
-_REAP = 'read -r _; kill -9 "$@" 2>/dev/null'
+_MARK = "RATOON_ENGINE"
+# The shell's input ends with the parent, however it ends; only then are the children looked for and killed.
+_REAP = f"""read -r _
+kill -9 $(grep -lzs "^{_MARK}=$1$" /proc/[0-9]*/environ | cut -d/ -f3) 2>/dev/null"""
 
 
 def variables(folder: str) -> dict[str, str]:
@@ -56,13 +59,22 @@ def when_one_ends(processes: Sequence[Any], then: Callable[[], None]) -> None:
 
 
 class Reaper:
-    """Kills `pids` when this process is gone, even by SIGKILL; `dismiss` it once they have been stopped."""
+    """Kills every process started under `mark` once this one is gone, even by SIGKILL; `dismiss` it when they have stopped.
 
-    def __init__(self, pids: Sequence[int]) -> None:
+    To be made before they are started, since a start takes long enough to be killed in. Works where /proc shows environments.
+    """
+
+    def __init__(self) -> None:
+        self._name = f"{os.getpid()}-{time.time_ns()}"
         self._shell = subprocess.Popen(
-            ["/bin/sh", "-c", _REAP, "reaper", *map(str, pids)], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL,
+            ["/bin/sh", "-c", _REAP, "reaper", self._name], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL, start_new_session=True,
         )  # fmt: skip
+
+    @property
+    def mark(self) -> dict[str, str]:
+        """The environment variable that names this reaper."""
+        return {_MARK: self._name}
 
     def dismiss(self) -> None:
         """Nothing is killed any more."""

@@ -167,10 +167,12 @@ class _VllmCore:
         engine_args, llm_engine = _import_vllm()
         seed = ids.derive_seed(self._seed, "engine", f"{policy_id}/{self._starts}") >> 32  # numpy takes 32 bits
         args = self._args(engine_args) | {"model": weights, "seed": seed}
+        self._reaper = Reaper()
         try:
-            with environment(variables(weights)):
+            with environment(variables(weights) | self._reaper.mark):
                 self._llm = llm_engine.from_engine_args(engine_args(**args), stat_loggers=self._stat_loggers())
         except Exception as error:
+            self.stop()
             raise EngineError(
                 f"vLLM did not start: {_first_line(error)}", "mend [engine.vllm] args; see `ratoon doctor`"
             ) from error
@@ -230,11 +232,10 @@ class _VllmCore:
         self._llm.reset_prefix_cache()
 
     def _guard(self) -> None:
-        """vLLM's synchronous client never notices a killed engine process, and the process never that its parent was killed."""
+        """vLLM's synchronous client never notices that the engine's process was killed."""
         client, processes = self._llm.engine_core, self.processes()
         if not processes:
             return
-        self._reaper = Reaper([process.pid for process in processes])
 
         def tell() -> None:
             error = EngineError("vLLM's engine process ended")

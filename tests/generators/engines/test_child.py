@@ -8,29 +8,53 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
 from ratoon.generators.engines.child import Reaper, environment, variables, when_one_ends
 
 
-def test_a_parent_that_is_killed_takes_its_children_along() -> None:
-    sleeper = subprocess.Popen(["sleep", "60"])
+def sleeper(reaper: Reaper) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(["sleep", "60"], env=os.environ | reaper.mark)
+
+
+def test_a_parent_that_is_killed_takes_its_children_along_and_nobody_elses() -> None:
     code = (
-        "import os, sys; from ratoon.generators.engines.child import Reaper\n"
-        "Reaper([int(sys.argv[1])]); os.kill(os.getpid(), 9)"
+        "import os, subprocess; from ratoon.generators.engines.child import Reaper\n"
+        "reaper = Reaper(); sleeper = subprocess.Popen(['sleep', '60'], env=os.environ | reaper.mark)\n"
+        "print(sleeper.pid, flush=True); os.kill(os.getpid(), 9)"
     )
-    subprocess.run([sys.executable, "-c", code, str(sleeper.pid)], check=False)
-    assert sleeper.wait(10) == -9
+    bystander = Reaper()
+    other = sleeper(bystander)
+    child = subprocess.run([sys.executable, "-c", code], check=False, stdout=subprocess.PIPE, text=True)
+    assert ended(int(child.stdout))
+    assert other.poll() is None
+    bystander.dismiss()
+    other.kill()
+    other.wait()
 
 
 def test_a_dismissed_reaper_kills_nothing() -> None:
-    sleeper = subprocess.Popen(["sleep", "60"])
-    Reaper([sleeper.pid]).dismiss()
-    time.sleep(0.2)
-    assert sleeper.poll() is None
-    sleeper.kill()
-    sleeper.wait()
+    reaper = Reaper()
+    process = sleeper(reaper)
+    reaper.dismiss()
+    time.sleep(0.3)
+    assert process.poll() is None
+    process.kill()
+    process.wait()
+
+
+def ended(pid: int) -> bool:
+    """Whether the process is gone within some seconds; a zombie is."""
+    for _ in range(100):
+        try:
+            if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z":
+                return True
+        except FileNotFoundError:
+            return True
+        time.sleep(0.1)
+    return False
 
 
 def test_the_end_of_a_process_is_told() -> None:
