@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -67,7 +68,17 @@ def curate(store: Store, recipe: Recipe, crop: Crop, name: str = "default") -> M
     """Decisions on every rollout of a crop, and the dataset of those kept in every step, in one commit."""
     config = {"filters": semantic(recipe.filters)}
     wanted = key("curate", crop.iteration, name, config=config, inputs=crop.inputs, versions=versions(_steps(recipe)))
-    return run_stage(store, wanted, lambda: _curate(store, recipe, crop, name, wanted))
+    made = run_stage(store, wanted, lambda: _curate(store, recipe, crop, name, wanted))
+    if not _holds(store.root / made.extra["folder"], made.extra["dataset_id"]):
+        _curate(store, recipe, crop, name, wanted)  # found or revived, but its folder holds another curation, or is gone
+    return made
+
+
+def _holds(folder: Path, dataset_id: str) -> bool:
+    try:
+        return datasets.read_info(folder).dataset_id == dataset_id
+    except DataError:
+        return False
 
 
 def _curate(store: Store, recipe: Recipe, crop: Crop, name: str, wanted: ArtifactKey) -> Built:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -72,6 +73,23 @@ def test_the_same_filters_find_the_same_dataset_and_others_make_another(context:
         second = curate(ctx.store, stricter, crop)
         assert second.counts.rows_out < first.counts.rows_out
         assert second.extra["dataset_digest"] != first.extra["dataset_digest"]
+
+
+def test_switching_back_or_losing_the_folder_restores_the_dataset_that_the_log_names(
+    context: Open, ground: Any, harvest: Any
+) -> None:
+    with context() as ctx:
+        crop = harvest(ctx, ground(ctx))
+        first = curate(ctx.store, ctx.recipe, crop)
+        folder = ctx.store.root / first.extra["folder"]
+        whole = read_dataset(folder)
+        curate(ctx.store, ctx.recipe.model_copy(update={"filters": load("smoke", ["filters.4.k=1"]).filters}), crop)
+        assert len(read_dataset(folder)) < len(whole), "one folder a round: the newer curation took it"
+        assert curate(ctx.store, ctx.recipe, crop) == first
+        assert read_dataset(folder).equals(whole)
+        shutil.rmtree(folder)
+        assert curate(ctx.store, ctx.recipe, crop) == first
+        assert read_dataset(folder).equals(whole)
 
 
 def test_a_replay_makes_a_dataset_beside_the_runs_own_and_asks_no_model(
