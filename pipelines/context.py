@@ -1,7 +1,6 @@
 """What every stage of one run needs, opened once and closed once; knows no Prefect and no algorithm.
 
-A `Context` is passed by reference to shard tasks that run in threads. Sent to another process (Ray), it leaves its opened
-engine and verifier workers behind and opens its own there.
+A `Context` is passed by reference to shard tasks that run in threads.
 """
 
 from __future__ import annotations
@@ -60,12 +59,6 @@ class Context:
             if self._pool is not None:
                 self._pool.__exit__(*exc)
                 self._pool = None
-
-    def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"_lock": None, "_engine": None, "_pool": None, "progress": None}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state, _lock=threading.RLock(), progress=Progress(quiet=True))
 
     def sampling(self, config: SamplingConfig) -> Sampling:
         """A recipe's sampling with this model's end-of-turn ids."""

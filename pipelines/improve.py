@@ -98,10 +98,9 @@ def _shards(
     waiting, running, scoring = deque(shards), list[Any](), list[Any]()
     rollouts: list[Manifest] = []
     errors: list[BaseException] = []
-    local = bar if ctx.recipe.run.runner == "local" else None
     while waiting or running:
         while waiting and len(running) < ctx.recipe.run.workers:
-            running.append(_sample.submit(quote(ctx), quote(waiting.popleft()), quote(prompts), quote(local)))
+            running.append(_sample.submit(quote(ctx), quote(waiting.popleft()), quote(prompts), quote(bar)))
         done = next(as_completed(running))
         running.remove(done)
         made = done.result(raise_on_failure=False)
@@ -111,7 +110,7 @@ def _shards(
                 waiting.clear()
         else:
             rollouts.append(made)
-            scoring.append(_score.submit(quote(ctx), quote(made), quote(pool), quote(local)))
+            scoring.append(_score.submit(quote(ctx), quote(made), quote(pool), quote(bar)))
     scores = [future.result(raise_on_failure=False) for future in scoring]
     errors += [s for s in scores if isinstance(s, BaseException)]
     good = [s for s in scores if not isinstance(s, BaseException)]
@@ -129,26 +128,23 @@ def stage(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @task(name="sample", cache_policy=NO_CACHE, persist_result=False)
-def _sample(ctx: Context, shard: sample.Shard, prompts: Manifest, bar: Task | None) -> Manifest:
+def _sample(ctx: Context, shard: sample.Shard, prompts: Manifest, bar: Task) -> Manifest:
     seen = 0
 
     def on_done(completion: Completion) -> None:
         nonlocal seen
         seen += 1
-        if bar is not None:
-            bar.advance(1, tokens=len(completion.token_ids))
+        bar.advance(1, tokens=len(completion.token_ids))
 
     made = sample.sample_shard(ctx, shard, prompts, on_done)
-    if bar is not None:
-        bar.advance(shard.n_planned - seen)  # what an earlier start had sampled
+    bar.advance(shard.n_planned - seen)  # what an earlier start had sampled
     return made
 
 
 @task(name="score", cache_policy=NO_CACHE, persist_result=False)
-def _score(ctx: Context, rollouts: Manifest, pool: Manifest, bar: Task | None) -> Manifest:
+def _score(ctx: Context, rollouts: Manifest, pool: Manifest, bar: Task) -> Manifest:
     made = score.score_shard(ctx, rollouts, pool)
-    if bar is not None:
-        bar.advance(0, kept=int(made.extra.get("passed", 0)))
+    bar.advance(0, kept=int(made.extra.get("passed", 0)))
     return made
 
 

@@ -38,7 +38,7 @@ class RunConfig(Config):
     )
     shard_size: int = operational(32, ge=1, description="tasks in a shard; frozen at the first start of a run")
     workers: int = operational(4, ge=1, description="shards worked on at once")
-    runner: Literal["local", "ray"] = operational("local", description="Prefect task runner: threads here, or a Ray cluster")
+    runner: Literal["local"] = operational("local", description="Prefect task runner: threads of this process")
     max_failed_share: float = operational(
         0.1, ge=0, le=1, description="share of failed rollouts of a stage beyond which the run stops"
     )

@@ -77,9 +77,10 @@ def prefect_environment() -> None:
 
 
 def run_flow(ctx: Context, body: Body, name: str) -> Any:
-    """Call `body` as a Prefect flow called `name`, on the task runner the recipe names."""
+    """Call `body` as a Prefect flow called `name`, its tasks in threads of this process."""
     prefect_environment()
     from prefect import flow
+    from prefect.task_runners import ThreadPoolTaskRunner
 
     @flow(name=name, flow_run_name="{run}", validate_parameters=False, persist_result=False)
     def ratoon_flow(run: str, recipe: dict[str, Any]) -> Any:
@@ -88,19 +89,8 @@ def run_flow(ctx: Context, body: Body, name: str) -> Any:
 
     token = _BODY.set((ctx, body))
     try:
-        configured = ratoon_flow.with_options(task_runner=_runner(ctx.recipe))
+        workers = ctx.recipe.run.workers + 2  # two more, so that scoring need not wait for sampling
+        configured = ratoon_flow.with_options(task_runner=ThreadPoolTaskRunner(max_workers=workers))
         return configured(run=ctx.store.root.name, recipe=ctx.recipe.semantic())
     finally:
         _BODY.reset(token)
-
-
-def _runner(recipe: Recipe) -> Any:
-    if recipe.run.runner == "ray":
-        try:
-            from prefect_ray import RayTaskRunner
-        except ImportError:
-            raise MissingExtra("prefect-ray", "ray") from None
-        return RayTaskRunner(address=os.environ.get("RAY_ADDRESS"))
-    from prefect.task_runners import ThreadPoolTaskRunner
-
-    return ThreadPoolTaskRunner(max_workers=recipe.run.workers + 2)  # two more, so that scoring need not wait for sampling
