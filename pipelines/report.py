@@ -42,14 +42,18 @@ def plot(store: Store) -> Path | None:
     return path
 
 
-def next_steps(root: Path, table: list[dict[str, Any]]) -> list[str]:
-    """Commands worth trying now, chosen by what the rounds show."""
-    lines = [
-        f'ratoon sql {root} "select family, avg(pass_rate) from groups join tasks using (task_id) group by all"',
-        f"ratoon show {root} --dropped -n 3",
-        f'ratoon curate {root} --name v2 --set filters.0.allow=["stop"]',
-    ]
+def next_steps(store: Store, table: list[dict[str, Any]]) -> list[str]:
+    """Commands worth trying now, chosen by what the rounds and the recipe show."""
+    root, config = store.root, store.config()
+    by_family = "select family, avg(pass_rate) from groups join tasks using (task_id) group by all"
+    lines = [f'ratoon sql {root} "{by_family}"', f"ratoon show {root} --dropped -n 3"]
+    caps = [i for i, f in enumerate(config["filters"]) if f["kind"] == "cap_per_task" and f["k"] > 1]
+    if caps:
+        lines.append(f"ratoon curate {root} --name strict --set filters.{caps[0]}.k=1")
     last = table[-1] if table else None
     if last is not None and last["step"] is not None and (last["step"]["lo"] or 0) > 0:
-        lines.insert(0, f"ratoon run … --run {root} --iterations {last['round'] + 1}   # the last round still gained")
+        lines.insert(
+            0,
+            f"ratoon run {config['run']['name']} --run {root} --iterations {last['round'] + 1}   # the last round still gained",
+        )
     return ["try next:", *(f"  {line}" for line in lines)]

@@ -100,7 +100,7 @@ def final_report(done: Any) -> None:
         console.print(plain(pair["prompt"]), style="bold")
         for when in ("before", "after"):
             console.print(f"  {when:>6}  {pair[f'{when}_status']}  {_one_line(pair[when])}")
-    for line in next_steps(done.root, done.rounds()):
+    for line in next_steps(done.store, done.rounds()):
         console.print(line, soft_wrap=True)
 
 
