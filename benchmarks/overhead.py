@@ -93,16 +93,22 @@ class EngineClock:
 class Memory(threading.Thread):
     """The peak of this process and the verifiers' processes; Prefect's server is left out."""
 
-    def __init__(self, every_s: float = 0.5) -> None:
+    def __init__(self, every_s: float = 0.1) -> None:
         super().__init__(daemon=True)
         self.every_s, self.peak, self.peak_workers, self.ended = every_s, 0.0, 0.0, threading.Event()
+        self._lap = 0.0
 
     def run(self) -> None:
         while not self.ended.wait(self.every_s):
             own = _kilobytes(f"/proc/{os.getpid()}/status", "VmRSS:") / 1024
             workers = sum(_kilobytes(f"/proc/{pid}/smaps_rollup", "Pss:") for pid in _verifier_pids()) / 1024
-            self.peak = max(self.peak, own + workers)
+            self.peak, self._lap = max(self.peak, own + workers), max(self._lap, own + workers)
             self.peak_workers = max(self.peak_workers, workers)
+
+    def lap(self) -> float:
+        """The peak since the last lap."""
+        lap, self._lap = self._lap, 0.0
+        return lap
 
 
 def _kilobytes(path: str, field: str) -> int:
@@ -135,7 +141,7 @@ def _children(pid: int) -> list[int]:
         return []
 
 
-def harvest_once(stages: dict[str, float]) -> Any:
+def harvest_once(stages: dict[str, float], memory: Memory) -> Any:
     """The flow's body: a round without training and evaluation; how long each stage took goes into `stages`."""
     from ratoon.pipelines import propose, sample
     from ratoon.pipelines.curate import curate
@@ -146,18 +152,19 @@ def harvest_once(stages: dict[str, float]) -> Any:
 
         def note(name: str) -> None:
             nonlocal at
-            stages[name], at = time.perf_counter() - at, time.perf_counter()
+            stages[f"{name}_s"], at = time.perf_counter() - at, time.perf_counter()
+            stages[f"{name}_peak_mb"] = memory.lap()
 
         pool = stage(propose.tasks)(ctx)
-        note("propose_s")
+        note("propose")
         prompts = stage(propose.prompts)(ctx, pool)
         made_by, policy = stage(propose.base)(ctx)
         asked = stage(sample.assign_round)(ctx, pool, prompts, 1)
-        note("prompts_and_assign_s")
+        note("prompts_and_assign")
         crop = harvest(ctx, pool, prompts, asked, made_by, policy)
-        note("rollouts_scores_groups_s")
+        note("rollouts_scores_groups")
         made = stage(curate)(ctx.store, ctx.recipe, crop)
-        note("curate_s")
+        note("curate")
         stages["flow_s"] = time.perf_counter() - stages["api_ready_at"]
         return made
 
@@ -179,7 +186,7 @@ def measure(root: Path, tree: dict[str, Any]) -> dict[str, Any]:
     with opened(root, recipe, quiet=True) as ctx:
         prefect_environment()
         before, started = resource.getrusage(resource.RUSAGE_SELF), time.perf_counter()
-        made = run_flow(ctx, harvest_once(stages), "overhead")
+        made = run_flow(ctx, harvest_once(stages, memory), "overhead")
         workers_cpu = _cpu_seconds(_verifier_pids())
         used = resource.getrusage(resource.RUSAGE_SELF)
         live = ctx.store.live().values()

@@ -30,7 +30,7 @@ def decide(
     Raises DataError on a missing column or a rollout that comes twice, ConfigError on an unknown kind.
     """
     _check(candidates, steps)
-    left = _in_order(candidates)
+    left = _in_order(candidates.select(_needed(candidates, steps)))
     tables = [schema.empty("decisions")]
     for step, (kind, config) in enumerate(steps):
         verdicts = _judge(left, kind, config, functions)
@@ -39,6 +39,14 @@ def decide(
         )
         left = left.filter(pa.array(verdicts.keep))
     return pa.concat_tables(tables)
+
+
+def _needed(candidates: pa.Table, steps: Sequence[tuple[str, Config]]) -> list[str]:
+    """What the steps read, so that a filter copies no more of a row; a user's own filter is given all."""
+    if any(kind not in FILTERS for kind, _ in steps):
+        return candidates.column_names
+    needs = {"rollout_id", *(name for kind, _ in steps for name in FILTERS[kind].needs)}
+    return [name for name in candidates.column_names if name in needs]
 
 
 def _in_order(candidates: pa.Table) -> pa.Table:

@@ -15,7 +15,7 @@ from ratoon.config import Config, semantic
 from ratoon.errors import DataError
 from ratoon.filters.decide import decide, survivors, versions
 from ratoon.pipelines.recipe import Recipe
-from ratoon.pipelines.stage import Built, key, run_stage
+from ratoon.pipelines.stage import Built, key, release, run_stage
 from ratoon.sft import dataset as datasets
 from ratoon.sft import examples
 from ratoon.store import ArtifactKey, Counts, Manifest, Store
@@ -85,13 +85,16 @@ def _curate(store: Store, recipe: Recipe, crop: Crop, name: str, wanted: Artifac
     curation_id = ids.content_id("curation", wanted.artifact_id)
     dataset_id = ids.content_id("dataset", wanted.artifact_id)
     rows = candidates(store, crop)
+    release()
     decisions = decide(rows, _steps(recipe), curation_id)
-    kept = survivors(rows, decisions)
+    planned, kept = rows.num_rows, survivors(rows, decisions).select(["rollout_id"])
+    del rows
+    release()
     made, dataset = examples.build(
         _full(store, crop, kept), store.read("prompts", crop.prompts), store.read("samplings"),
         store.read("groups", [crop.groups]), _scores_of(store, crop, kept), dataset_id=dataset_id,
     )  # fmt: skip
-    info = datasets.DatasetInfo(dataset_id, name, crop.iteration, store.run_id, _made(recipe, decisions, rows.num_rows))
+    info = datasets.DatasetInfo(dataset_id, name, crop.iteration, store.run_id, _made(recipe, decisions, planned))
     folder = datasets.write_dataset(store.root, name, crop.iteration, dataset, info)
     extra = {
         "dataset": f"{name}/{crop.iteration}",
@@ -100,7 +103,7 @@ def _curate(store: Store, recipe: Recipe, crop: Crop, name: str, wanted: Artifac
         "dataset_digest": datasets.content_digest(dataset),
         "folder": folder.relative_to(store.root).as_posix(),
     }
-    counts = Counts(rows.num_rows, kept.num_rows, dropped=rows.num_rows - kept.num_rows)
+    counts = Counts(planned, kept.num_rows, dropped=planned - kept.num_rows)
     return Built({"decisions": decisions, "examples": made}, counts, extra)
 
 

@@ -59,8 +59,13 @@ def run_stage(store: Store, wanted: ArtifactKey, build: Callable[[], Built], *, 
     built = build()
     made = store.put(wanted, built.tables, built.counts, extra=built.extra, remove=stale, why=why or describe(wanted))
     del built
-    pa.default_memory_pool().release_unused()  # Arrow would keep the peak of the largest stage
+    release()
     return made
+
+
+def release() -> None:
+    """Give back what Arrow keeps of the memory it once used: the next stage's peak would come on top of it."""
+    pa.default_memory_pool().release_unused()
 
 
 def describe(wanted: ArtifactKey) -> str:

@@ -12,6 +12,8 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+
 from ratoon.errors import MissingExtra, UsageError
 from ratoon.pipelines.context import Context
 from ratoon.pipelines.recipe import Recipe
@@ -30,6 +32,8 @@ def opened(
     quiet: bool = False, keep_config: bool = False,
 ) -> Iterator[Context]:  # fmt: skip
     """The context of a run this process writes: locked against others, its engine and workers ended at the end."""
+    if "ARROW_DEFAULT_MEMORY_POOL" not in os.environ:  # Arrow's own pool keeps what each thread once needed; a fifth more
+        pa.set_memory_pool(pa.system_memory_pool())
     with Store.writer(root, {"shard_size": recipe.run.shard_size}) as store:
         if not keep_config:
             store.put_config(recipe.model_dump(mode="json"))

@@ -84,7 +84,7 @@ def batches(root: Path, part: Part, wanted: pa.Schema) -> Iterator[pa.RecordBatc
     path, rows = root / part.path, 0
     try:
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
-            for batch in file.iter_batches(ROW_GROUP, columns=wanted.names):
+            for batch in file.iter_batches(ROW_GROUP, columns=wanted.names, use_threads=False):
                 rows += batch.num_rows
                 yield pa.RecordBatch.from_arrays([batch.column(name) for name in wanted.names], schema=wanted)
     except (pa.ArrowException, OSError, KeyError) as error:

@@ -21,6 +21,8 @@ _OURS = {
     "max_length", "return_tensors", "return_dict", "return_assistant_tokens_mask", "tokenizer_kwargs",
 }  # fmt: skip
 
+_PLAIN = ("PreTrainedTokenizerFast", "TokenizersBackend")
+
 
 class Renderer:
     """The tokenizer and chat template of one model folder. Raises ModelError when either is missing.
@@ -92,12 +94,9 @@ def _load_tokenizer(folder: Path) -> Any:
         raise ModelError(
             f"the model folder {folder} does not exist", "mend [model] in the recipe, or `ratoon doctor --prepare`"
         )
+    loader = _loader(folder)
     try:
-        from transformers import AutoTokenizer
-    except ImportError:
-        raise MissingExtra("transformers", "run") from None
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        tokenizer = loader.from_pretrained(folder, local_files_only=True)
     except (OSError, ValueError, KeyError) as error:
         reason = str(error).strip().splitlines()[0]
         raise ModelError(f"{folder} holds no tokenizer: {reason}", "give a folder with tokenizer.json in [model]") from None
@@ -106,6 +105,30 @@ def _load_tokenizer(folder: Path) -> Any:
             f"{folder} has only a slow tokenizer", "save it again with transformers, so that it has tokenizer.json"
         )
     return tokenizer
+
+
+def _loader(folder: Path) -> Any:
+    """The class that loads the tokenizer: the plain one where AutoTokenizer would choose it too, since AutoTokenizer's own
+    import brings torch along, 400 MB that a process which only renders never uses."""
+    settings, model = (_json_or_empty(folder / name) for name in ("tokenizer_config.json", "config.json"))
+    plain = settings.get("tokenizer_class") in _PLAIN and "auto_map" not in settings and model.get("model_type") == "llama"
+    try:
+        if plain:
+            from transformers import PreTrainedTokenizerFast
+
+            return PreTrainedTokenizerFast
+        from transformers import AutoTokenizer
+    except ImportError:
+        raise MissingExtra("transformers", "run") from None
+    return AutoTokenizer
+
+
+def _json_or_empty(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def _template_text(tokenizer: Any, folder: Path) -> str:

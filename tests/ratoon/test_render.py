@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -146,3 +148,21 @@ def test_a_message_without_content_is_the_users_error_and_no_crash(folder: Path,
 def test_arguments_that_are_no_variables_of_the_template_are_refused(folder: Path) -> None:
     with pytest.raises(ConfigError, match="tokenize cannot be set"):
         Renderer(folder, {"tokenize": True, "thinking": False})
+
+
+def test_the_plain_tokenizer_is_the_one_transformers_would_choose(renderer: Renderer, folder: Path) -> None:
+    from transformers import AutoTokenizer
+
+    chosen, ours = AutoTokenizer.from_pretrained(folder, local_files_only=True), renderer._tokenizer
+    assert type(chosen) is type(ours)
+    assert chosen.get_chat_template() == ours.get_chat_template()
+    assert chosen.special_tokens_map == ours.special_tokens_map
+    assert json.loads(chosen.backend_tokenizer.to_str()) == json.loads(ours.backend_tokenizer.to_str())
+
+
+def test_rendering_with_a_plain_tokenizer_leaves_torch_alone(folder: Path) -> None:
+    code = (
+        "import sys; from ratoon.render import Renderer; Renderer(sys.argv[1]).render([[dict(role='user', content='x')]]); "
+        "sys.exit('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code, str(folder)], check=False).returncode == 0
