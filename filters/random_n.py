@@ -23,7 +23,7 @@ class RandomNConfig(Config):
     """Keep `n` rollouts of each round by hash."""
 
     kind: Literal["random_n"] = Field("random_n", description="this filter")
-    n: int | tuple[int, ...] = Field(description="rollouts kept in every round, or one number per round, the last for all after")
+    n: int | tuple[int, ...] = Field(description="rollouts kept in every round, or a number per round, the last for all after")
     seed: int = Field(0, description="another seed, another choice")
 
 

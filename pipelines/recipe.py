@@ -31,7 +31,9 @@ class RunConfig(Config):
     name: str = Field("run", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="name of the run; the folder is runs/<name>")
     seed: int = Field(0, ge=0, description="every other seed is derived from this one by hashing")
     task_seed: int | None = Field(
-        None, ge=0, description="seed of tasks and splits; absent: `seed`. Set it to repeat a run on one frozen evaluation split"
+        None,
+        ge=0,
+        description="seed of tasks and splits; absent: `seed`. Set it to repeat a run on one frozen evaluation split",
     )
     iterations: int = operational(
         1, ge=0, description="rounds of generate, verify, curate, train, evaluate; 0 only evaluates the base"

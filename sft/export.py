@@ -33,7 +33,9 @@ def trl_sft_ids(row: Row) -> dict[str, Any]:
     """TRL's pre-tokenised form: the ids exactly as sampled, -100 where nothing is trained."""
     prompt, sampled = row["prompt_token_ids"], row["token_ids"]
     if prompt is None or sampled is None:
-        raise DataError("the dataset carries no token ids", "its rollouts came from an endpoint that gives text only; take trl-sft")
+        raise DataError(
+            "the dataset carries no token ids", "its rollouts came from an endpoint that gives text only; take trl-sft"
+        )
     labels = [token if kept else -100 for token, kept in zip(sampled, row["loss_mask"], strict=True)]
     return {"input_ids": prompt + sampled, "labels": [-100] * len(prompt) + labels}
 
