@@ -16,7 +16,7 @@ for row in run.rounds():
     print(row["round"], row["rollouts"], row["kept"], row["pass@1"])
 
 # %% any question is SQL; the answer is a DuckDB relation, so .df(), .fetchall() and .to_arrow_table() are one call away
-table = run.sql("select family, iteration, avg(pass_rate) as pass_rate from groups join tasks using (task_id) group by all")
+table = run.sql("select family, g.iteration, avg(pass_rate) as pass_rate from groups g join tasks using (task_id) group by all")
 print(table.to_arrow_table().sort_by([("family", "ascending"), ("iteration", "ascending")]).to_pylist())
 
 # %% rows as a person reads them, and one of them through every table

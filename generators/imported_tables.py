@@ -75,16 +75,14 @@ class Placed:
 
 def tasks(rows: Sequence[Row], verifier: str, iteration: int, known: Known) -> list[dict[str, Any]]:
     """The task of each row, the same for rows of one question; without a gold answer it has no verifier."""
-    made = []
-    for row, key in zip(rows, known.keyed(rows), strict=True):
-        made.append((row, key))
+    keys = known.keyed(rows)  # all of them first: a later row may hold a problem out
     return [
         task_row(
             source="import", family=row.family or FAMILY, level=row.level, messages=row.turns, problem_key=key,
             answer=row.answer, verifier=None if row.answer is None else verifier, verifier_args={}, split=known.splits[key],
             iteration=iteration,
         )
-        for row, key in made
+        for row, key in zip(rows, keys, strict=True)
     ]  # fmt: skip
 
 

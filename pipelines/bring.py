@@ -109,13 +109,20 @@ class _Import:
     options: dict[str, Any]
     name: str
     known: Known = field(default_factory=Known)
+    tag: str = field(init=False)
+    iteration: int = field(init=False)
+    found: set[str] = field(init=False)
+    before: dict[str, list[Manifest]] = field(init=False)
+
+    def __post_init__(self) -> None:
+        """The file's round, and what the run had before it."""
+        self.tag = f"import-{self.options['file'][:12]}"
+        self.iteration, self.found = self._round(), set(self.store.live())
+        earlier = [m for m in self.store.live().values() if (m.iteration or 0) < self.iteration]
+        self.before = {stage: [m for m in earlier if m.stage == stage] for stage in ("tasks", "prompts", "rollouts")}
 
     def bring(self, rows: Sequence[Row], bad: Sequence[tuple[str, str]]) -> dict[str, Any]:
         """Every stage in turn; what is there already is found."""
-        self.tag = f"import-{self.options['file'][:12]}"
-        self.iteration, self.found = self._round(), set(self.store.live())
-        before = [m for m in self.store.live().values() if m.stage in _OURS and (m.iteration or 0) < self.iteration]
-        self.before = {stage: [m for m in before if m.stage == stage] for stage in _OURS}
         self.known.add_tasks(self.store.read("tasks", self.before["tasks"], columns=["messages", "problem_key", "split"]))
         placed, task_rows, prompt_rows, refused = self._place(rows)
         total, bad = len(rows) + len(bad), [*bad, *refused]
@@ -134,12 +141,12 @@ class _Import:
         return self._told(total, new, len(bad), len(placed) - len(new), made)
 
     def _round(self) -> int:
-        """The round this file has, or the next one after all there are and all the run's own recipe plans."""
+        """The round this file has, or the next one after all there are and all that `ratoon run` plans here."""
         tasks = self.store.find("tasks")
         for manifest in tasks:
             if manifest.shard == self.tag:
                 return manifest.iteration or 0
-        planned = self.recipe.run.iterations if any(m.shard is None for m in tasks) else 0
+        planned = int(self.store.config()["run"]["iterations"]) if any(m.shard is None for m in tasks) else 0
         return max([planned, *(m.iteration or 0 for m in self.store.live().values())]) + 1
 
     def _place(
@@ -294,9 +301,6 @@ class _Import:
             "ids given": tokens["given"], "ids rendered": tokens["rendered"], "kept": made.counts.rows_out if made else 0,
             "dataset": str(self.store.root / made.extra["folder"]) if made else None,
         }  # fmt: skip
-
-
-_OURS = ("tasks", "prompts", "rollouts")
 
 
 def _one(table: str, row: pa.Table) -> Callable[[], Built]:

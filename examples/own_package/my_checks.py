@@ -1,9 +1,11 @@
 """A verifier, a task source and a filter of one's own: three functions; pyproject.toml names them."""
 
+import re
+
 
 def parity(text, answer, args):
     """Pass when the reply names the right parity and not the other one. None would say: nobody can judge this task."""
-    said = {word for word in ("even", "odd") if word in text.lower()}
+    said = {"even", "odd"} & set(re.findall(r"\w+", text.lower()))
     return said == {answer}
 
 
