@@ -55,7 +55,7 @@ def compare(runs: int) -> dict[str, float | int | str]:
     with tempfile.TemporaryDirectory() as folder:
         empty = Path(folder, "empty.py")
         empty.write_text(empty_app(commands))
-        ours = [sys.executable, "-m", "ratoon", "--help"]
+        ours = [str(Path(sys.executable).with_name("ratoon")), "--help"]
         theirs = [sys.executable, str(empty), "--help"]
         once(ours), once(theirs)  # byte code and disk cache
         pairs = [(once(ours), once(theirs)) for _ in range(runs)]
