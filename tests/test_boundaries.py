@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parent.parent
 MAP: dict[str, str] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]["package-dir"]
 
 # `Run` is `ratoon.run.Run` by its short name.
-TOP = {"run", "Run", "doctor", "cli"}
+TOP = {"run", "Run", "__main__", "doctor", "cli"}
 MIDDLE = {"generators", "metrics", "filters", "sft"}
 FOLDERS = {folder for folder in MAP.values() if "/" not in folder and folder != "ratoon"}
 FLOOR = {"ground": 0, "middle": 1, "pipelines": 2, "top": 3}
