@@ -79,7 +79,7 @@ def harvest(ctx: Context, pool: Manifest, prompts: Manifest, asked: Manifest, ma
     """Every assigned rollout sampled, verified and grouped, a task per shard; failed shards are told together at the end."""
     iteration, purpose = asked.iteration or 0, asked.shard or ""
     shards = sample.shards(ctx, asked, made_by, policy)
-    label = f"round {iteration}" if purpose == "train" else f"{purpose.replace('-', ' ')} {iteration}"
+    label = f"{'round' if purpose == 'train' else purpose.removeprefix('suite-')} {iteration}"
     with ctx.progress.task(f"{label} · rollouts", sum(s.n_planned for s in shards), "rollout") as bar:
         rollouts, scores, errors = _shards(ctx, shards, pool, prompts, bar)
     _raise_first(label, errors, len(shards))

@@ -182,7 +182,12 @@ def eval_(
     from ratoon.run import evaluate
 
     rows = evaluate(target, suite, against=against, root=run, sets=set_ or [], quiet=quiet)
-    _print_json(rows) if json else _print_rows(rows, title=f"suite {suite}")
+    if json:
+        _print_json(rows)
+        return
+    names = ("policy", "metric", "value", "lo", "hi", "tasks", "samples", "against")
+    shown = [{name: row[name] for name in names} for row in rows]
+    _print_rows(shown, title=f"suite {suite}; policy 0 is the base")
 
 
 @app.command(epilog="Example: ratoon export runs/demo/datasets/default/3 --format trl-sft --out exported")
