@@ -15,7 +15,8 @@ with asked as (
     from rollouts r
     join scores s on s.subject_id = r.rollout_id and s.subject_kind = 'rollout'
     join assignments a on a.task_id = r.task_id and a.iteration = r.iteration and a.sampling_id = r.sampling_id
-    where a.purpose = 'suite:heldout' and r.sample = 0
+    where a.purpose = 'suite:heldout'
+    qualify row_number() over (partition by a.iteration, a.task_id order by r.sample) = 1
 ), bounds as (select min(iteration) as first, max(iteration) as last from asked)
 select t.messages[-1].content as prompt, b.text as before, b.status as before_status, a.text as after, a.status as after_status
 from asked b join asked a using (task_id) join tasks t using (task_id), bounds

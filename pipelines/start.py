@@ -14,7 +14,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from ratoon.errors import MissingExtra, UsageError
+from ratoon.errors import MissingExtra, RatoonError, UsageError
 from ratoon.pipelines.context import Context
 from ratoon.pipelines.recipe import Recipe
 from ratoon.progress import Progress
@@ -41,6 +41,8 @@ def opened(
             Progress(quiet=quiet) as progress,
             Context(store, recipe, progress, verifiers=verifiers, retry_failed=retry_failed) as ctx,
         ):
+            if store.frozen["shard_size"] != recipe.run.shard_size:
+                progress.say(f"shards stay at {store.frozen['shard_size']} tasks, as this run began; the recipe says otherwise")
             yield ctx
 
 
@@ -96,5 +98,10 @@ def run_flow(ctx: Context, body: Body, name: str) -> Any:
         workers = ctx.recipe.run.workers + 2  # two more, so that scoring need not wait for sampling
         configured = ratoon_flow.with_options(task_runner=ThreadPoolTaskRunner(max_workers=workers))
         return configured(run=ctx.store.root.name, recipe=ctx.recipe.semantic())
+    except RuntimeError as error:
+        if "Failed to reach API" not in str(error):
+            raise
+        hint = "start it (`prefect server start`), or unset PREFECT_API_URL to run on Prefect's embedded API"
+        raise RatoonError(f"Prefect's server does not answer: {os.environ.get('PREFECT_API_URL')}", hint) from None
     finally:
         _BODY.reset(token)

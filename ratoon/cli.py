@@ -159,9 +159,8 @@ def train(
 
     sets = [f"train.method={method}", *(set_ or [])]
     result = standalone(source, out, model=model, name=name, sets=sets, quiet=quiet)
-    typer.echo(
-        f"{out}: {result.steps} steps, {result.trained_tokens} trained tokens, {result.seconds:.0f} s, loss {result.loss:.3f}"
-    )
+    loss = "" if result.loss is None else f", loss {result.loss:.3f}"
+    typer.echo(f"{out}: {result.steps} steps, {result.trained_tokens} trained tokens, {result.seconds:.0f} s{loss}")
 
 
 @app.command(
@@ -235,7 +234,10 @@ def verify(run: RunDir, json: Json = False) -> None:
     elif not problems:
         typer.echo("every part is what its manifest says")
     if problems:
-        raise CorruptPart("\n".join(problems), f"remove the artifact's folder and `ratoon run` again: it is made anew ({run})")
+        raise CorruptPart(
+            "\n".join(problems),
+            f"restore those files under {run} from a copy of the run; without one, run the recipe in a new folder",
+        )
 
 
 @app.command(epilog="Example: ratoon doctor --prepare")
@@ -293,10 +295,10 @@ def main() -> None:
         sys.exit(130)
     except BrokenPipeError:
         sys.exit(0)
-    except OSError as error:  # a full disk can be met by any library that writes
-        from ratoon.files import FULL, write_error
+    except OSError as error:  # a full disk or a forbidden folder can be met by any library that writes
+        from ratoon.files import FULL, READ_ONLY, write_error
 
-        if error.errno not in FULL:
+        if error.errno not in FULL | READ_ONLY:
             raise
         told = write_error(Path(error.filename or "."), error)
         typer.echo(f"error: {told.message}\n  → {told.hint}", err=True)

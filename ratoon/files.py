@@ -18,7 +18,7 @@ from ratoon.errors import StoreError
 
 Bytes = bytes | bytearray | memoryview
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
-_READ_ONLY = {errno.EROFS, errno.EACCES, errno.EPERM}
+READ_ONLY = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
 _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EOPNOTSUPP, errno.EMLINK}
 _serial = itertools.count()
 
@@ -85,7 +85,7 @@ def write_error(path: Path, error: OSError) -> StoreError:
     if error.errno in FULL:
         hint = f"free space on the disk of {path.parent} (or raise the quota), then start again; nothing is lost"
         return StoreError(f"disk full: cannot write {path}: {reason}", hint)
-    if error.errno in _READ_ONLY:
+    if error.errno in READ_ONLY:
         return StoreError(f"cannot write {path}: {reason}", f"make {path.parent} writable, or give another folder with --run")
     return StoreError(f"cannot write {path}: {reason}", "mend the file system there, then start again")
 
