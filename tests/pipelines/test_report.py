@@ -26,5 +26,7 @@ def test_the_commands_to_try_name_this_run_and_a_filter_it_has(smoke_run: Path) 
 def test_the_report_ends_with_the_round_table_and_leaves_the_plot(smoke_run: Path, capsys) -> None:
     final_report(Run(smoke_run))
     said = capsys.readouterr().out
-    assert "gain paired with base" in said and "before  " in said and "try next:" in said
+    assert "gain paired with base" in said
+    assert "before  " in said
+    assert "try next:" in said
     assert (smoke_run / "reports" / "progress.png").stat().st_size > 10_000

@@ -18,7 +18,9 @@ def test_a_prefect_server_that_does_not_answer_is_named_with_the_way_out(
         cli.main()
     said = capsys.readouterr().err
     assert stopped.value.code == 1
-    assert "http://127.0.0.1:9/api" in said and "unset PREFECT_API_URL" in said and "Traceback" not in said
+    assert "http://127.0.0.1:9/api" in said
+    assert "unset PREFECT_API_URL" in said
+    assert "Traceback" not in said
 
 
 def test_a_starter_recipe_is_refused_where_nobody_may_write(
@@ -27,4 +29,5 @@ def test_a_starter_recipe_is_refused_where_nobody_may_write(
     monkeypatch.setattr("sys.argv", ["ratoon", "init", "/proc/none/first"])
     with pytest.raises(SystemExit) as stopped:
         cli.main()
-    assert stopped.value.code == 2 and "/proc/none/first.toml" in capsys.readouterr().err
+    assert stopped.value.code == 2
+    assert "/proc/none/first.toml" in capsys.readouterr().err
