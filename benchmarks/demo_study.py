@@ -33,20 +33,28 @@ def main() -> None:
     parser.add_argument("--first", type=Path, default=Path("runs/demo"), help="seed 0's folder: the one `make demo` leaves")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--out", type=Path, default=Path("docs/results.md"))
+    parser.add_argument("--finished", action="store_true", help="report on the runs as they lie; ask nothing")
     options = parser.parse_args()
     folders = {seed: options.first if seed == 0 else options.root / f"seed-{seed}" for seed in options.seeds}
-    seeds = {seed: timed(options.recipe, folder, [f"run.seed={seed}"]) for seed, folder in folders.items()}
+    seeds = {seed: start(options.recipe, folder, [f"run.seed={seed}"], options.finished) for seed, folder in folders.items()}
     kept = [row["kept"] for row in next(iter(seeds.values()))[0].rounds() if row["kept"] is not None]
     filters = f'filters=[{{kind="finish_reason"}}, {{kind="random_n", n={kept}}}]'
-    control = timed(options.recipe, options.root / "control", [f"run.seed={options.seeds[0]}", filters])
+    control = start(options.recipe, options.root / "control", [f"run.seed={options.seeds[0]}", filters], options.finished)
     write(options.out, report(seeds, control, options.recipe))
 
 
-def timed(recipe: str, folder: Path, sets: list[str]) -> tuple[Run, float | None]:
-    """The finished run, and the wall seconds from its first commit to its last."""
-    run = Run.start(recipe, folder, sets=sets)
-    commits = [datetime.fromisoformat(commit.at) for commit in run.store.commits()]
-    return run, (commits[-1] - commits[0]).total_seconds() if commits else None
+def start(recipe: str, folder: Path, sets: list[str], finished: bool) -> tuple[Run, float | None]:
+    """The run, gone on with unless it is taken as it lies, and its wall seconds."""
+    run = Run(folder) if finished else Run.start(recipe, folder, sets=sets)
+    return run, wall_seconds(run)
+
+
+def wall_seconds(run: Run) -> float | None:
+    """From a run's first commit to the last that added an evaluation; what was curated or asked later does not count."""
+    evaluated = {m.artifact_id for m in run.store.find("evals")}
+    commits = run.store.commits()
+    last = [c for c in commits if evaluated.intersection(c.add)][-1:]
+    return (datetime.fromisoformat(last[0].at) - datetime.fromisoformat(commits[0].at)).total_seconds() if last else None
 
 
 def of_policy(run: Run, iteration: int) -> Outcomes:
@@ -106,7 +114,7 @@ def row_of(name: str, run: Run, seconds: float | None) -> str:
 
 
 def cell(row: dict[str, Any]) -> str:
-    return f"{row['value']:.3f} [{row['lo']:.3f}, {row['hi']:.3f}]"
+    return "void" if row["value"] is None else f"{row['value']:.3f} [{row['lo']:.3f}, {row['hi']:.3f}]"
 
 
 def interval(found: Estimate) -> str:
