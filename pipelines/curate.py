@@ -15,7 +15,7 @@ from ratoon.config import Config, semantic
 from ratoon.errors import DataError
 from ratoon.filters.decide import decide, survivors, versions
 from ratoon.pipelines.recipe import Recipe
-from ratoon.pipelines.stage import Built, key, release, run_stage
+from ratoon.pipelines.stage import Built, key, release, run_stage, shard_of
 from ratoon.sft import dataset as datasets
 from ratoon.sft import examples
 from ratoon.store import ArtifactKey, Counts, Manifest, Store
@@ -46,7 +46,7 @@ def crop_of(store: Store, iteration: int, purpose: str = "train") -> Crop:
     """The live manifests of one harvest: a round's training rollouts, or `suite-NAME`."""
 
     def shards(stage: str) -> list[Manifest]:
-        found = (m for m in store.find(stage, iteration) if (m.shard or "").startswith(f"{purpose}-"))
+        found = (m for m in store.find(stage, iteration) if shard_of(m, purpose))
         return sorted(found, key=lambda m: m.shard or "")
 
     groups = next(m for m in store.find("groups", iteration) if m.shard == purpose)

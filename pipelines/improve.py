@@ -85,7 +85,7 @@ def harvest(ctx: Context, pool: Manifest, prompts: Manifest, asked: Manifest, ma
     _raise_first(label, errors, len(shards))
     score.check_failures(ctx, label, rollouts)
     for name, made in (("rollouts", rollouts), ("scores", scores)):
-        drop_extra(ctx.store, name, iteration, f"{purpose}-", [m.artifact_id for m in made])
+        drop_extra(ctx.store, name, iteration, purpose, [m.artifact_id for m in made])
     groups = stage(score.group)(ctx, asked, rollouts, scores)
     return Crop(iteration, [pool], [prompts], rollouts, scores, groups)
 

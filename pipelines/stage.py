@@ -90,12 +90,17 @@ def with_descendants(live: Mapping[str, Manifest], gone: set[str]) -> set[str]:
     return gone
 
 
-def drop_extra(store: Store, stage: str, iteration: int, prefix: str, keep: Iterable[str]) -> None:
-    """Remove live shards of a stage that the present config no longer plans."""
+def shard_of(manifest: Manifest, purpose: str) -> bool:
+    """Whether an artifact is a numbered shard of exactly this purpose: `suite-a-hard-0001` is none of `suite-a`'s."""
+    return (manifest.shard or "").rpartition("-")[0] == purpose
+
+
+def drop_extra(store: Store, stage: str, iteration: int, purpose: str, keep: Iterable[str]) -> None:
+    """Remove live shards of a stage and purpose that the present config no longer plans."""
     live, wanted = store.live(), set(keep)
     extra = {
         id for id, m in live.items()
-        if m.key.stage == stage and m.key.iteration == iteration and (m.key.shard or "").startswith(prefix) and id not in wanted
+        if m.key.stage == stage and m.key.iteration == iteration and shard_of(m, purpose) and id not in wanted
     }  # fmt: skip
     if extra:
         store.commit(add=[], remove=sorted(with_descendants(live, extra)), why=f"{stage} {iteration}: no longer planned")

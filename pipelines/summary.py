@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ratoon import sql
+from ratoon.pipelines.stage import shard_of
 from ratoon.store import Manifest, Store
 
 _EVALS = """
@@ -26,12 +27,12 @@ def rounds(store: Store, suite: str = "heldout") -> list[dict[str, Any]]:
 
 
 def _round(store: Store, live: list[Manifest], evals: list[dict[str, Any]], iteration: int) -> dict[str, Any]:
-    def of(stage: str, prefix: str = "") -> list[Manifest]:
-        return [
-            m for m in live if m.key.stage == stage and m.key.iteration == iteration and (m.key.shard or "").startswith(prefix)
-        ]
+    here = [m for m in live if m.key.iteration == iteration]
 
-    train = of("rollouts", "train")
+    def of(stage: str, shard: str | None = None) -> list[Manifest]:
+        return [m for m in here if m.key.stage == stage and shard in (None, m.key.shard)]
+
+    train = [m for m in of("rollouts") if shard_of(m, "train")]
     groups = of("groups", "train")
     curated = of("curate", "default")
     policy = of("policy")

@@ -62,6 +62,16 @@ def test_a_crop_found_in_the_store_is_the_one_that_was_harvested(context: Open, 
         assert [m.artifact_id for m in found.inputs] == [m.artifact_id for m in crop.inputs]
 
 
+def test_the_crop_of_a_suite_holds_no_shard_of_one_whose_name_begins_alike(context: Open, ground: Any, harvest: Any) -> None:
+    more = ["suites.heldout-hard.split=eval", "suites.heldout-hard.n=1"]
+    with context(*more) as ctx:
+        on = ground(ctx)
+        crop = harvest(ctx, on, 0, "heldout")
+        harvest(ctx, on, 0, "heldout-hard")
+        found = crop_of(ctx.store, 0, "suite-heldout")
+        assert [m.artifact_id for m in found.inputs] == [m.artifact_id for m in crop.inputs]
+
+
 def test_the_same_filters_find_the_same_dataset_and_others_make_another(context: Open, ground: Any, harvest: Any) -> None:
     with context() as ctx:
         crop = harvest(ctx, ground(ctx))

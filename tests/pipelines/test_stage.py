@@ -86,15 +86,21 @@ def test_descendants_are_found_at_any_remove(store: Store) -> None:
 def test_shards_that_are_no_longer_planned_leave_with_what_was_made_from_them(store: Store) -> None:
     made = chain(store, seed=1, shards=3)
     keep = [m.artifact_id for m in made if m.stage == "rollouts" and m.shard != "train-2"]
-    drop_extra(store, "rollouts", 1, "train-", keep)
+    drop_extra(store, "rollouts", 1, "train", keep)
     live = {(m.stage, m.shard) for m in store.live().values()}
     assert ("rollouts", "train-2") not in live
     assert ("scores", "train-2") not in live
     assert ("groups", "train") not in live
     assert {("rollouts", "train-0"), ("scores", "train-1")} <= live
     before = len(store.commits())
-    drop_extra(store, "rollouts", 1, "train-", keep)
+    drop_extra(store, "rollouts", 1, "train", keep)
     assert len(store.commits()) == before, "nothing to drop is no commit"
+
+
+def test_a_suite_whose_name_begins_with_anothers_keeps_its_shards(store: Store) -> None:
+    mine, other = (make(store, key("rollouts", 1, f"suite-{name}-0000")) for name in ("heldout", "heldout-hard"))
+    drop_extra(store, "rollouts", 1, "suite-heldout", [])
+    assert set(store.live()) == {other.artifact_id}
 
 
 def test_a_build_that_fails_leaves_what_it_would_have_replaced(store: Store) -> None:
