@@ -9,12 +9,12 @@ import pyarrow.compute as pc
 
 from ratoon import schema, sql
 from ratoon.errors import UsageError
-from ratoon.store import Store
+from ratoon.store import Manifest, Store
 
 _SHOW = """
 with last as (
     select d.* from decisions d
-    where d.subject_kind = 'rollout'
+    where d.subject_kind = 'rollout' and d.curation_id in ({curations})
     qualify row_number() over (partition by d.subject_id order by d.keep, d.step desc) = 1
 )
 select r.rollout_id, r.iteration, r.role, t.family, p.messages as prompt, r.text, t.answer as gold, r.finish_reason, r.error,
@@ -32,10 +32,21 @@ _WHERE = {"any": "true", "failed": "r.error is not null", "kept": "l.keep", "dro
 
 
 def show(store: Store, which: str, n: int) -> list[dict[str, Any]]:
-    """At most `n` rollouts, newest round first; `which` is any, failed, kept or dropped."""
+    """At most `n` rollouts, newest round first; `which` is any, failed, kept or dropped, by the run's own curations."""
     if which not in _WHERE:
         raise UsageError(f"cannot show {which!r}", f"one of {', '.join(_WHERE)}")
-    return sql.query(store, _SHOW.format(where=_WHERE[which], n=int(n))).to_pylist()
+    curations = ", ".join(f"'{id}'" for id in _curations(store)) or "null"
+    return sql.query(store, _SHOW.format(where=_WHERE[which], n=int(n), curations=curations)).to_pylist()
+
+
+def _curations(store: Store) -> list[str]:
+    """One curation a round: `default`, what the run trains on; a replay's verdicts only where there is no other."""
+    chosen: dict[int | None, Manifest] = {}
+    for made in store.find("curate"):
+        before = chosen.get(made.iteration)
+        if before is None or before.shard != "default":
+            chosen[made.iteration] = made
+    return [made.extra["curation_id"] for made in chosen.values()]
 
 
 def explain(store: Store, id: str) -> dict[str, list[dict[str, Any]]]:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from ratoon.errors import UsageError
+from ratoon.filters.random_n import RandomNConfig
 from ratoon.pipelines.curate import curate
 from ratoon.pipelines.evaluate import evals
 from ratoon.pipelines.look import explain, show
@@ -39,6 +40,22 @@ def test_each_choice_shows_its_own_rows_and_no_more_than_asked(run: Store) -> No
     assert {r["rollout_id"] for r in kept}.isdisjoint(r["rollout_id"] for r in dropped)
     assert len(show(run, "any", 3)) == 3
     assert len(show(run, "any", 1000)) == run.read("rollouts").num_rows, "no rollout twice"
+
+
+def test_a_curation_of_another_name_changes_neither_what_is_shown_nor_what_a_round_counts(
+    context: Open, ground: Any, harvest: Any, tmp_path: Path
+) -> None:
+    with context() as ctx:
+        crop = harvest(ctx, ground(ctx))
+        curate(ctx.store, ctx.recipe, crop, "strict-only")
+        (only,) = ctx.store.find("curate")
+        assert len(show(ctx.store, "kept", 1000)) == only.counts.rows_out > 0, "it is the only one"
+        mine = curate(ctx.store, ctx.recipe, crop)
+        strict = ctx.recipe.model_copy(update={"filters": [RandomNConfig(kind="random_n", n=1)]})
+        other = curate(ctx.store, strict, crop, "default2")
+        assert other.counts.rows_out == 1 < mine.counts.rows_out
+        assert len(show(ctx.store, "kept", 1000)) == mine.counts.rows_out
+        assert rounds(ctx.store)[-1]["kept"] == mine.counts.rows_out
 
 
 def test_a_shown_row_has_its_prompt_gold_verdict_and_pass_rate(run: Store) -> None:
