@@ -14,7 +14,7 @@ from ratoon.engine import Policy
 from ratoon.errors import ConfigError
 from ratoon.generators import prompts as prompting
 from ratoon.generators.splits import assign_splits
-from ratoon.generators.tasks import entry, propose_all
+from ratoon.generators.tasks import propose_all, versions
 from ratoon.metrics import verifiers
 from ratoon.metrics.score import score_gold
 from ratoon.pipelines.context import Context
@@ -26,18 +26,25 @@ from ratoon.store import Counts, Manifest
 def tasks(ctx: Context) -> Manifest:
     """Every task of every source, split by problem key; a task whose gold its own verifier refuses is a failure row."""
     recipe = ctx.recipe
-    config = {"tasks": semantic(recipe.tasks), "splits": semantic(recipe.splits), "seed": _seed(ctx)}
-    own = {f"tasks {arm.entry}": entry.version(arm) for arm in recipe.tasks if isinstance(arm, entry.EntryConfig)}
+    config = {"tasks": semantic(recipe.tasks), "splits": semantic(recipe.splits), "seed": task_seed(ctx)}
+    own = versions(recipe.tasks) | _verifier_versions(ctx)
     return run_stage(ctx.store, key("tasks", 0, config=config, versions=own), lambda: _propose(ctx))
 
 
-def _seed(ctx: Context) -> int:
+def _verifier_versions(ctx: Context) -> dict[str, str]:
+    """Of the verifiers that the arms name: they decide which gold answers stand."""
+    named = {"reasoning_gym" if arm.source == "reasoning_gym" else arm.verifier for arm in ctx.recipe.tasks}
+    return {f"verifier {name}": verifiers.version(name, ctx.verifiers) for name in named if name is not None}
+
+
+def task_seed(ctx: Context) -> int:
+    """The seed of what is asked of every policy alike: tasks, splits, and the choice of a suite's tasks."""
     run = ctx.recipe.run
     return run.seed if run.task_seed is None else run.task_seed
 
 
 def _propose(ctx: Context) -> Built:
-    recipe, seed = ctx.recipe, _seed(ctx)
+    recipe, seed = ctx.recipe, task_seed(ctx)
     proposed = propose_all(recipe.tasks, ids.derive_seed(seed, "tasks"))
     rows, refused = check_gold(ctx, proposed.tasks)
     split = assign_splits(rows, recipe.splits, ids.derive_seed(seed, "splits"))

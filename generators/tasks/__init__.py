@@ -41,6 +41,19 @@ def propose(config: Any, seed: int, taken: frozenset[str] = frozenset(), functio
     return TASK_SOURCES[config.source](config, seed)
 
 
+def versions(configs: Sequence[Any], functions: Functions | None = None) -> dict[str, str]:
+    """What decides the tasks beside configs and seed: users' sources, local files, libraries; nothing for a hub's data sets."""
+    found: dict[str, str | None] = {}
+    for config in configs:
+        if isinstance(config, EntryConfig):
+            found[f"tasks {config.entry}"] = entry.version(config, functions)
+        elif isinstance(config, DatasetConfig):
+            found[f"data {config.family}"] = dataset.version(config)
+        elif isinstance(config, ReasoningGymConfig):
+            found["reasoning-gym"] = reasoning_gym.version()
+    return {name: version for name, version in found.items() if version is not None}
+
+
 def propose_all(configs: Sequence[Any], seed: int, functions: Functions | None = None) -> Proposal:
     """All arms together, in their order: no task twice, and no arithmetic problem in two arms.
 
@@ -66,4 +79,4 @@ def _merged(found: Sequence[Proposal]) -> Proposal:
     return Proposal(merged.tasks, merged.oracles, pa.concat_tables([each.failures for each in found]), merged.dropped)
 
 
-__all__ = ["TASK_SOURCES", "Proposal", "TaskConfig", "propose", "propose_all"]
+__all__ = ["TASK_SOURCES", "Proposal", "TaskConfig", "propose", "propose_all", "versions"]

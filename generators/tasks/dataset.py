@@ -7,6 +7,7 @@ silently left out; equal rows are one task, the repeats counted. The problem key
 from __future__ import annotations
 
 from collections.abc import Iterator
+from hashlib import file_digest, sha256
 from pathlib import Path
 from typing import Any, Literal
 
@@ -95,6 +96,18 @@ def propose(config: DatasetConfig, seed: int) -> Proposal:
     return proposal(kept, [oracle_row(t, t["answer"]) for t in kept if t["answer"] is not None], failures, left_out)
 
 
+def version(config: DatasetConfig) -> str | None:
+    """The sha256 of a local data set's files, by name and content; None on a hub. Raises DataError on a missing file."""
+    files = _files(config)
+    if files is None:
+        return None
+    found = sha256()
+    for file in files:
+        with file.open("rb") as opened:
+            found.update(f"{file.relative_to(config.path)}\x1f{file_digest(opened, 'sha256').hexdigest()}\n".encode())
+    return found.hexdigest()
+
+
 def _limited(tasks: list[dict[str, Any]], limit: int | None, seed: int) -> tuple[list[dict[str, Any]], int]:
     """At most `limit` tasks, in their order in the data, and how many rows that leaves out."""
     chosen = {task["task_id"] for task in tasks}
@@ -138,17 +151,24 @@ def _split(config: DatasetConfig, item: Item) -> str | None:
     return config.splits[name]
 
 
-def _items(config: DatasetConfig) -> Iterator[Item]:
+def _files(config: DatasetConfig) -> list[Path] | None:
+    """The local files that `path` names, in order; None where it is a hub's id."""
     path = Path(config.path)
     if path.is_dir():
         files = sorted(p for p in path.rglob("*") if p.suffix in SUFFIXES)
         if not files:
             raise DataError(f"{path} holds no file of type {', '.join(SUFFIXES)}", "mend the arm's `path`")
-    elif path.suffix in SUFFIXES:
+        return files
+    if path.suffix in SUFFIXES:
         if not path.is_file():
             raise DataError(f"there is no file {path}", "mend the arm's `path`; it is read relative to where ratoon is run")
-        files = [path]
-    else:
+        return [path]
+    return None
+
+
+def _items(config: DatasetConfig) -> Iterator[Item]:
+    files = _files(config)
+    if files is None:
         yield from _hub(config)
         return
     for file in files:

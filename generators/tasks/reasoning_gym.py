@@ -7,6 +7,7 @@ apart by their normalised question. The entry travels in `verifier_args`, as pla
 from __future__ import annotations
 
 import difflib
+import importlib.metadata
 import json
 from collections.abc import Mapping
 from types import ModuleType
@@ -61,6 +62,14 @@ class ReasoningGymConfig(Config):
     @property
     def family(self) -> str:
         return self.name or self.dataset
+
+
+def version() -> str | None:
+    """The installed library's version, None where it is absent: it decides what a seed makes."""
+    try:
+        return importlib.metadata.version("reasoning-gym")
+    except importlib.metadata.PackageNotFoundError:
+        return None
 
 
 def propose(config: ReasoningGymConfig, seed: int) -> Proposal:
