@@ -20,6 +20,7 @@ from ratoon.errors import UsageError
 
 Floats = NDArray[np.float64]
 _CHUNK = 2_000_000
+_SAME = 1e-9  # rates closer than this differ by rounding
 
 
 class Estimate(NamedTuple):
@@ -150,10 +151,25 @@ def bootstrap(
 ) -> Estimate:
     """The mean of `values` with a percentile interval over resampled clusters (each value its own where none are given).
 
+    Where all clusters agree the interval has no width; for a rate see `unanimous_rate`.
     Raises UsageError on no values, a value that is not finite, or clusters of another length.
     """
     column = _column(values, "values")
     return bootstrap_statistic(column[:, None], _first_mean, clusters=clusters, draws=draws, seed=seed, level=level)
+
+
+def unanimous_rate(found: Estimate, trials: int) -> Estimate:
+    """The bootstrap of a rate, or Wilson's interval over its clusters, `trials` of them, where they all agree on 0 or on 1.
+
+    Resampling values that do not differ gives an interval without width, however few they are. Only for means of values
+    in [0, 1]: such a mean is 0 or 1 only when every value is.
+
+    >>> [round(x, 4) for x in unanimous_rate(bootstrap([0.0] * 200, draws=10), 200)]
+    [0.0, 0.0, 0.0188, 200]
+    """
+    if not found.hi - found.lo < _SAME or min(found.value, 1 - found.value) > _SAME:
+        return found
+    return Estimate(found.value, *wilson(trials * round(found.value), trials), found.n)
 
 
 def paired_bootstrap(

@@ -1,8 +1,9 @@
 """How good one policy is on one suite, as rows of table `evals`; knows no engine and chooses nothing.
 
 A task's outcome is the share of its valid samples (pass or fail); cut by length counts as fail. Intervals resample problem
-keys with all their tasks and samples. Where too many samples could not be judged the evaluation is void: its rates are
-null, and a row says so.
+keys with all their tasks and samples; where every task agrees (all 0 or all 1) a rate has Wilson's, as if each key were one
+trial, because resampling what does not differ would claim certainty. Where too many samples could not be judged the evaluation is void: its rates are
+null, and a row says so; a comparison is null where either side is void.
 
 | metric | value |
 |---|---|
@@ -27,10 +28,20 @@ import pyarrow as pa
 
 from ratoon import schema
 from ratoon.metrics import gain
-from ratoon.metrics.estimators import Estimate, Floats, bootstrap, bootstrap_statistic, maj_at_k, paired_bootstrap, pass_at_k
+from ratoon.metrics.estimators import (
+    Estimate,
+    Floats,
+    bootstrap,
+    bootstrap_statistic,
+    maj_at_k,
+    paired_bootstrap,
+    pass_at_k,
+    unanimous_rate,
+)
 from ratoon.metrics.outcomes import RIGHT, Outcome, Outcomes, outcomes
 
 MAX_UNJUDGED = 0.02
+_BLANK = {"value": None, "lo": None, "hi": None}
 
 
 def evaluate(
@@ -44,18 +55,21 @@ def evaluate(
     sampling_id: str | None,
     against: Mapping[str, Outcomes] | None = None,
     planned: int | None = None,
+    planned_against: Mapping[str, int] | None = None,
     max_unjudged: float = MAX_UNJUDGED,
     draws: int = 10_000,
     seed: int = 0,
 ) -> pa.Table:
     """Table `evals` of one policy on one suite; `against` maps other policies' ids to their `outcomes` on the same tasks.
 
-    `planned` samples that never became rollouts count as errors. Raises DataError when the policy has no rollout here.
+    `planned` samples that never became rollouts count as errors, and so for the others in `planned_against`. Raises DataError when the policy has no rollout here.
     """
     mine = outcomes(rollouts, scores, tasks, policy_id=policy_id, sampling_id=sampling_id)
     rates = measure(mine, draws=draws, seed=seed)
     for other, theirs in (against or {}).items():
-        rates += compare(mine, theirs, other, draws=draws, seed=seed)
+        void = _shares(list(theirs.values()), (planned_against or {}).get(other))[1] > max_unjudged
+        rows = compare(mine, theirs, other, draws=draws, seed=seed)
+        rates += [row | _BLANK for row in rows] if void else rows
     shares, unjudged = _shares(list(mine.values()), planned)
     measured = shares + (rates if unjudged <= max_unjudged else _void(rates, unjudged, shares[0]))
     fixed = {"iteration": iteration, "policy_id": policy_id, "suite": suite, "sampling_id": sampling_id}
@@ -70,7 +84,8 @@ def measure(mine: Outcomes, *, draws: int = 10_000, seed: int = 0) -> list[dict[
     def row(metric: str, among: Sequence[Outcome], statistic: Callable[[Floats], Floats], columns: Floats) -> dict[str, Any]:
         clusters = [o.problem_key for o in among]
         found = bootstrap_statistic(columns, statistic, clusters=clusters, draws=draws, seed=seed) if among else None
-        return _row(metric, found, among)
+        trials = {o.problem_key for o in among if o.finished or statistic is not _among_finished}
+        return _row(metric, found and unanimous_rate(found, len(trials)), among)
 
     rows = [row("pass@1", tasks, _mean(0), rates), row("finished_share", tasks, _mean(1), rates)]
     rows += [row("pass@1_finished", tasks, _among_finished, rates), row("unparsed_share", tasks, _mean(2), rates)]
@@ -143,8 +158,7 @@ def compare(mine: Outcomes, theirs: Outcomes, other: str, *, draws: int = 10_000
 
 def _void(rates: list[dict[str, Any]], unjudged: float, counted: dict[str, Any]) -> list[dict[str, Any]]:
     """The rates without their values, and one row that says why."""
-    blank = {"value": None, "lo": None, "hi": None}
-    return [*(row | blank for row in rates), counted | {"metric": "void", "value": unjudged}]
+    return [*(row | _BLANK for row in rates), counted | {"metric": "void", "value": unjudged}]
 
 
 def pooled(differences: Sequence[tuple[Outcomes, Outcomes]], *, draws: int = 10_000, seed: int = 0) -> Estimate:

@@ -14,7 +14,7 @@ from typing import Any
 import pyarrow as pa
 
 from ratoon import ids, schema
-from ratoon.metrics.evaluate import evaluate
+from ratoon.metrics.evaluate import MAX_UNJUDGED, evaluate
 from ratoon.metrics.score import score
 from ratoon.metrics.verifiers import gold_reply, numbers
 from ratoon.metrics.verifiers.pool import VerifierPool
@@ -30,6 +30,7 @@ def evaluate_trivial(
     suite: str,
     known: pa.Table | None = None,
     samples: int = 4,
+    max_unjudged: float = MAX_UNJUDGED,
     seed: int = 0,
     draws: int = 10_000,
 ) -> pa.Table:
@@ -50,8 +51,9 @@ def evaluate_trivial(
             table = schema.from_rows("rollouts", rollouts)
             scores = score(table, tasks, pool)
             made = evaluate(
-                table, scores, tasks, policy_id=policy, iteration=iteration, suite=suite, sampling_id=None, draws=draws
-            )
+                table, scores, tasks, policy_id=policy, iteration=iteration, suite=suite, sampling_id=None, draws=draws,
+                max_unjudged=max_unjudged,
+            )  # fmt: skip
             tables.append(made.filter(pa.array([m.split("/")[0] == "pass@1" for m in made["metric"].to_pylist()])))
     return pa.concat_tables(tables) if tables else schema.empty("evals")
 

@@ -41,17 +41,25 @@ def _evaluate(ctx: Context, crop: Crop, earlier: list[Crop], policy: Policy, sui
     rollouts = ctx.store.read("rollouts", crop.rollouts, columns=_ROLLOUTS)
     scores = ctx.store.read("scores", crop.scores)
     against = dict(_outcomes(ctx, other, tasks) for other in earlier)
+    planned = {policy: _planned(other) for policy, other in zip(against, earlier, strict=True)}
     made = evaluate(
         rollouts, scores, tasks, policy_id=policy.policy_id, iteration=crop.iteration, suite=suite, against=against,
-        sampling_id=ctx.sampling(asked.sampling).sampling_id, planned=sum(m.counts.rows_planned for m in crop.rollouts),
+        sampling_id=ctx.sampling(asked.sampling).sampling_id, planned=_planned(crop), planned_against=planned,
         max_unjudged=ctx.recipe.verify.max_unjudged, seed=seed,
     )  # fmt: skip
     if crop.iteration == 0:
         known = ctx.store.read("tasks", crop.pool)
         known = known.filter(pc.not_equal(known["split"], asked.split))
-        trivial = evaluate_trivial(tasks, ctx.pool(), iteration=0, suite=suite, known=known, samples=asked.n, seed=seed)
+        trivial = evaluate_trivial(
+            tasks, ctx.pool(), iteration=0, suite=suite, known=known, samples=asked.n, seed=seed,
+            max_unjudged=ctx.recipe.verify.max_unjudged,
+        )  # fmt: skip
         made = pa.concat_tables([made, trivial])
     return Built({"evals": made}, Counts(made.num_rows, made.num_rows))
+
+
+def _planned(crop: Crop) -> int:
+    return sum(m.counts.rows_planned for m in crop.rollouts)
 
 
 def _tasks(ctx: Context, crop: Crop) -> pa.Table:

@@ -14,6 +14,7 @@ from ratoon.metrics.estimators import (
     paired_bootstrap,
     pass_at_k,
     pass_hat_k,
+    unanimous_rate,
     wilson,
     wilson_columns,
 )
@@ -188,3 +189,11 @@ def test_a_bootstrap_of_nothing_sensible_is_refused(call: object) -> None:
 def test_memory_of_a_large_bootstrap_is_bounded_by_chunks() -> None:
     found = bootstrap_statistic(np.ones((50_000, 1)), lambda means: means[:, 0], draws=60)
     assert tuple(found) == (1.0, 1.0, 1.0, 50_000)
+
+
+def test_two_hundred_failures_and_no_success_leave_room_for_a_rare_success() -> None:
+    found = unanimous_rate(bootstrap([0.0] * 200, draws=50), 200)
+    assert (found.value, found.lo, found.hi) == (0.0, 0.0, pytest.approx(0.0188, abs=1e-4))
+    assert unanimous_rate(bootstrap([1.0] * 200, draws=50), 200).lo == pytest.approx(1 - found.hi)
+    for values in ([0.5] * 20, [0.0, 1.0] * 10):
+        assert unanimous_rate(bootstrap(values, draws=50), 20) == bootstrap(values, draws=50)

@@ -5,6 +5,7 @@ import pytest
 
 from ratoon import schema
 from ratoon.errors import DataError
+from ratoon.metrics.estimators import wilson
 from ratoon.metrics.evaluate import evaluate, pooled
 from ratoon.metrics.outcomes import outcomes
 
@@ -99,6 +100,34 @@ def test_too_many_unjudged_samples_void_the_evaluation() -> None:
     assert found["void"]["value"] == pytest.approx(8 / 240)
     assert found["error_share"]["value"] == pytest.approx(8 / 240)
     assert {row["value"] for m, row in found.items() if m not in ("void", "error_share", "abstain_share")} == {None}
+
+
+def test_a_comparison_is_null_where_the_other_side_is_void() -> None:
+    before = planted("base", lambda t, s: False, status=lambda t, s: "error" if t < 2 else None)
+    base = outcomes(*before, TASKS, policy_id="base", sampling_id="s")
+    found = rates("m", planted("m", lambda t, s: s < 2), against={"base": base})
+    for metric in ("pass@1_diff", "gain_finishing", "gain_accuracy"):
+        row = found[metric]
+        assert (row["value"], row["lo"], row["hi"]) == (None, None, None)
+        assert row["n_tasks"] == N - 2
+    assert found["pass@1"]["value"] == 0.5
+    assert "void" not in found, "this side was judged"
+    assert rates("m", planted("m", lambda t, s: s < 2), against={"base": base}, max_unjudged=0.1)["pass@1_diff"]["value"] == 0.5
+
+
+def test_samples_of_the_other_side_that_never_became_rollouts_void_the_comparison() -> None:
+    base = outcomes(*planted("base", lambda t, s: False), TASKS, policy_id="base", sampling_id="s")
+    mine = planted("m", lambda t, s: True)
+    assert rates("m", mine, against={"base": base})["pass@1_diff"]["value"] == 1.0
+    assert rates("m", mine, against={"base": base}, planned_against={"base": 2 * N * K})["pass@1_diff"]["value"] is None
+
+
+def test_a_rate_on_which_every_task_agrees_has_wilsons_interval_over_the_problems() -> None:
+    none = rates("m", planted("m", lambda t, s: False))["pass@1"]
+    assert (none["value"], none["lo"], none["hi"]) == (0.0, 0.0, pytest.approx(wilson(0, N)[1]))
+    found = rates("m", planted("m", lambda t, s: True, finished=lambda t, s: t < 20))
+    assert found["pass@1_finished"]["lo"] == pytest.approx(wilson(20, 20)[0]), "tasks without a finished reply say nothing"
+    assert found["pass@1/even"]["lo"] < found["pass@1/even"]["value"] < found["pass@1/even"]["hi"]
 
 
 def test_samples_that_never_became_rollouts_count_as_errors() -> None:

@@ -29,3 +29,12 @@ def test_the_constant_policy_says_the_most_common_known_answer() -> None:
     suite = tasks(["1", "0", "1", "2"], args='{"extract": "boxed"}')
     assert values(suite, known=tasks(["1", "1", "5"]))[CONSTANT] == 0.5
     assert values(suite)[CONSTANT] == 0.25  # 0 without known tasks
+
+
+def test_the_share_that_may_go_unjudged_is_the_recipes() -> None:
+    suite, found = tasks(["7", "7", "7", "not a number"]), {}
+    with VerifierPool(1) as pool:
+        for share in (0.1, 0.3):
+            made = evaluate_trivial(suite, pool, iteration=0, suite="heldout", max_unjudged=share, draws=50).to_pylist()
+            found[share] = [row["value"] for row in made if row["metric"] == "pass@1"]
+    assert found == {0.1: [None, None], 0.3: [0.0, 0.0]}

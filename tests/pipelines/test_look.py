@@ -22,7 +22,7 @@ Open = Callable[..., Any]
 @pytest.fixture
 def run(context: Open, ground: Any, harvest: Any, tmp_path: Path) -> Store:
     """One harvested and curated round of the base, and its evaluation; some rollouts failed."""
-    with context("engine.scripted.errors=0.1") as ctx:
+    with context("engine.scripted.errors=0.1", "verify.max_unjudged=1.0") as ctx:
         on = ground(ctx)
         evals(ctx, harvest(ctx, on, 0, "heldout"), on.base, "heldout")
         curate(ctx.store, ctx.recipe, harvest(ctx, on))
