@@ -42,9 +42,18 @@ def find(group: str, name: str, functions: Mapping[str, Callable[..., Any]] = _N
 
 
 def version(function: Callable[..., Any]) -> str:
-    """The digest of a user's source, so that an edited function is another component; its name where there is no source."""
-    try:
-        source = inspect.getsource(function)
-    except (OSError, TypeError):
-        source = getattr(function, "__qualname__", repr(type(function)))
+    """The digest of a user's source, so that an edited function is another component; its name where there is no source.
+
+    The whole module counts, because helpers beside the function decide too; other modules it imports do not.
+    """
+    name = getattr(function, "__qualname__", repr(type(function)))
+    source = "\x1f".join([name, _source(function), _source(inspect.getmodule(function))])
     return "u" + blake2b(source.encode(), digest_size=6).hexdigest()
+
+
+def _source(thing: Any) -> str:
+    """The source text, empty where there is none: built in, or typed at a prompt."""
+    try:
+        return inspect.getsource(thing)
+    except (OSError, TypeError):
+        return ""
