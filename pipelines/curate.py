@@ -69,14 +69,14 @@ def curate(store: Store, recipe: Recipe, crop: Crop, name: str = "default") -> M
     config = {"filters": semantic(recipe.filters)}
     wanted = key("curate", crop.iteration, name, config=config, inputs=crop.inputs, versions=versions(_steps(recipe)))
     made = run_stage(store, wanted, lambda: _curate(store, recipe, crop, name, wanted))
-    if not _holds(store.root / made.extra["folder"], made.extra["dataset_id"]):
-        _curate(store, recipe, crop, name, wanted)  # found or revived, but its folder holds another curation, or is gone
+    if not _holds(store.root / made.extra["folder"], made.extra["dataset_id"], made.extra["dataset_digest"]):
+        _curate(store, recipe, crop, name, wanted)  # found or revived, but its folder holds another curation, or is damaged
     return made
 
 
-def _holds(folder: Path, dataset_id: str) -> bool:
+def _holds(folder: Path, dataset_id: str, digest: str) -> bool:
     try:
-        return datasets.read_info(folder).dataset_id == dataset_id
+        return datasets.read_info(folder).dataset_id == dataset_id and datasets.is_whole(folder, digest)
     except DataError:
         return False
 

@@ -10,6 +10,7 @@ from ratoon.config import apply_sets, parse
 from ratoon.errors import DataError, UsageError
 from ratoon.pipelines.curate import crop_of, curate
 from ratoon.pipelines.recipe import Recipe
+from ratoon.sft import dataset
 from ratoon.store import Manifest, Store
 
 
@@ -17,6 +18,8 @@ def replay(root: Path, name: str, sets: Iterable[str]) -> list[dict[str, Any]]:
     """Dataset `name` for every harvested round of a run, under its recipe with `sets` applied. One dict per round."""
     if name == "default":
         raise UsageError("dataset 'default' belongs to `ratoon run`", "give another --name")
+    if not dataset.NAME.fullmatch(name):
+        raise UsageError(f"{name!r} is no name of a dataset", "--name of letters, digits, `.`, `_`, `-`")
     with Store.writer(root) as store:
         recipe = parse(Recipe, apply_sets(store.config(), sets), f"the recipe of {root}")
         crops = [crop_of(store, m.iteration or 0) for m in store.find("groups") if m.shard == "train"]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -24,6 +25,7 @@ from ratoon.errors import DataError
 from ratoon.sft import card, examples
 
 INFO = "dataset.json"
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _ROWS_PER_FILE = 50_000
 
 
@@ -49,8 +51,10 @@ def content_digest(rows: pa.Table) -> str:
 def write_dataset(root: Path, name: str, iteration: int, rows: pa.Table, info: DatasetInfo) -> Path:
     """RUN/datasets/<name>/<iteration>/, whole or not at all; left alone when it already holds this content.
 
-    Raises DataError when the rows are not of `examples.ROWS` or repeat an example_id.
+    Raises DataError on a name that is no plain folder's, or when the rows are not of `examples.ROWS` or repeat an example_id.
     """
+    if not NAME.fullmatch(name):
+        raise DataError(f"{name!r} is no name of a dataset", "letters, digits, `.`, `_` and `-`; a letter or digit first")
     if rows.schema.names != examples.ROWS.names:
         raise DataError(f"a dataset's columns are {examples.ROWS.names}, not {rows.schema.names}", "build them by sft.examples")
     if pc.count_distinct(rows["example_id"]).as_py() != rows.num_rows:
@@ -61,7 +65,7 @@ def write_dataset(root: Path, name: str, iteration: int, rows: pa.Table, info: D
         dataset_id=info.dataset_id, name=name, iteration=iteration, run_id=info.run_id, made=_plain(info.made),
         content_digest=content_digest(rows), splits=dict(sorted(splits.items())),
     )  # fmt: skip
-    if (folder / INFO).exists() and read_info(folder) == info:
+    if is_whole(folder, info.content_digest) and read_info(folder) == info:
         return folder
     temporary = folder.with_name(f".{iteration}.{os.getpid()}")
     shutil.rmtree(temporary, ignore_errors=True)
@@ -122,6 +126,14 @@ def read_dataset(folder: Path, split: str | None = None) -> pa.Table:
     if rows.num_rows != planned:
         raise DataError(f"{folder} has {rows.num_rows} rows, not {planned} as {INFO} says", "build the dataset again")
     return rows
+
+
+def is_whole(folder: Path, digest: str) -> bool:
+    """Whether the folder's rows can be read and are those of this content digest."""
+    try:
+        return content_digest(read_dataset(folder)) == digest
+    except DataError:
+        return False
 
 
 def mix(datasets: Sequence[pa.Table], replay: float | None = None, seed: int = 0) -> pa.Table:

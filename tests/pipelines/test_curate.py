@@ -102,6 +102,23 @@ def test_switching_back_or_losing_the_folder_restores_the_dataset_that_the_log_n
         assert read_dataset(folder).equals(whole)
 
 
+def test_a_damaged_folder_is_made_again_from_the_store(context: Open, ground: Any, harvest: Any) -> None:
+    with context() as ctx:
+        crop = harvest(ctx, ground(ctx))
+        first = curate(ctx.store, ctx.recipe, crop)
+        folder = ctx.store.root / first.extra["folder"]
+        whole = read_dataset(folder)
+        (part,) = (folder / "data").glob("*.parquet")
+        part.write_bytes(part.read_bytes()[:-100])
+        with pytest.raises(DataError, match="is damaged"):
+            read_dataset(folder)
+        assert curate(ctx.store, ctx.recipe, crop) == first
+        assert read_dataset(folder).equals(whole)
+        (folder / "dataset.json").write_text("{")
+        assert curate(ctx.store, ctx.recipe, crop) == first
+        assert read_dataset(folder).equals(whole)
+
+
 def test_a_replay_makes_a_dataset_beside_the_runs_own_and_asks_no_model(
     context: Open, ground: Any, harvest: Any, asked: Any, tmp_path: Path
 ) -> None:
@@ -128,6 +145,9 @@ def test_a_replay_refuses_the_runs_own_name_a_bad_field_and_a_run_without_a_roun
         ground(ctx)
     with pytest.raises(UsageError, match="'default' belongs to"):
         replay(tmp_path / "run", "default", [])
+    for name in ("../default", "a/b", ".hidden", ""):
+        with pytest.raises(UsageError, match="no name of a dataset"):
+            replay(tmp_path / "run", name, [])
     with pytest.raises(UsageError, match="unknown key"):
         replay(tmp_path / "run", "x", ["filters.0.nonsense=1"])
     with pytest.raises(DataError, match="no harvested round"):

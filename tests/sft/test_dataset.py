@@ -82,6 +82,13 @@ def test_a_damaged_or_missing_part_is_refused(make_dataset: Callable[..., Path],
         dataset.read_dataset(tmp_path)
 
 
+@pytest.mark.parametrize("name", ["../v", "a/b", "/v", ".v", "-v", "", "v\n"])
+def test_a_name_that_is_no_plain_folders_is_refused(tables: Tables, tmp_path: Path, name: str) -> None:
+    with pytest.raises(DataError, match="no name of a dataset"):
+        dataset.write_dataset(tmp_path / "run", name, 1, _rows(tables, 2), DatasetInfo("d", name, 1))
+    assert not (tmp_path / "run").exists()
+
+
 def test_an_example_id_met_twice_is_refused(tables: Tables, tmp_path: Path) -> None:
     rows = _rows(tables, 2)
     with pytest.raises(DataError, match="twice"):
