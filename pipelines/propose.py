@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,9 @@ from ratoon.config import semantic
 from ratoon.engine import Policy
 from ratoon.errors import ConfigError
 from ratoon.generators import prompts as prompting
-from ratoon.generators.splits import assign_splits
+from ratoon.generators.splits import assign_splits, leaks
 from ratoon.generators.tasks import propose_all, versions
+from ratoon.generators.tasks.proposal import text_key
 from ratoon.metrics import verifiers
 from ratoon.metrics.score import score_gold
 from ratoon.pipelines.context import Context
@@ -47,12 +49,20 @@ def _propose(ctx: Context) -> Built:
     recipe, seed = ctx.recipe, task_seed(ctx)
     proposed = propose_all(recipe.tasks, ids.derive_seed(seed, "tasks"))
     rows, refused = check_gold(ctx, proposed.tasks)
-    split = assign_splits(rows, recipe.splits, ids.derive_seed(seed, "splits"))
+    split = sealed(assign_splits(rows, recipe.splits, ids.derive_seed(seed, "splits")))
     kept = pc.is_in(proposed.oracles["task_id"], value_set=split["task_id"].combine_chunks())
     failures = pa.concat_tables([proposed.failures, refused])
     tables = {"tasks": split, "oracles": proposed.oracles.filter(kept), "failures": failures}
     counts = Counts(proposed.planned, split.num_rows, dropped=proposed.dropped, failed=failures.num_rows)
     return Built(tables, counts, {"verifiers": sorted(v for v in pc.unique(split["verifier"]).to_pylist() if v)})
+
+
+def sealed(rows: pa.Table) -> pa.Table:
+    """`rows` as they are, their splits proven apart. Raises RuntimeError where a problem is on two sides: a fault of ours."""
+    if found := leaks(rows):
+        problem, sides = next(iter(found.items()))
+        raise RuntimeError(f"internal error: {len(found)} problems are on several sides, the first {problem!r} on {sides}")
+    return rows
 
 
 def check_gold(ctx: Context, rows: pa.Table) -> tuple[pa.Table, pa.Table]:
@@ -84,11 +94,28 @@ def prompts(ctx: Context, pool: Manifest) -> Manifest:
 
     def build() -> Built:
         rows = ctx.store.read("tasks", [pool])
+        _spare_held_out(rows, recipe.prompt.few_shot)
         made, failures = prompting.build(rows, renderer, recipe.prompt.system, recipe.prompt.few_shot)
         counts = Counts(rows.num_rows, made.num_rows, failed=failures.num_rows)
         return Built({"prompts": made, "failures": failures}, counts)
 
     return run_stage(ctx.store, key("prompts", 0, ctx.tag, config=config, inputs=[pool]), build)
+
+
+def _spare_held_out(rows: pa.Table, few_shot: Sequence[tuple[str, str]]) -> None:
+    """Raise ConfigError where a worked example is the question of a held-out task: every prompt would tell its answer."""
+    shown = {text_key(user): user for user, _ in few_shot}
+    if not shown:
+        return
+    held = rows.filter(pc.not_equal(rows["split"], "train")).select(["task_id", "problem_key", "split", "messages"])
+    for row in held.to_pylist():
+        said = [message["content"] for message in row["messages"] if message["role"] == "user"]
+        for question in (row["problem_key"], *map(text_key, said), text_key("\n".join(said))):
+            if question in shown:
+                raise ConfigError(
+                    f"prompt.few_shot shows {shown[question]!r}: that is the {row['split']} task {row['task_id']}",
+                    "show an example that is no held-out task",
+                )
 
 
 def base(ctx: Context, folder: Path | None = None, iteration: int = 0) -> tuple[Manifest, Policy]:

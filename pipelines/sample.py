@@ -64,14 +64,15 @@ def assign_suite(ctx: Context, pool: Manifest, prompts: Manifest, iteration: int
     """The tasks of an evaluation suite: the same at every iteration."""
     sampling = ctx.sampling(suite.sampling)
     propose.sampling(ctx, sampling.row_fields(), sampling.sampling_id)
-    first = first_sample(ctx, name)
-    config = {"split": suite.split, "n": suite.n, "tasks": suite.tasks, "sampling": sampling.sampling_id, "first": first}
+    first, seed = first_sample(ctx, name), propose.task_seed(ctx)
+    config = {"split": suite.split, "n": suite.n, "tasks": suite.tasks, "sampling": sampling.sampling_id, "first": first,
+              "seed": seed}  # fmt: skip
 
     def build() -> Built:
         tasks = ctx.store.read("tasks", [pool])
         tasks = tasks.filter(pc.equal(tasks["split"], suite.split))
         if suite.tasks is not None and tasks.num_rows > suite.tasks:
-            tasks = _few(tasks, suite.tasks, ids.derive_seed(ctx.recipe.run.seed, "suite", name))
+            tasks = _few(tasks, suite.tasks, ids.derive_seed(seed, "suite", name))
         return _planned(ctx, tasks, prompts, sampling, iteration, suite.n, f"suite:{name}", first)
 
     return run_stage(ctx.store, key("assign", iteration, f"suite-{name}", config=config, inputs=[pool, prompts]), build)

@@ -1,4 +1,4 @@
-"""Which changes make the tasks anew."""
+"""Which changes make the tasks anew, and what keeps the held-out ones apart."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ from typing import Any
 
 import pytest
 
+from ratoon import schema
+from ratoon.errors import ConfigError
+from ratoon.generators.tasks.proposal import task_row, user_message
 from ratoon.pipelines import propose
 
 Open = Callable[..., Any]
@@ -44,8 +47,34 @@ def test_an_edited_file_of_questions_is_read_again_and_an_unchanged_one_is_not(
 
 def test_the_versions_of_verifiers_and_of_reasoning_gym_are_in_the_key_of_the_tasks(context: Open) -> None:
     pytest.importorskip("reasoning_gym")
-    arm = "tasks=[{source='reasoning_gym',dataset='chain_sum',n=12},{source='arithmetic',operation='add',digits=[1,1],n=16,verifier='numeric'}]"
-    with context(arm) as ctx:
+    gym = "{source='reasoning_gym',dataset='chain_sum',n=12}"
+    with context(f"tasks=[{gym},{{source='arithmetic',operation='add',digits=[1,1],n=16}}]") as ctx:
         versions = propose.tasks(ctx).key.versions
         assert set(versions) == {"tasks", "reasoning-gym", "verifier reasoning_gym", "verifier numeric"}
         assert versions["verifier reasoning_gym"].endswith(versions["reasoning-gym"])
+
+
+def test_a_problem_on_two_sides_is_a_fault_that_is_told() -> None:
+    rows = [
+        task_row(source="s", family="f", messages=user_message(text), problem_key="1+1", answer="2", verifier=None,
+                 verifier_args={}, split=split)
+        for text, split in (("1 + 1?", "train"), ("One and one?", "eval"))
+    ]  # fmt: skip
+    with pytest.raises(RuntimeError, match=r"'1\+1' on \('eval', 'train'\)"):
+        propose.sealed(schema.from_rows("tasks", rows))
+    apart = schema.from_rows("tasks", rows[:1])
+    assert propose.sealed(apart) is apart
+
+
+def test_a_worked_example_may_show_a_training_task_but_no_held_out_one(context: Open) -> None:
+    with context() as ctx:
+        pool = propose.tasks(ctx)
+        said = {r["split"]: r["messages"][-1]["content"] for r in ctx.store.read("tasks", [pool]).to_pylist()}
+    with context(f"prompt.few_shot=[['{said['train']}','7']]") as ctx:
+        propose.prompts(ctx, propose.tasks(ctx))
+    for split in ("eval", "probe"):
+        with (
+            context(f"prompt.few_shot=[['{said['train']}','7'],['  {said[split].upper()}','7']]") as ctx,
+            pytest.raises(ConfigError, match=f"that is the {split} task"),
+        ):
+            propose.prompts(ctx, propose.tasks(ctx))

@@ -57,6 +57,18 @@ def test_a_suite_asks_the_same_tasks_at_every_iteration_and_fewer_of_them_are_a_
         assert tasks(0, 3) < tasks(0, 6) < tasks(0, None)
 
 
+def test_a_suites_few_tasks_are_chosen_by_the_seed_of_the_tasks_not_of_the_run(context: Open, ground: Any) -> None:
+    def asked(*sets: str) -> tuple[str, list[str]]:
+        with context("suites.heldout.tasks=4", *sets) as ctx:
+            on = ground(ctx)
+            made = sample.assign_suite(ctx, on.pool, on.prompts, 0, "heldout", ctx.recipe.suites["heldout"])
+            return made.artifact_id, sorted(ctx.store.read("assignments", [made])["task_id"].to_pylist())
+
+    first = asked("run.seed=0", "run.task_seed=0")
+    assert asked("run.seed=1", "run.task_seed=0") == first
+    assert asked("run.seed=0", "run.task_seed=1")[0] != first[0]
+
+
 def test_suites_that_share_a_group_take_other_samples_of_it(context: Open) -> None:
     with context(*TWO_SUITES) as ctx:
         assert [sample.first_sample(ctx, name) for name in ("heldout", "again", "cold")] == [0, 2, 0]
