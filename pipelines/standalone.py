@@ -23,6 +23,8 @@ from ratoon.sft.base_models import ModelConfig
 from ratoon.sft.job import TrainConfig
 from ratoon.store import Store
 
+# What may differ from one evaluation of a run to the next: it changes neither tasks nor prompts nor rounds.
+_FREE = ("suites.", "engine.", "verify.")
 _EVALS = """
 select e.iteration as round, if(e.policy_id like 'trivial:%', e.policy_id, 'policy ' || e.iteration) as policy, e.metric,
        round(e.value, 4) as value, round(e.lo, 4) as lo, round(e.hi, 4) as hi, e.n_tasks as tasks, e.n_samples as samples,
@@ -85,7 +87,18 @@ def model_config(text: str) -> ModelConfig:
 
 
 def evaluate_run(root: Path, suite: str, *, sets: Iterable[str] = (), quiet: bool = False) -> list[dict[str, Any]]:
-    """Table `evals` of one suite, after evaluating a run's base and newest policy on it."""
+    """Table `evals` of one suite, after evaluating a run's base and newest policy on it.
+
+    Raises UsageError on a set of what the run is made of: its tasks would change under its own rounds.
+    """
+    sets = list(sets)
+    for item in sets:
+        path = item.partition("=")[0].strip()
+        if not path.startswith(_FREE) and path != "run.workers":
+            raise UsageError(
+                f"--set {item!r} would change the run: its tasks and rounds are frozen by its recipe",
+                f"with a run only {', '.join(_FREE)} and run.workers; for other tasks a suite file and a model folder",
+            )
     store = Store.open(root)
     recipe = parse(Recipe, apply_sets(store.config(), sets), f"the recipe of {root}")
     if suite not in recipe.suites:
@@ -101,20 +114,35 @@ def evaluate_run(root: Path, suite: str, *, sets: Iterable[str] = (), quiet: boo
 def evaluate_model(
     target: str, suite: Path, *, against: str | None, root: Path | None, sets: Iterable[str], quiet: bool
 ) -> list[dict[str, Any]]:
-    """Table `evals` of a model on the suite of a TOML file; with `against`, both models are asked the same tasks."""
+    """Table `evals` of a model on the suite of a TOML file; with `against`, both models are asked the same tasks.
+
+    Raises UsageError where `root` is a run that trains: its recipe and tasks would be replaced.
+    """
     tree = apply_sets(read_toml(suite), sets)
-    names = list(tree.get("suites", {"heldout": {}}))
-    tree["suites"] = tree.get("suites", {"heldout": {}})
+    tree["suites"] = tree.get("suites") or {"heldout": {}}
+    names = list(tree["suites"])
     tree["suites"].setdefault("heldout", tree["suites"][names[0]])
     tree.setdefault("run", {}).update(iterations=0)
     recipe = parse(Recipe, tree, str(suite))
     folder = root or Path("runs") / f"eval-{suite.stem}"
+    _spare_training(folder)
     mine = recipe.model_copy(update={"model": model_config(target)})
     other = recipe.model_copy(update={"model": model_config(against)}) if against else None
     with opened(folder, mine, quiet=quiet) as ctx:
         prefect_environment()
         run_flow(ctx, lambda ctx: _both(ctx, other, names), "evaluate")
         return [row for name in names for row in _evals(ctx.store, name)]
+
+
+def _spare_training(folder: Path) -> None:
+    if not (folder / "run.json").exists():
+        return
+    store = Store.open(folder)
+    if store.find("policy") or any(m.shard == "train" for m in store.find("assign")):
+        raise UsageError(
+            f"{folder} is a run with rounds of its own; a suite file's recipe and tasks would replace its own",
+            f"give another --run, or `ratoon eval {folder}` for its own policies",
+        )
 
 
 def _both(ctx: Context, other: Recipe | None, suites: list[str]) -> None:

@@ -19,7 +19,7 @@ from typing import Any, Self
 import pyarrow as pa
 
 from ratoon import sql as sqls
-from ratoon.errors import DataError, StoreError
+from ratoon.errors import DataError, UsageError
 from ratoon.store import Store
 
 
@@ -189,7 +189,9 @@ def evaluate(
 
     if _is_run(Path(target)):
         if against is not None:
-            raise StoreError("a run is compared with its own base and last policy", "leave --against out")
+            raise UsageError("a run is compared with its own base and last policy", "leave --against out")
+        if root is not None:
+            raise UsageError(f"{target} is a run: its evaluations are kept in it", "leave --run out")
         return evaluate_run(Path(target), suite, sets=sets, quiet=quiet)
     return evaluate_model(str(target), Path(suite), against=against, root=Path(root) if root else None, sets=sets, quiet=quiet)
 

@@ -143,5 +143,7 @@ def test_a_plan_asks_nothing_and_names_every_round(tmp_path: Path) -> None:
 
 
 def test_a_run_is_compared_with_its_own_policies_only(run: Run) -> None:
-    with pytest.raises(StoreError, match="its own base"):
+    with pytest.raises(UsageError, match="its own base"):
         evaluate(run.root, against="other")
+    with pytest.raises(UsageError, match="kept in it"):
+        evaluate(run.root, root=run.root.with_name("other"))
