@@ -1,6 +1,7 @@
 """The base of every component's config: frozen, unknown keys refused with the nearest name; knows no component.
 
-A field is *semantic* (its value changes what is computed; it is hashed) unless it is declared with `operational()`.
+A field is *semantic* (its value changes what is computed; it is hashed) unless it is declared with `operational()`, or, key by
+key of a table, with `partly_operational()`.
 A later default must not change the hash of an older recipe, so digests cover resolved values, defaults included.
 """
 
@@ -19,6 +20,8 @@ from ratoon import ids
 from ratoon.errors import ConfigError
 
 _OPERATIONAL: dict[str, Any] = {"operational": True}
+_KEYS = "operational_keys"
+_NONE: Any = object()
 Model = TypeVar("Model", bound="Config")
 
 
@@ -33,15 +36,30 @@ def operational(default: Any = ..., **field: Any) -> Any:
     return Field(default, json_schema_extra=_OPERATIONAL, **field)
 
 
+def partly_operational(default: Any, keys: Iterable[str], **field: Any) -> Any:
+    """A table of free keys, of which `keys` say where or how fast: they are not hashed, and a table of nothing else is not."""
+    return Field(default, json_schema_extra={_KEYS: sorted(keys)}, **field)
+
+
 def semantic(value: Any) -> Any:
     """`value` as plain JSON types without its operational fields, at every depth."""
     if isinstance(value, BaseModel):
         fields = type(value).model_fields
-        return {k: semantic(getattr(value, k)) for k, f in fields.items() if f.json_schema_extra != _OPERATIONAL}
+        found = {k: _hashed(getattr(value, k), f.json_schema_extra) for k, f in fields.items()}
+        return {k: semantic(v) for k, v in found.items() if v is not _NONE}
     if isinstance(value, Mapping):
         return {str(k): semantic(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
         return [semantic(v) for v in value]
+    return value
+
+
+def _hashed(value: Any, extra: Any) -> Any:
+    """What of a field's value counts, by how the field was declared; `_NONE` where nothing does."""
+    if extra == _OPERATIONAL:
+        return _NONE
+    if isinstance(extra, dict) and _KEYS in extra:
+        return {k: v for k, v in value.items() if k not in extra[_KEYS]} or _NONE
     return value
 
 
@@ -119,7 +137,9 @@ def _explain(model: type[BaseModel], detail: dict[str, Any]) -> str:
         return f"{path}: unknown key" + (f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(sorted(names))}")
     if kind == "missing":
         return f"{path}: required, but absent"
-    return f"{path} = {detail.get('input')!r}: {detail['msg'].removeprefix('Value error, ')}"
+    # A whole table is not quoted: it is long, and may hold what nobody should read.
+    given = detail.get("input")
+    return f"{path}{'' if isinstance(given, dict) else f' = {given!r}'}: {detail['msg'].removeprefix('Value error, ')}"
 
 
 def _field_names(model: type[BaseModel], path: list[str]) -> list[str]:

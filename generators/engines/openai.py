@@ -46,7 +46,7 @@ class OpenAIConfig(Config):
 
     base_url: str = operational("http://127.0.0.1:8000/v1", description="up to and with /v1; no user or password in it")
     api_key_env: str | None = operational(None, description="environment variable that holds the key; none is sent without it")
-    model: str | None = operational(None, description="the server's name of the base model; the folder or policy_id otherwise")
+    model: str | None = Field(None, description="the server's name of the base model; the folder or policy_id otherwise")
     mode: Literal["tokens", "chat"] = Field(
         "tokens", description="tokens: token ids both ways (vLLM); chat: messages, no log-probs"
     )

@@ -20,29 +20,31 @@ from typing import Any, Literal
 from pydantic import Field, field_validator
 
 from ratoon import ids
-from ratoon.config import Config, operational
+from ratoon.config import Config, operational, partly_operational
 from ratoon.engine import Completion, Policy, Request, Sampling, failed
 from ratoon.errors import EngineDead, EngineError, MissingExtra, Unsupported
 from ratoon.generators.engines import folders
 from ratoon.generators.engines.child import Reaper, environment, variables, when_one_ends
 from ratoon.generators.engines.pump import Pump
 from ratoon.generators.engines.requestlog import RequestLog
+from ratoon.generators.engines.vllm_args import HOW_FAST
 
 _OURS = ("model", "seed", "dtype", "quantization", "logprobs_mode", "generation_config", "worker_extension_cls")
 _CPU_ARGS = {"enforce_eager": True, "max_model_len": 1024, "max_num_seqs": 128, "kv_cache_memory_bytes": 2 << 30}
 
 
 class VllmConfig(Config):
-    """What changes what is sampled is named here; the rest of vLLM's engine arguments go into `args`."""
+    """The common arguments by name; the rest of vLLM's engine arguments go into `args`."""
 
     dtype: str = Field("bfloat16", description="of the weights and activations: bfloat16, float16, float32, auto")
     quantization: str | None = Field(None, description="vLLM's name of a quantization, for example fp8")
     logprobs_mode: Literal["processed_logprobs", "raw_logprobs"] = Field(
         "processed_logprobs", description="after or before temperature, penalties, top-k and top-p; as [sampling] asks"
     )
-    args: dict[str, Any] = operational(
-        {}, description="any other engine argument of vLLM: max_model_len, max_num_seqs, tensor_parallel_size, enable_lora …"
-    )
+    args: dict[str, Any] = partly_operational(
+        {}, HOW_FAST, description="any other engine argument of vLLM; in no digest are max_model_len, max_num_seqs, "
+        "tensor_parallel_size, enable_lora and others that only say where or how fast",
+    )  # fmt: skip
     record_load: bool = operational(False, description="keep how many requests ran and waited after each step, for `stats()`")
 
     @field_validator("args")
@@ -52,6 +54,8 @@ class VllmConfig(Config):
             raise ValueError(
                 f"{', '.join(taken)} cannot be set here; dtype, quantization and logprobs_mode are fields of their own"
             )
+        if "hf_token" in args:
+            raise ValueError("hf_token would be written down with the recipe; export the environment variable HF_TOKEN instead")
         return args
 
 

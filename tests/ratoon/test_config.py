@@ -9,7 +9,7 @@ import pytest
 from pydantic import Field, field_validator
 
 from ratoon import config
-from ratoon.config import Config, operational
+from ratoon.config import Config, operational, partly_operational
 from ratoon.errors import ConfigError
 
 
@@ -34,6 +34,30 @@ class Engine(Config):
 class Recipe(Config):
     engine: Engine = Field(Engine(), description="who answers")
     seed: int = Field(..., description="of the run")
+
+
+class Server(Config):
+    args: dict[str, object] = partly_operational({}, ("slots",), description="free keys")
+
+    @field_validator("args")
+    @classmethod
+    def no_key(cls, args: dict[str, object]) -> dict[str, object]:
+        if "key" in args:
+            raise ValueError("no key here")
+        return args
+
+
+def test_of_a_partly_operational_table_only_the_other_keys_are_hashed_and_nothing_is_no_field() -> None:
+    plain, fast = Server(), Server(args={"slots": 4})
+    assert config.semantic(plain) == config.semantic(fast) == {}
+    assert config.semantic(Server(args={"slots": 4, "draft": {"n": 2}})) == {"args": {"draft": {"n": 2}}}
+    assert config.semantic_digest(Server(args={"draft": None})) != config.semantic_digest(plain)
+
+
+def test_a_refused_table_is_not_quoted() -> None:
+    with pytest.raises(ConfigError, match="args: no key here") as caught:
+        config.parse(Server, {"args": {"key": "secret"}}, "r.toml")
+    assert "secret" not in str(caught.value)
 
 
 def test_an_unknown_key_offers_the_nearest_name_at_its_own_depth() -> None:

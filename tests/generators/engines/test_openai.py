@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from ratoon.config import semantic
 from ratoon.engine import Completion, Policy, Request, Sampling
 from ratoon.errors import EngineError, Unsupported
 from ratoon.generators.engines.openai import OpenAIConfig, OpenAIEngine
@@ -350,3 +351,9 @@ def test_an_engine_that_is_not_open_says_so() -> None:
 def test_it_scores_nothing() -> None:
     with pytest.raises(Unsupported):
         OpenAIEngine(OpenAIConfig()).logprobs([([1], [2])])
+
+
+def test_another_served_model_is_another_digest_and_another_address_is_not() -> None:
+    plain = semantic(OpenAIConfig())
+    assert semantic(OpenAIConfig(model="another")) != plain
+    assert semantic(OpenAIConfig(base_url="http://127.0.0.1:9/v1", concurrency=2)) == plain

@@ -12,7 +12,7 @@ from statistics import fmean
 
 import pytest
 
-from ratoon.config import parse
+from ratoon.config import parse, semantic
 from ratoon.engine import Completion, Policy, Request, Sampling
 from ratoon.errors import ConfigError, EngineError, ModelError, Unsupported
 from ratoon.generators.engines.transformers import TransformersConfig, TransformersEngine
@@ -75,6 +75,19 @@ def other(smollm2: Path, tmp_path_factory: pytest.TempPathFactory) -> Policy:
 def test_an_argument_that_has_a_field_of_its_own_is_refused_in_args() -> None:
     with pytest.raises(ConfigError, match="seed cannot be set here"):
         parse(VllmConfig, {"args": {"seed": 1}}, "recipe")
+
+
+def test_arguments_that_change_what_is_sampled_are_in_the_digest_and_those_of_speed_are_not() -> None:
+    plain = semantic(VllmConfig())
+    assert semantic(VllmConfig(args={"max_model_len": 256, "max_num_seqs": 128, "tensor_parallel_size": 2})) == plain
+    for args in ({"hf_overrides": {"rope_theta": 1.0}}, {"kv_cache_dtype": "fp8"}, {"speculative_config": {"n": 2}}):
+        assert semantic(VllmConfig(args={"max_num_seqs": 8, **args})) == plain | {"args": args}
+
+
+def test_a_token_of_the_hub_is_refused_and_not_repeated() -> None:
+    with pytest.raises(ConfigError, match="HF_TOKEN") as caught:
+        parse(VllmConfig, {"args": {"hf_token": "hf_secret"}}, "recipe")
+    assert "secret" not in str(caught.value)
 
 
 def test_a_folder_without_a_model_is_refused_before_vllm_starts(tmp_path: Path) -> None:

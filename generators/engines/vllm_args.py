@@ -1,0 +1,15 @@
+"""Names of vLLM's engine arguments that say where or how fast, never what is sampled; knows no value of theirs.
+
+What such a name is set to is in no digest. A name that is absent here may change what is sampled: setting it makes new ids.
+"""
+
+HOW_FAST = (
+    "allow_deprecated_quantization", "async_scheduling", "block_size", "compilation_config", "cpu_offload_gb",
+    "data_parallel_backend", "data_parallel_size", "data_parallel_size_local", "disable_custom_all_reduce",
+    "disable_log_stats", "distributed_executor_backend", "download_dir", "enable_chunked_prefill",
+    "enable_expert_parallel", "enable_lora", "enable_prefix_caching", "enforce_eager", "fully_sharded_loras",
+    "gpu_memory_utilization", "kv_cache_memory_bytes", "long_prefill_token_threshold", "max_cpu_loras", "max_lora_rank",
+    "max_loras", "max_model_len", "max_num_batched_tokens", "max_num_seqs", "max_parallel_loading_workers",
+    "num_gpu_blocks_override", "pipeline_parallel_size", "safetensors_load_strategy", "scheduling_policy",
+    "tensor_parallel_size", "use_tqdm_on_load",
+)  # fmt: skip
