@@ -27,7 +27,7 @@ def resume_point(work: Path) -> str | None:
         if (folder / _WHOLE).exists():
             whole[int(folder.name.rpartition("-")[2])] = folder
         else:
-            shutil.rmtree(folder)
+            shutil.rmtree(folder, ignore_errors=True)  # every rank of a training does this at once
     return str(whole[max(whole)]) if whole else None
 
 
