@@ -2,8 +2,8 @@
 
 A task's outcome is the share of its valid samples (pass or fail); cut by length counts as fail. Intervals resample problem
 keys with all their tasks and samples; where every task agrees (all 0 or all 1) a rate has Wilson's, as if each key were one
-trial, because resampling what does not differ would claim certainty. Where too many samples could not be judged the evaluation is void: its rates are
-null, and a row says so; a comparison is null where either side is void.
+trial, because resampling what does not differ would claim certainty. Where too many samples could not be judged the
+evaluation is void: its rates are null, and a row says so; a comparison is null where either side is void.
 
 | metric | value |
 |---|---|
@@ -62,7 +62,8 @@ def evaluate(
 ) -> pa.Table:
     """Table `evals` of one policy on one suite; `against` maps other policies' ids to their `outcomes` on the same tasks.
 
-    `planned` samples that never became rollouts count as errors, and so for the others in `planned_against`. Raises DataError when the policy has no rollout here.
+    `planned` samples that never became rollouts count as errors; `planned_against` are those of the other policies. Raises
+    DataError when the policy has no rollout here.
     """
     mine = outcomes(rollouts, scores, tasks, policy_id=policy_id, sampling_id=sampling_id)
     rates = measure(mine, draws=draws, seed=seed)
