@@ -20,9 +20,9 @@ from ratoon.generators.tasks.proposal import text_key
 from ratoon.metrics import verifiers
 from ratoon.metrics.score import score_gold
 from ratoon.pipelines.context import Context
-from ratoon.pipelines.stage import Built, key, run_stage
+from ratoon.pipelines.stage import Built, key, run_stage, with_descendants
 from ratoon.sft import policy as policies
-from ratoon.store import Counts, Manifest
+from ratoon.store import ArtifactKey, Counts, Manifest
 
 
 def tasks(ctx: Context) -> Manifest:
@@ -88,7 +88,7 @@ def check_gold(ctx: Context, rows: pa.Table) -> tuple[pa.Table, pa.Table]:
 
 
 def prompts(ctx: Context, pool: Manifest) -> Manifest:
-    """Every task rendered once into token ids by the model's chat template."""
+    """Every task rendered once into token ids by the model's chat template; a second model that renders alike shares them."""
     recipe, renderer = ctx.recipe, ctx.renderer
     config = semantic(recipe.prompt) | {"template": renderer.template_digest, "tokenizer": renderer.tokenizer_digest}
 
@@ -99,7 +99,15 @@ def prompts(ctx: Context, pool: Manifest) -> Manifest:
         counts = Counts(rows.num_rows, made.num_rows, failed=failures.num_rows)
         return Built({"prompts": made, "failures": failures}, counts)
 
-    return run_stage(ctx.store, key("prompts", 0, ctx.tag, config=config, inputs=[pool]), build)
+    def under(tag: str | None) -> ArtifactKey:
+        return key("prompts", 0, tag, config=config, inputs=[pool])
+
+    wanted = under(None) if ctx.store.get(under(None).artifact_id) else under(ctx.tag)
+    live = ctx.store.live()
+    twins = {id for id, m in live.items() if m.stage == "prompts" and id == under(m.shard).artifact_id != wanted.artifact_id}
+    if twins:  # the same prompt ids live twice would double every join
+        ctx.store.commit(add=[], remove=sorted(with_descendants(live, twins)), why="prompts 0: the same under one tag")
+    return run_stage(ctx.store, wanted, build)
 
 
 def _spare_held_out(rows: pa.Table, few_shot: Sequence[tuple[str, str]]) -> None:

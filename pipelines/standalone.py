@@ -11,6 +11,7 @@ from ratoon import sql
 from ratoon.config import apply_sets, parse, read_toml
 from ratoon.engine import Policy
 from ratoon.errors import ConfigError, DataError, UsageError
+from ratoon.pipelines import propose
 from ratoon.pipelines.context import Context
 from ratoon.pipelines.recipe import Recipe
 from ratoon.pipelines.start import opened, prefect_environment, run_flow
@@ -149,6 +150,7 @@ def _both(ctx: Context, other: Recipe | None, suites: list[str]) -> None:
     from ratoon.pipelines.improve import evaluate_base
 
     if other is not None:
+        propose.prompts(ctx, propose.tasks(ctx))  # first, so that the other shares them and nothing of its is replaced later
         with Context(ctx.store, other, ctx.progress, tag="against") as against:
             evaluate_base(against, suites, 0)
     evaluate_base(ctx, suites, 1 if other is not None else 0)

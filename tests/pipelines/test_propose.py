@@ -13,6 +13,7 @@ from ratoon import schema
 from ratoon.errors import ConfigError
 from ratoon.generators.tasks.proposal import task_row, user_message
 from ratoon.pipelines import propose
+from ratoon.pipelines.context import Context
 
 Open = Callable[..., Any]
 
@@ -78,3 +79,23 @@ def test_a_worked_example_may_show_a_training_task_but_no_held_out_one(context: 
             pytest.raises(ConfigError, match=f"that is the {split} task"),
         ):
             propose.prompts(ctx, propose.tasks(ctx))
+
+
+def test_a_second_model_that_renders_alike_shares_the_prompts_and_one_that_does_not_has_its_own(context: Open) -> None:
+    def live(ctx: Context) -> list[str | None]:
+        return [m.shard for m in ctx.store.find("prompts")]
+
+    with context() as ctx, Context(ctx.store, ctx.recipe, ctx.progress, tag="against") as other:
+        pool = propose.tasks(ctx)
+        alone = propose.prompts(other, pool)
+        assert live(ctx) == ["against"]
+        mine = propose.prompts(ctx, pool)
+        assert live(ctx) == [None], "of two alike one lives"
+        assert mine.content_digest == alone.content_digest
+        assert propose.prompts(other, pool) == mine
+        terse = other.recipe.model_copy(update={"prompt": other.recipe.prompt.model_copy(update={"system": "Be terse."})})
+        with Context(ctx.store, terse, ctx.progress, tag="against") as unlike:
+            assert propose.prompts(unlike, pool) != mine
+        assert live(ctx) == [None, "against"]
+        prompt_ids = ctx.store.read("prompts")["prompt_id"].to_pylist()
+        assert len(set(prompt_ids)) == len(prompt_ids)
