@@ -38,7 +38,8 @@ def operational(default: Any = ..., **field: Any) -> Any:
 
 def partly_operational(default: Any, keys: Iterable[str], **field: Any) -> Any:
     """A table of free keys, of which `keys` say where or how fast: they are not hashed, and a table of nothing else is not."""
-    return Field(default, json_schema_extra={_KEYS: sorted(keys)}, **field)
+    names: dict[str, Any] = {_KEYS: sorted(keys)}
+    return Field(default, json_schema_extra=names, **field)
 
 
 def semantic(value: Any) -> Any:

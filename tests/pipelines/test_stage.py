@@ -98,7 +98,7 @@ def test_shards_that_are_no_longer_planned_leave_with_what_was_made_from_them(st
 
 
 def test_a_suite_whose_name_begins_with_anothers_keeps_its_shards(store: Store) -> None:
-    mine, other = (make(store, key("rollouts", 1, f"suite-{name}-0000")) for name in ("heldout", "heldout-hard"))
+    _mine, other = (make(store, key("rollouts", 1, f"suite-{name}-0000")) for name in ("heldout", "heldout-hard"))
     drop_extra(store, "rollouts", 1, "suite-heldout", [])
     assert set(store.live()) == {other.artifact_id}
 

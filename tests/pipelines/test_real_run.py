@@ -1,0 +1,69 @@
+"""One round of the demo, small, on the real model: what lies in the run folder is what the model said and was taught."""
+
+from __future__ import annotations
+
+import statistics
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from ratoon import Run
+from ratoon.engine import Policy
+from ratoon.generators.engines.transformers import TransformersConfig, TransformersEngine
+from ratoon.render import Renderer
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+SMALL = ("run.iterations=1", "run.shard_size=8", "generate.tasks=20", "generate.n=4", "splits.eval=2", "splits.probe=1",
+         "suites.heldout.n=2", "train.min_examples=1", "train.epochs=1", "engine.vllm.args.max_num_seqs=32")  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def real(cli: Callable[..., subprocess.CompletedProcess[str]], smollm2: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    root = tmp_path_factory.mktemp("real") / "run"
+    sets = [word for field in SMALL for word in ("--set", field)]
+    done = cli("run", "demo", "--run", root, "--quiet", *sets)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "try next" in done.stdout
+    return Run(root)
+
+
+def test_each_real_rollout_is_whole_and_ends_its_turn_iff_it_stopped(real: Run, smollm2: Path) -> None:
+    renderer = Renderer(smollm2)
+    rows = real.store.read("rollouts").to_pylist()
+    assert len(rows) == 10 * 2 + 20 * 4 + 10 * 2
+    assert {row["finish_reason"] for row in rows} == {"stop", "length"}
+    for row in rows:
+        assert len(row["token_ids"]) == len(row["logprobs"]) == len(row["loss_mask"])
+        assert (row["token_ids"][-1] in renderer.end_of_turn_ids) == (row["finish_reason"] == "stop")
+        assert renderer.decode(row["token_ids"]) == row["text"]
+
+
+def test_the_trainers_kernels_agree_with_the_stored_log_probs(real: Run, smollm2: Path) -> None:
+    query = """
+        select p.token_ids as prompt, r.token_ids, r.logprobs, r.policy_id
+        from rollouts r join prompts p using (prompt_id) join samplings s using (sampling_id)
+        where s.temperature = 1 order by rollout_id limit 20"""
+    rows = real.sql(query).to_arrow_table().to_pylist()
+    assert len(rows) == 20
+    with TransformersEngine(TransformersConfig(batch_size=8), seed=0) as judge:
+        judge.use(Policy(rows[0]["policy_id"], str(smollm2)))
+        again = judge.logprobs([(row["prompt"], row["token_ids"]) for row in rows])
+    gaps = [abs(a - b) for row, mine in zip(rows, again, strict=True) for a, b in zip(row["logprobs"], mine, strict=True)]
+    assert statistics.mean(gaps) < 0.05
+
+
+def test_a_real_policy_has_other_weights_and_no_held_out_problem_reached_it(real: Run) -> None:
+    policies = real.store.read("policies").to_pylist()
+    assert len({row["weights_digest"] for row in policies}) == len(policies) == 2
+    held = real.sql("select count(*) as n from examples join tasks using (task_id) where tasks.split <> 'train'").fetchone()
+    assert held == (0,)
+    assert real.dataset().num_rows > 0
+
+
+def test_a_finished_run_is_evaluated_on_another_suite(real: Run, cli: Callable[..., subprocess.CompletedProcess[str]]) -> None:
+    done = cli("eval", real.root, "--suite", "probe", "--quiet")
+    assert done.returncode == 0, done.stderr
+    assert "pass@1_diff" in done.stdout
+    assert "policy 1" in done.stdout
