@@ -3,7 +3,7 @@
     python benchmarks/demo_study.py [--root runs/study] [--seeds 0 1 2]
 
 Every seed is asked on one frozen evaluation split. The control is the same loop trained on as many *unverified* finished
-rollouts a round as seed 0 kept.
+rollouts a round as seed 0 kept; it begins as a copy of seed 0's run, whose first round asked the same of the same model.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import os
 import platform
+import shutil
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -39,7 +40,11 @@ def main() -> None:
     seeds = {seed: start(options.recipe, folder, [f"run.seed={seed}"], options.finished) for seed, folder in folders.items()}
     kept = [row["kept"] for row in next(iter(seeds.values()))[0].rounds() if row["kept"] is not None]
     filters = f'filters=[{{kind="finish_reason"}}, {{kind="random_n", n={kept}}}]'
-    control = start(options.recipe, options.root / "control", [f"run.seed={options.seeds[0]}", filters], options.finished)
+    if not (options.root / "control").exists() and not options.finished:
+        shutil.copytree(next(iter(folders.values())), options.root / "control")  # round 1 asked the same of the same model
+    control = None
+    if (options.root / "control").exists():
+        control = start(options.recipe, options.root / "control", [f"run.seed={options.seeds[0]}", filters], options.finished)
     write(options.out, report(seeds, control, options.recipe))
 
 
@@ -83,22 +88,29 @@ def trivial(run: Run) -> dict[str, float]:
     return {r["policy_id"]: r["value"] for r in rows if r["policy_id"].startswith("trivial") and r["metric"] == "pass@1"}
 
 
-def report(seeds: dict[int, tuple[Run, float | None]], control: tuple[Run, float | None], recipe: str) -> str:
+def report(seeds: dict[int, tuple[Run, float | None]], control: tuple[Run, float | None] | None, recipe: str) -> str:
     lines = [MARK, "", f"Command: `python benchmarks/demo_study.py`; recipe `{recipe}`; {machine()}.", ""]
     heads = ("run", "wall s", "sampled tokens", "trained tokens", "base pass@1", "last pass@1", "paired gain", "by finishing",
              "by accuracy")  # fmt: skip
     lines += ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
-    named = {f"seed {seed}": pair for seed, pair in seeds.items()} | {"control (unverified)": control}
+    named = {f"seed {seed}": pair for seed, pair in seeds.items()} | ({"control (unverified)": control} if control else {})
     lines += [row_of(name, run, seconds) for name, (run, seconds) in named.items()]
     pairs = [(of_policy(run, last_round(run)), of_policy(run, 0)) for run, _ in seeds.values()]
     lines += ["", f"Pooled over seeds {list(seeds)}: paired gain **{interval(pooled(pairs))}** (problem keys resampled)."]
-    against = pooled([(mine, of_policy(control[0], last_round(control[0]))) for mine, _ in pairs[:1]])
-    lines += [f"Seed {next(iter(seeds))} against the control, paired: {interval(against)}.", ""]
+    if control:
+        lines += against_control(*next(iter(seeds.items())), control[0])
     for policy, value in trivial(next(iter(seeds.values()))[0]).items():
         lines.append(f"`{policy}` scores {value:.3f} on the same tasks.")
     for name, (run, _) in named.items():
         lines += ["", f"### {name}", "", *rounds_table(run), "", *family_table(run)]
     return "\n".join([*lines, ""])
+
+
+def against_control(seed: int, first: tuple[Run, float | None], control: Run) -> list[str]:
+    """The seed that the control began as, paired with it after the last round both have."""
+    common = min(last_round(control), last_round(first[0]))
+    found = pooled([(of_policy(first[0], common), of_policy(control, common))])
+    return [f"Seed {seed} against the control, both after round {common}, paired: {interval(found)}.", ""]
 
 
 def row_of(name: str, run: Run, seconds: float | None) -> str:

@@ -69,11 +69,11 @@ def _metric(evals: list[dict[str, Any]], metric: str, against: int | None = None
 
 
 def stages(store: Store) -> list[dict[str, Any]]:
-    """One dict per iteration and stage: shards, rows, tokens, seconds."""
+    """One dict per iteration and stage: shards, rows, tokens, seconds of work."""
     rows: dict[tuple[int, str], dict[str, Any]] = {}
     for m in store.live().values():
         at = (m.iteration or 0, m.stage)
-        row = rows.setdefault(at, {"it": at[0], "stage": at[1]} | dict.fromkeys(_COUNTED, 0))
+        row = rows.setdefault(at, {"iteration": at[0], "stage": at[1]} | dict.fromkeys(_COUNTED, 0))
         counts = m.counts
         found = (1, counts.rows_planned, counts.rows_out, counts.dropped, counts.failed, counts.sampled_tokens,
                  counts.trained_tokens, counts.seconds)  # fmt: skip
@@ -82,7 +82,7 @@ def stages(store: Store) -> list[dict[str, Any]]:
     return [row | {"seconds": round(row["seconds"], 1)} for _, row in sorted(rows.items(), key=lambda item: item[0][0])]
 
 
-_COUNTED = ("shards", "planned", "out", "dropped", "failed", "sampled", "trained", "seconds")
+_COUNTED = ("shards", "planned", "out", "dropped", "failed", "sampled_tokens", "trained_tokens", "seconds")
 
 
 def publish(store: Store, iteration: int) -> None:

@@ -69,7 +69,8 @@ def status(run: RunDir, json: Json = False) -> None:
         return
     state = found.status()
     typer.echo(f"run {state['run_id']}  commits {state['commits']}  policy {state['policy']}")
-    _print_rows(state["stages"], title="stages")
+    short = {"iteration": "it", "sampled_tokens": "sampled", "trained_tokens": "trained"}
+    _print_rows([{short.get(name, name): value for name, value in row.items()} for row in state["stages"]], title="stages")
     _print_rounds(state["rounds"])
 
 

@@ -29,7 +29,7 @@ def test_the_page_holds_every_run_its_intervals_and_the_pooled_gain(study: Modul
     gain = run.rounds()[-1]["gain"]["value"]
     assert page.count(f"| {gain:.3f} [") >= 3
     assert f"paired gain **{gain:+.3f} [" in page  # two equal runs pool to the gain of one
-    assert "against the control, paired: +0.000 [+0.000, +0.000]" in page
+    assert "against the control, both after round 2, paired: +0.000 [+0.000, +0.000]" in page
     assert "`trivial:echo` scores" in page
     assert page.count("### ") == 3
 
