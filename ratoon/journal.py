@@ -52,7 +52,8 @@ class Journal:
             data = self.path.read_bytes()
         except FileNotFoundError:
             return []
-        return [record for line in data.split(b"\n") if (record := _parse(line)) is not None]
+        whole = data[: data.rfind(b"\n") + 1]  # without its line end a record is torn, even when all else of it is there
+        return [record for line in whole.split(b"\n") if (record := _parse(line)) is not None]
 
     def close(self) -> None:
         """Close the file; a later append opens it again."""

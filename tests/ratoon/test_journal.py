@@ -57,6 +57,16 @@ def test_any_truncation_leaves_a_prefix_and_appending_goes_on(records: list[dict
         assert left.records() == [*expected, {"later": 1}]
 
 
+def test_a_record_without_its_line_end_is_torn(tmp_path: Path) -> None:
+    journal = journal_of([{"id": 1}, {"id": 2}], str(tmp_path))
+    journal.close()
+    os.truncate(journal.path, journal.path.stat().st_size - 1)
+    left = Journal(journal.path)
+    assert left.records() == [{"id": 1}]
+    left.append([{"id": 3}])
+    assert left.records() == [{"id": 1}, {"id": 3}]
+
+
 @settings(deadline=None, max_examples=50)
 @given(st.data())
 def test_a_flipped_bit_loses_no_other_record(data: st.DataObject) -> None:
