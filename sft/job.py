@@ -13,15 +13,16 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from ratoon import ids
 from ratoon.config import Config, operational, semantic, semantic_digest
 from ratoon.engine import Policy
 from ratoon.errors import TrainError
 from ratoon.sft import dataset
+from ratoon.sft.nft import PromptWeight
 
 _REPLAY = re.compile(r"replay\((0?\.\d+)\)")
 
@@ -36,10 +37,30 @@ class LoraConfig(Config):
     merge: bool = Field(True, description="write the merged model, which every engine can serve, instead of the adapter")
 
 
+class NftConfig(Config):
+    """`[train.nft]`: negative-aware fine-tuning (method nft)."""
+
+    prompt_weight: PromptWeight = Field(
+        "linear", description="weight of a prompt with pass rate r: one: 1; linear: 1 - r; sqrt: sqrt((1 - r) / r)"
+    )
+    negative_clip: float = Field(1.0, gt=0, description="least value of the negative policy's ratio; small ones punish harshly")
+    negative_weight: float = Field(1.0, ge=0, description="weight of wrong answers beside right ones; 0 leaves them out")
+    max_logprob_gap: float = Field(
+        0.5,
+        gt=0,
+        description="nats: rollouts whose log-probs by engine and trainer differ by more, mean over tokens, are dropped",
+    )
+    assume_on_policy: bool = Field(
+        False, description="take rows that name no policy or carry no log-probs as samples of the policy training starts from"
+    )
+
+
 class TrainConfig(Config):
     """`[train]`: how a dataset becomes the next policy."""
 
-    method: Literal["rft"] = Field("rft", description="rft: cross-entropy on the kept rollouts")
+    method: Literal["rft", "nft"] = Field(
+        "rft", description="rft: cross-entropy on the kept rollouts; nft: right and wrong rollouts of mixed groups"
+    )
     start: Literal["base", "last"] = Field("base", description="the policy to start from, each round")
     data: str = Field("this", description='"this" round\'s dataset, "all" rounds\', or "replay(0.3)": this and 30 % of earlier')
     learning_rate: float = Field(2e-5, gt=0, description="peak learning rate of AdamW")
@@ -56,6 +77,7 @@ class TrainConfig(Config):
         "base", description="type of the written weights: the start's own, or float32"
     )
     lora: LoraConfig | None = Field(None, description="train an adapter; absent: all weights")
+    nft: NftConfig = Field(NftConfig(), description="settings of method nft")
     micro_batch_tokens: int = operational(2048, ge=1, description="padded tokens per forward pass; memory, not result")
     gradient_checkpointing: bool = operational(False, description="recompute activations: less memory, more time")
     checkpoint_every: int = operational(50, ge=1, description="optimizer steps between checkpoints, from which a kill resumes")
@@ -69,6 +91,12 @@ class TrainConfig(Config):
         if value not in ("this", "all") and not (_REPLAY.fullmatch(value) and (replay_share(value) or 0) > 0):
             raise ValueError('must be "this", "all" or "replay(SHARE)" with 0 < SHARE < 1, such as "replay(0.3)"')
         return value
+
+    @model_validator(mode="after")
+    def _nft_trains_without_noise(self) -> Self:
+        if self.method == "nft" and self.lora is not None and self.lora.dropout > 0:
+            raise ValueError("nft needs lora.dropout = 0: dropout would pass for a change of the policy")
+        return self
 
 
 def replay_share(data: str) -> float | None:

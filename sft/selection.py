@@ -12,10 +12,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ratoon.errors import Stopped, TrainError
-from ratoon.sft import dataset
+from ratoon.sft import dataset, nft_rows
 from ratoon.sft.job import Job, replay_share
 
-_VIEWS = {"rft": "sft"}
+_VIEWS = {"rft": "sft", "nft": "group"}
 
 
 class Selection(NamedTuple):
@@ -26,7 +26,11 @@ class Selection(NamedTuple):
 
 
 def training_rows(job: Job) -> Selection:
-    """The job's rows. Raises TrainError when they carry no token ids, Stopped when there are fewer than `min_examples`."""
+    """The job's rows; of NFT's, groups that are all right or all wrong are left out.
+
+    Raises TrainError when they carry no token ids or another policy sampled them, DataError on what `nft_rows` refuses,
+    Stopped when there are fewer than `min_examples`.
+    """
     tables = [_usable(dataset.read_dataset(Path(folder), split="train"), job.config.method) for folder in job.datasets]
     rows = dataset.mix(tables, replay_share(job.config.data), job.seed).sort_by("example_id")
     if rows["token_ids"].null_count or rows["prompt_token_ids"].null_count:
@@ -34,13 +38,22 @@ def training_rows(job: Job) -> Selection:
             "the dataset carries no token ids, so nothing can be trained on it exactly as it was sampled",
             "its rollouts came from an endpoint that gives text only: sample with an engine that returns token ids",
         )
-    length = pc.add(pc.list_value_length(rows["prompt_token_ids"]), pc.list_value_length(rows["token_ids"]))
-    kept = rows.filter(pc.less_equal(length, job.config.max_length))
+    if job.config.method == "nft" and rows.num_rows:
+        nft_rows.check_rows(rows, job.config)
+        nft_rows.check_policy(rows, job.parent_policy_id)
+        rows = nft_rows.mixed(rows)
+    kept = _short_enough(rows, job)
     if kept.num_rows < job.config.min_examples:
         raise Stopped(
             _too_few(kept.num_rows, rows.num_rows, job), "lower train.min_examples or loosen the filters, or sample more"
         )
     return Selection(kept, rows.num_rows - kept.num_rows)
+
+
+def _short_enough(rows: pa.Table, job: Job) -> pa.Table:
+    length = pc.add(pc.list_value_length(rows["prompt_token_ids"]), pc.list_value_length(rows["token_ids"]))
+    short = pc.less_equal(length, job.config.max_length)
+    return nft_rows.without(rows, short.to_numpy()) if job.config.method == "nft" else rows.filter(short)
 
 
 def _usable(rows: pa.Table, method: str) -> pa.Table:

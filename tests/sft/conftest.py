@@ -87,3 +87,38 @@ def make_job(tmp_path: Path, tiny: Path, make_dataset: Callable[..., Path]) -> C
         )  # fmt: skip
 
     return make
+
+
+def _group_rows(folder: Path, groups: int, k: int, right: int, sampler: str, **changes: Any) -> pa.Table:
+    """Rows of whole groups, `right` of each `k` rollouts right; a keyword replaces a column by a list or one value."""
+    renderer, rows = Renderer(folder), []
+    for g in range(groups):
+        messages = [{"role": "user", "content": f"{g} + {g % 7} = ?"}]
+        (prompt,) = renderer.render([messages])
+        for i in range(k):
+            text = f"{g + g % 7}" + "." * i if i < right else f"{g + i}" + "?" * i
+            sampled = [*renderer.encode(text), renderer.end_of_turn_ids[0]]
+            rows.append({
+                "example_id": f"e_{g:03d}_{i:02d}", "rollout_id": f"r_{g:03d}_{i:02d}", "view": "group", "split": "train",
+                "weight": 1.0, "task_id": f"t_{g:03d}", "group_id": f"g_{g:03d}", "policy_id": sampler, "iteration": 1,
+                "prompt": messages, "completion": [{"role": "assistant", "content": text}], "prompt_token_ids": prompt,
+                "token_ids": sampled, "loss_mask": [1] * len(sampled), "logprobs": [-5.5] * len(sampled),
+                "logprob_source": "transformers", "temperature": 1.0, "label": i < right, "pass_rate": right / k, "n": k,
+                "label_source": "verifier",
+            })  # fmt: skip
+    table = pa.Table.from_pylist(rows, schema=examples.ROWS)
+    for name, value in changes.items():
+        column = pa.array(value if isinstance(value, list) else [value] * len(rows))
+        table = table.set_column(table.schema.get_field_index(name), name, column)
+    return table
+
+
+@pytest.fixture
+def group_rows(tiny: Path) -> Callable[..., pa.Table]:
+    """`group_rows(groups=6, k=4, right=1, **columns)`: whole groups sampled, as they say, by the tiny model."""
+    policy_id = policy.base_manifest(tiny, "k", "t").policy_id
+
+    def make(groups: int = 6, k: int = 4, right: int = 1, **changes: Any) -> pa.Table:
+        return _group_rows(tiny, groups, k, right, policy_id, **changes)
+
+    return make
