@@ -31,6 +31,7 @@ KEYS: dict[str, tuple[str, ...]] = {
     "scores": ("subject_kind", "subject_id", "other_id", "scorer", "version", "repeat"),
     "groups": ("group_id", "scorer", "scorer_version", "label_source"),
     "edges": ("kind", "a_id", "b_id", "version"),
+    "lint": ("rollout_id", "version"),
     "decisions": ("curation_id", "step", "subject_kind", "subject_id"),
     "rescored": ("rollout_id", "policy_id", "source"),
     "measures": ("scope_kind", "scope_id", "iteration", "metric", "version"),
@@ -83,6 +84,14 @@ _COLUMNS: dict[str, list[tuple[str, pa.DataType]]] = {
         ("vote_status", _S), ("stop_rule", _S),
     ],
     "edges": [("kind", _S), ("a_id", _S), ("b_id", _S), ("similarity", _F), ("evidence", _S), ("version", _S)],
+    "lint": [
+        ("rollout_id", _S), ("version", _S), ("chars", _I), ("words", _I), ("lines", _I), ("stop_words", _I),
+        ("word_chars", _F), ("alpha_share", _F), ("hash_share", _F), ("ellipsis_share", _F), ("bullet_line_share", _F),
+        ("ellipsis_line_share", _F), ("dup_line_share", _F), ("dup_line_char_share", _F), ("dup_paragraph_share", _F),
+        ("dup_paragraph_char_share", _F), ("top_2", _F), ("top_3", _F), ("top_4", _F), ("dup_5", _F), ("dup_6", _F),
+        ("dup_7", _F), ("dup_8", _F), ("dup_9", _F), ("dup_10", _F), ("script_share", _F), ("script", _S), ("empty", _B),
+        ("refusal", _B), ("echo", _F), ("leaked", _B),
+    ],
     "decisions": [
         ("curation_id", _S), ("step", _I32), ("subject_kind", _S), ("subject_id", _S), ("filter", _S), ("version", _S),
         ("keep", _B), ("reason", _S), ("value", _F), ("threshold", _F), ("evidence_id", _S),
