@@ -12,22 +12,24 @@ import pyarrow as pa
 from pydantic import Field
 
 from ratoon.errors import ConfigError
-from ratoon.generators.tasks import arithmetic, dataset, entry, reasoning_gym
+from ratoon.generators.tasks import arithmetic, dataset, entry, reasoning_gym, seeds
 from ratoon.generators.tasks.arithmetic import ArithmeticConfig
 from ratoon.generators.tasks.dataset import DatasetConfig
 from ratoon.generators.tasks.entry import EntryConfig, Functions
 from ratoon.generators.tasks.proposal import Proposal, proposal
 from ratoon.generators.tasks.reasoning_gym import ReasoningGymConfig
+from ratoon.generators.tasks.seeds import SeedsConfig
 
 TASK_SOURCES: dict[str, Callable[..., Proposal]] = {
     "arithmetic": arithmetic.propose,
     "reasoning_gym": reasoning_gym.propose,
     "dataset": dataset.propose,
+    "seeds": seeds.propose,
     "entry": entry.propose,
 }
 
 TaskConfig = Annotated[
-    ArithmeticConfig | ReasoningGymConfig | DatasetConfig | EntryConfig,
+    ArithmeticConfig | ReasoningGymConfig | DatasetConfig | SeedsConfig | EntryConfig,
     Field(discriminator="source"),
 ]
 
@@ -49,6 +51,8 @@ def versions(configs: Sequence[Any], functions: Functions | None = None) -> dict
             found[f"tasks {config.entry}"] = entry.version(config, functions)
         elif isinstance(config, DatasetConfig):
             found[f"data {config.family}"] = dataset.version(config)
+        elif isinstance(config, SeedsConfig):
+            found[f"seeds {config.family}"] = seeds.version(config)
         elif isinstance(config, ReasoningGymConfig):
             found["reasoning-gym"] = reasoning_gym.version()
     return {name: version for name, version in found.items() if version is not None}
