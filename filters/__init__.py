@@ -9,12 +9,13 @@ from typing import Annotated
 
 from pydantic import Field
 
-from ratoon.filters import cap_per_task, exact_dedup, finish_reason, length, pass_rate, random_n, verified
+from ratoon.filters import cap_per_task, exact_dedup, finish_reason, length, minhash, pass_rate, random_n, verified
 from ratoon.filters.cap_per_task import CapPerTaskConfig
 from ratoon.filters.entry import EntryConfig
 from ratoon.filters.exact_dedup import ExactDedupConfig
 from ratoon.filters.finish_reason import FinishReasonConfig
 from ratoon.filters.length import LengthConfig
+from ratoon.filters.minhash import MinHashFilterConfig
 from ratoon.filters.pass_rate import PassRateConfig
 from ratoon.filters.random_n import RandomNConfig
 from ratoon.filters.verdicts import Filter, Verdicts
@@ -26,6 +27,7 @@ FILTERS: dict[str, Filter] = {
     "verified": Filter(VerifiedConfig, verified.keep, verified.VERSION, verified.NEEDS),
     "pass_rate": Filter(PassRateConfig, pass_rate.keep, pass_rate.VERSION, pass_rate.NEEDS),
     "exact_dedup": Filter(ExactDedupConfig, exact_dedup.keep, exact_dedup.VERSION, exact_dedup.NEEDS),
+    "minhash": Filter(MinHashFilterConfig, minhash.keep, minhash.VERSION, minhash.NEEDS, minhash.SIDE, "rank_by"),
     "cap_per_task": Filter(CapPerTaskConfig, cap_per_task.keep, cap_per_task.VERSION, cap_per_task.NEEDS),
     "random_n": Filter(RandomNConfig, random_n.keep, random_n.VERSION, random_n.NEEDS),
 }
@@ -36,6 +38,7 @@ FilterConfig = Annotated[
     | VerifiedConfig
     | PassRateConfig
     | ExactDedupConfig
+    | MinHashFilterConfig
     | CapPerTaskConfig
     | RandomNConfig
     | EntryConfig,

@@ -15,7 +15,7 @@ from ratoon.config import Config
 from ratoon.errors import ConfigError, DataError
 from ratoon.filters import FILTERS, entry
 from ratoon.filters.entry import EntryConfig
-from ratoon.filters.verdicts import Functions, Verdicts
+from ratoon.filters.verdicts import Functions, Side, Verdicts
 
 
 def decide(
@@ -23,17 +23,19 @@ def decide(
     steps: Sequence[tuple[str, Config]],
     curation_id: str,
     functions: Functions | None = None,
+    side: Side | None = None,
 ) -> pa.Table:
     """Table `decisions`: one row per candidate and step it reached, in step and then id order; steps count from 0.
 
-    `steps` are (kind, config) pairs. `functions` are filters passed in Python, for kind `entry`.
+    `steps` are (kind, config) pairs. `functions` are filters passed in Python, for kind `entry`. `side` are the tables that
+    some filters read beside the candidates: `edges`, and `past`, the ids (subject_id) that earlier datasets hold.
     Raises DataError on a missing column or a rollout that comes twice, ConfigError on an unknown kind.
     """
-    _check(candidates, steps)
+    _check(candidates, steps, side or {})
     left = _in_order(candidates.select(_needed(candidates, steps)))
     tables = [schema.empty("decisions")]
     for step, (kind, config) in enumerate(steps):
-        verdicts = _judge(left, kind, config, functions)
+        verdicts = _judge(left, kind, config, functions, side or {})
         tables.append(
             _rows(left["rollout_id"], verdicts, step, _name(kind, config), _version(kind, config, functions), curation_id)
         )
@@ -45,7 +47,7 @@ def _needed(candidates: pa.Table, steps: Sequence[tuple[str, Config]]) -> list[s
     """What the steps read, so that a filter copies no more of a row; a user's own filter is given all."""
     if any(kind not in FILTERS for kind, _ in steps):
         return candidates.column_names
-    needs = {"rollout_id", *(name for kind, _ in steps for name in FILTERS[kind].needs)}
+    needs = {"rollout_id", *(name for kind, config in steps for name in FILTERS[kind].columns(config))}
     return [name for name in candidates.column_names if name in needs]
 
 
@@ -69,21 +71,24 @@ def versions(steps: Sequence[tuple[str, Config]], functions: Functions | None = 
     return {f"{i}.{_name(kind, config)}": _version(kind, config, functions) for i, (kind, config) in enumerate(steps)}
 
 
-def _check(candidates: pa.Table, steps: Sequence[tuple[str, Config]]) -> None:
-    for kind, _ in steps:
+def _check(candidates: pa.Table, steps: Sequence[tuple[str, Config]], side: Side) -> None:
+    for kind, config in steps:
         if kind not in FILTERS and kind != "entry":
             raise ConfigError(f"no filter is called {kind!r}", f"filters: {', '.join([*FILTERS, 'entry'])}")
-        needs = {"rollout_id", *(FILTERS[kind].needs if kind in FILTERS else ())}
+        needs = {"rollout_id", *(FILTERS[kind].columns(config) if kind in FILTERS else ())}
         if absent := sorted(needs - set(candidates.column_names)):
             raise DataError(f"filter {kind!r} needs column {absent}", f"the candidates have {candidates.column_names}")
+        if absent := sorted(set(FILTERS[kind].side if kind in FILTERS else ()) - set(side)):
+            raise DataError(f"filter {kind!r} needs table {absent}", f"the tables given are {sorted(side)}")
     if "rollout_id" in candidates.column_names and pc.count_distinct(candidates["rollout_id"]).as_py() < candidates.num_rows:
         raise DataError("a rollout comes twice among the candidates", "join one score and one group per rollout")
 
 
-def _judge(rows: pa.Table, kind: str, config: Config, functions: Functions | None) -> Verdicts:
+def _judge(rows: pa.Table, kind: str, config: Config, functions: Functions | None, side: Side) -> Verdicts:
     if isinstance(config, EntryConfig):
         return entry.keep(rows, config, functions)
-    return FILTERS[kind].keep(rows, config)
+    found = FILTERS[kind]
+    return found.keep(rows, config, side) if found.side else found.keep(rows, config)
 
 
 def _version(kind: str, config: Config, functions: Functions | None) -> str:

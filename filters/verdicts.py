@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 from ratoon.config import Config
 
 Functions = Mapping[str, Callable[..., Any]]
+Side = Mapping[str, pa.Table]  # tables beside the candidates, by the names a filter asks for
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,12 +32,22 @@ class Verdicts:
 
 
 class Filter(NamedTuple):
-    """A catalogue entry: its config, `keep(rows, config) -> Verdicts`, its version, the columns it reads."""
+    """A catalogue entry: its config, `keep(rows, config) -> Verdicts`, its version, the columns it reads.
+
+    A filter with `side` reads those tables beside the rows: `keep(rows, config, side)`. `by` is the field of its config that
+    names one more column it reads.
+    """
 
     config: type[Config]
-    keep: Callable[[pa.Table, Any], Verdicts]
+    keep: Callable[..., Verdicts]
     version: str
     needs: tuple[str, ...]
+    side: tuple[str, ...] = ()
+    by: str | None = None
+
+    def columns(self, config: Config) -> set[str]:
+        """Every column it reads under this config."""
+        return {*self.needs, *([getattr(config, self.by)] if self.by else [])}
 
 
 def coded(

@@ -32,6 +32,7 @@ KEYS: dict[str, tuple[str, ...]] = {
     "groups": ("group_id", "scorer", "scorer_version", "label_source"),
     "edges": ("kind", "a_id", "b_id", "version"),
     "lint": ("rollout_id", "version"),
+    "signatures": ("kind", "subject_id", "version"),
     "decisions": ("curation_id", "step", "subject_kind", "subject_id"),
     "rescored": ("rollout_id", "policy_id", "source"),
     "measures": ("scope_kind", "scope_id", "iteration", "metric", "version"),
@@ -91,6 +92,9 @@ _COLUMNS: dict[str, list[tuple[str, pa.DataType]]] = {
         ("dup_paragraph_char_share", _F), ("top_2", _F), ("top_3", _F), ("top_4", _F), ("dup_5", _F), ("dup_6", _F),
         ("dup_7", _F), ("dup_8", _F), ("dup_9", _F), ("dup_10", _F), ("script_share", _F), ("script", _S), ("empty", _B),
         ("refusal", _B), ("echo", _F), ("leaked", _B),
+    ],
+    "signatures": [
+        ("subject_id", _S), ("kind", _S), ("version", _S), ("size", _I32), ("whole", _I), ("bands", pa.list_(_I32)),
     ],
     "decisions": [
         ("curation_id", _S), ("step", _I32), ("subject_kind", _S), ("subject_id", _S), ("filter", _S), ("version", _S),

@@ -35,6 +35,8 @@ BESIDE: dict[str, tuple[str, str]] = {
     "oracles": ("generators", "hidden truth"),
     "failures": ("pipelines", "what could not be used"),
     "edges": ("metrics", "near pairs"),
+    "signatures": ("metrics", "what finds near pairs"),
+    "lint": ("metrics", "repetition, script, refusal"),
     "measures": ("metrics", "numbers of a whole"),
     "rescored": ("sft", "the trainer's log-probs"),
 }
@@ -44,12 +46,12 @@ ARROWS = [
     ("examples", "policies", "train"), ("policies", "evals", "measure"), ("evals", "state", "adapt"),
     ("policies", "rollouts", "samples the next round"), ("state", "tasks", "next iteration"),
 ]  # fmt: skip
-_W, _H, _DX, _DY, _X, _Y = 184, 92, 232, 176, 20, 20
+_W, _H, _DX, _DY, _X, _Y, _ROW = 184, 92, 232, 176, 20, 20, 7
 
 
 def svg() -> str:
     """The whole picture."""
-    width, height = 2 * _X + 4 * _DX + _W, 470
+    width, height = 2 * _X + 4 * _DX + _W, 408 + 62 * -(-len(BESIDE) // _ROW)
     body = [*(_arrow(*arrow) for arrow in ARROWS), *(_box(name) for name in LOOP), *_beside(), *_legend(height)]
     marker = f'<marker id="tip" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7" orient="auto">\
 <path d="M0 0 8 4 0 8z" fill="{_GREY}"/></marker>'
@@ -97,11 +99,11 @@ def _arrow(start: str, end: str, label: str) -> str:
 
 def _beside() -> list[str]:
     y, gap, out = _Y + 2 * _DY - 20, 8, []
-    width = (4 * _DX + _W - 6 * gap) // 7
+    width = (4 * _DX + _W - (_ROW - 1) * gap) // _ROW
     for i, (name, (who, what)) in enumerate(BESIDE.items()):
-        x = _X + i * (width + gap)
-        out.append(_rect(x, y, width, 54, FILLS[who]) + _text(x + 10, y + 22, name, 14, _INK, weight="bold"))
-        out.append(_text(x + 10, y + 42, what, 11, _SOFT))
+        x, down = _X + i % _ROW * (width + gap), y + i // _ROW * 62
+        out.append(_rect(x, down, width, 54, FILLS[who]) + _text(x + 10, down + 22, name, 14, _INK, weight="bold"))
+        out.append(_text(x + 10, down + 42, what, 11, _SOFT))
     return [_text(_X, y - 10, "beside the loop, joined by the same ids", 12, _GREY), *out]
 
 
