@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from ratoon import schema
 from ratoon.errors import Conservation, DataError
 from ratoon.metrics.estimators import wilson_columns
+from ratoon.metrics.votes import Votes, codes_of, plurality
 
 Array = NDArray[Any]
 
@@ -27,14 +28,14 @@ def groups(rollouts: pa.Table, scores: pa.Table, assignments: pa.Table) -> pa.Ta
     Raises DataError when a rollout has two scores of one kind, Conservation when a rollout is in no group.
     """
     rows = _joined(rollouts, scores)
-    made = _grouped(rows, _planned(rollouts, assignments))
+    made = _grouped(rows, planned(rollouts, assignments))
     counted = int(pc.sum(made["n"]).as_py() or 0)
     if counted != rows.num_rows:
         raise Conservation(f"groups hold {counted} rollouts of {rows.num_rows}", "this is a fault of ratoon: please report it")
     return made
 
 
-_GROUP = ("group_id", "task_id", "prompt_id", "policy_id", "sampling_id", "role", "iteration")
+GROUP = ("group_id", "task_id", "prompt_id", "policy_id", "sampling_id", "role", "iteration")
 
 
 def _joined(rollouts: pa.Table, scores: pa.Table) -> pa.Table:
@@ -44,7 +45,7 @@ def _joined(rollouts: pa.Table, scores: pa.Table) -> pa.Table:
     if pc.count_distinct(subjects).as_py() != len(subjects):
         raise DataError("a rollout has more than one score", "group the scores of one scorer and repeat at a time")
     at = pc.index_in(rollouts["rollout_id"], value_set=subjects)
-    table = rollouts.select([*_GROUP, "finish_reason"])
+    table = rollouts.select([*GROUP, "finish_reason"])
     for name in ("scorer", "version", "status", "answer", "detail"):
         table = table.append_column(
             name, mine[name].combine_chunks().take(at) if mine.num_rows else pa.nulls(len(at), pa.string())
@@ -52,7 +53,7 @@ def _joined(rollouts: pa.Table, scores: pa.Table) -> pa.Table:
     return table
 
 
-def _planned(rollouts: pa.Table, assignments: pa.Table) -> dict[str, int]:
+def planned(rollouts: pa.Table, assignments: pa.Table) -> dict[str, int]:
     """Rollouts planned per group: its prompt's and sampling's assignments in the iterations of its rollouts."""
     keys = [assignments[name].to_pylist() for name in ("iteration", "prompt_id", "sampling_id")]
     planned: dict[tuple[Any, ...], int] = {}
@@ -69,24 +70,18 @@ def _planned(rollouts: pa.Table, assignments: pa.Table) -> dict[str, int]:
     return out
 
 
-def _codes(column: pa.ChunkedArray) -> tuple[Array, pa.Array]:
-    """Dictionary codes (-1 for null) and the values they stand for."""
-    encoded = column.combine_chunks().dictionary_encode()
-    return encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64), encoded.dictionary
-
-
 def _grouped(rows: pa.Table, planned: dict[str, int]) -> pa.Table:
-    group, _ = _codes(rows["group_id"])
-    scorer, _ = _codes(rows["scorer"])
-    version, _ = _codes(rows["version"])
+    group, _ = codes_of(rows["group_id"])
+    scorer, _ = codes_of(rows["scorer"])
+    version, _ = codes_of(rows["version"])
     if (group < 0).any():
         raise DataError("a rollout has no group_id", "write group_id = ids.group_id(prompt, policy, sampling)")
     _, first, at = np.unique(np.stack([group, scorer, version], 1), axis=0, return_index=True, return_inverse=True)
     at, n_groups = at.reshape(-1), len(first)
     head = rows.take(pa.array(first))
-    columns: dict[str, Any] = {name: head[name] for name in _GROUP}
+    columns: dict[str, Any] = {name: head[name] for name in GROUP}
     # A group sampled over several iterations belongs to the latest.
-    columns["iteration"] = _latest(rows["iteration"], at, n_groups)
+    columns["iteration"] = latest(rows["iteration"], at, n_groups)
     columns |= {"scorer": head["scorer"], "scorer_version": head["version"]}
     columns["label_source"] = pc.if_else(pc.is_null(head["scorer"]), pa.scalar(None, pa.string()), pa.scalar("verifier"))
     columns["n_planned"] = [planned.get(id) for id in head["group_id"].to_pylist()]
@@ -95,7 +90,8 @@ def _grouped(rows: pa.Table, planned: dict[str, int]) -> pa.Table:
     return table.sort_by([("group_id", "ascending"), ("scorer", "ascending"), ("scorer_version", "ascending")])
 
 
-def _latest(iterations: pa.ChunkedArray, at: Array, n: int) -> pa.Array:
+def latest(iterations: pa.ChunkedArray, at: Array, n: int) -> pa.Array:
+    """The newest iteration of each of `n` groups; null where none is known."""
     values = iterations.fill_null(-1).to_numpy().astype(np.int64)
     latest = np.full(n, -1, dtype=np.int64)
     np.maximum.at(latest, at, values)
@@ -130,34 +126,22 @@ def _counts(rows: pa.Table, at: Array, n: int) -> dict[str, Any]:
 
 def _votes(rows: pa.Table, at: Array, n: int) -> dict[str, Any]:
     """Plurality over canonical answers: winner, share, margin to the second, entropy in nats, and how it came out."""
-    answer, values = _codes(rows["answer"])
+    answer, values = codes_of(rows["answer"])
     back = _mask(pc.is_valid(rows["status"])) & ~_mask(pc.equal(rows["status"], "error"))
-    voting = back & (answer >= 0) & ~_mask(pc.equal(rows["finish_reason"], "length"))
-    present = np.bincount(at[back], minlength=n)
-    votes = np.bincount(at[voting], minlength=n)
-    pairs, counts = np.unique(at[voting] * max(len(values), 1) + answer[voting], return_counts=True)
-    group, choice = pairs // max(len(values), 1), pairs % max(len(values), 1)
-    order = np.lexsort((-counts, group))
-    group, choice, counts = group[order], choice[order], counts[order]
-    start = np.searchsorted(group, np.arange(n))
-    some, top, second = votes > 0, np.zeros(n, np.int64), np.zeros(n, np.int64)
-    top[some] = counts[start[some]]
-    more = (
-        some
-        & (start + 1 < len(group))
-        & (group[np.minimum(start + 1, max(len(group) - 1, 0))] == np.arange(n) if len(group) else False)
-    )
-    second[more] = counts[start[more] + 1]
-    tie = some & (top == second)
-    winner = np.full(n, -1, np.int64)
-    winner[some & ~tie] = choice[start[some & ~tie]]
-    share = counts / votes[group]
-    entropy = np.bincount(group, weights=-share * np.log(share), minlength=n) if len(group) else np.zeros(n)
-    whole = np.maximum(present, 1)
+    cut = _mask(pc.equal(rows["finish_reason"], "length"))
+    votes = plurality(at, np.where(cut, -1, answer), back, n)
+    return vote_columns(votes, values) | {
+        "vote_status": np.where(votes.tie, "tie", np.where(votes.voters > 0, "plurality", "none")).tolist()
+    }
+
+
+def vote_columns(votes: Votes, values: pa.Array) -> dict[str, Any]:
+    """`vote`, `vote_share`, `vote_margin` and `entropy`; null where nobody voted, no `vote` on a tie."""
+    none = votes.voters == 0
+    winner = pa.array(votes.winner, mask=votes.winner < 0)
     return {
-        "vote": values.take(pa.array(winner, mask=winner < 0)) if len(values) else pa.nulls(n, pa.string()),
-        "vote_share": pa.array(top / whole, mask=~some),
-        "vote_margin": pa.array((top - second) / whole, mask=~some),
-        "entropy": pa.array(np.maximum(entropy, 0.0), mask=~some),
-        "vote_status": np.where(tie, "tie", np.where(some, "plurality", "none")).tolist(),
+        "vote": values.take(winner) if len(values) else pa.nulls(len(winner), pa.string()),
+        "vote_share": pa.array(votes.share, mask=none),
+        "vote_margin": pa.array(votes.margin, mask=none),
+        "entropy": pa.array(votes.entropy, mask=none),
     }

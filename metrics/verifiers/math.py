@@ -77,6 +77,19 @@ def verify(text: str, answer: str | None, args: Mapping[str, Any]) -> Verdict:
     return passed(shown) if right else failed("wrong", shown)
 
 
+def same(text: str, answer: str | None, args: Mapping[str, Any]) -> Verdict:
+    """Pass when two replies say equivalent things: `answer` is a whole reply too, read as `text` is. For votes, not tasks."""
+    config = parsed_args(MathArgs, args)
+    here, there = _reply(text, config), _reply(answer or "", config)
+    if not here or not there:
+        return unparsed("no expression")
+    right = library().verify(
+        there, here, float_rounding=config.float_rounding, numeric_precision=config.numeric_precision, strict=config.strict,
+        timeout_seconds=None,
+    )  # fmt: skip
+    return passed() if right else failed("wrong")
+
+
 def specimen(answer: str, args: Mapping[str, Any]) -> str:
     """A reply that says `answer` as these args want it said."""
     return answer if "\\boxed" in answer else places.specimen(answer.strip().strip("$"), "boxed")
