@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
+from ratoon import faults
 from ratoon.errors import StoreError
 
 Bytes = bytes | bytearray | memoryview
@@ -50,13 +51,17 @@ class LocalFiles:
         if path.exists():
             raise FileExistsError(errno.EEXIST, "already written", str(path))
         with _explained(path), _temporary(path, data) as temporary:
+            faults.before("rename", path)
             _claim(temporary, path)
+            faults.after("rename", path)
 
     def replace(self, name: str, data: Bytes) -> None:
         """Write or overwrite in one step: for what is a view or a sign of life, never for a record."""
         path = self.root / name
         with _explained(path), _temporary(path, data) as temporary:
+            faults.before("rename", path)
             os.replace(temporary, path)
+            faults.after("rename", path)
 
     def read(self, name: str) -> bytes:
         return (self.root / name).read_bytes()
@@ -76,7 +81,9 @@ class LocalFiles:
                     self.delete(child.relative_to(self.root).as_posix())
                 path.rmdir()
             else:
+                faults.before("unlink", path)
                 path.unlink(missing_ok=True)
+                faults.after("unlink", path)
 
 
 def write_error(path: Path, error: OSError) -> StoreError:
@@ -107,12 +114,18 @@ def _temporary(path: Path, data: Bytes) -> Iterator[Path]:
     temporary = path.parent / f".{path.name}.{os.getpid()}.{next(_serial)}.tmp"
     try:
         with open(temporary, "xb", buffering=0) as file:
+            faults.before("write", temporary, data)
             _write_all(file.fileno(), data)
+            faults.after("write", temporary, data)
+            faults.before("fsync", temporary)
             os.fsync(file.fileno())
+            faults.after("fsync", temporary)
         yield temporary
     finally:
         temporary.unlink(missing_ok=True)
+    faults.before("fsync", path.parent)
     _flush_folder(path.parent)
+    faults.after("fsync", path.parent)
 
 
 def _write_all(fd: int, data: Bytes) -> None:

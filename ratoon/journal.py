@@ -18,6 +18,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ratoon import faults
 from ratoon.errors import StoreError
 from ratoon.files import write_error
 
@@ -42,7 +43,9 @@ class Journal:
             fd = self._open()
             try:
                 start = os.fstat(fd).st_size
+                faults.before("append", self.path, data)
                 _write(fd, data, start)
+                faults.after("append", self.path, data)
             except OSError as error:
                 raise write_error(self.path, error) from error
 
@@ -65,7 +68,9 @@ class Journal:
     def discard(self) -> None:
         """Remove the journal: what it holds is in a committed artifact now."""
         self.close()
+        faults.before("unlink", self.path)
         self.path.unlink(missing_ok=True)
+        faults.after("unlink", self.path)
 
     def _open(self) -> int:
         if self._fd is None:

@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from ratoon import digests
+from ratoon import digests, faults
 from ratoon.errors import DataError
 from ratoon.sft import card, examples
 
@@ -96,10 +96,14 @@ def swap(temporary: Path, folder: Path) -> None:
         descriptor = os.open(path, os.O_RDONLY)
         os.fsync(descriptor)
         os.close(descriptor)
+        faults.after("fsync", path)
     old = folder.with_name(f".{folder.name}.old.{os.getpid()}")
     if folder.exists():
+        faults.before("swap", old)
         os.rename(folder, old)
+    faults.before("swap", folder)
     os.rename(temporary, folder)
+    faults.after("swap", folder)
     shutil.rmtree(old, ignore_errors=True)
 
 

@@ -1,0 +1,108 @@
+"""A run broken at every point where it writes ends as one that nobody broke: nothing lost, doubled or paid for twice."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ratoon import faults
+from ratoon.errors import StoreError
+from ratoon.metrics.verifiers.pool import VerifierPool
+from ratoon.store import Store
+
+BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
+
+
+@pytest.fixture(scope="module")
+def plain() -> Iterator[Any]:
+    """`benchmarks/plain_loop.py`: the stages of two rounds without Prefect and torch."""
+    sys.path.insert(0, str(BENCHMARKS))
+    try:
+        import plain_loop
+
+        yield plain_loop
+    finally:
+        sys.path.remove(str(BENCHMARKS))
+
+
+@pytest.fixture(scope="module")
+def verifiers() -> Iterator[VerifierPool]:
+    with VerifierPool(1) as pool:
+        yield pool
+
+
+def swept(*arguments: str) -> dict[str, Any]:
+    """The report of a sweep in a process of its own: it forks, so no other thread may be there."""
+    command = [sys.executable, str(BENCHMARKS / "faults.py"), *arguments, "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.stdout, done.stderr[-3000:]
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+@pytest.mark.timeout(900)
+def test_killed_at_every_commit_point_in_turn_nothing_is_lost_doubled_or_paid_for_twice() -> None:
+    found = swept("sweep")
+    assert found["points"] > 1000
+    assert found["missed"] == []
+    assert found["kills"] >= found["points"]
+    assert set(found["wrong"].values()) == {0}, found["wrong"]
+    assert found["safe_seen"] == 24, "every rollout was at some kill in a journal, so that asking it again would be seen"
+
+
+def test_a_kill_on_an_untouched_run_at_some_points_changes_nothing() -> None:
+    found = swept("alone", "--every", "97")
+    assert found["kills"] >= 10
+    assert set(found["wrong"].values()) == {0}, found["wrong"]
+
+
+def test_a_disk_that_is_full_at_any_write_is_told_and_with_room_again_nothing_is_lost(
+    plain: Any, verifiers: VerifierPool, tiny_model: Path, tmp_path: Path
+) -> None:
+    config = plain.recipe(tiny_model)
+    plain.run(tmp_path / "whole", config, verifiers)
+    whole = plain.slots(list(Store.open(tmp_path / "whole").live().values()))
+    writes, told = 0, 0
+    for nth in range(0, 2000, 13):
+        counted = writes_until(nth)
+        try:
+            broken(lambda: plain.run(tmp_path / "run", config, verifiers), counted)
+            break
+        except StoreError as error:
+            assert "disk full: cannot write" in error.message
+            assert "nothing is lost" in error.hint
+            told += 1
+        writes = nth
+    assert told > 3
+    assert writes
+    store = Store.open(tmp_path / "run")
+    assert plain.slots(list(store.live().values())) == whole
+    assert store.verify() == []
+    assert set(plain.asked(tmp_path / "run")) == set(plain.asked(tmp_path / "whole"))
+
+
+def writes_until(n: int) -> faults.Hook:
+    """A disk with room for `n` more writes."""
+    left = iter(range(n))
+
+    def hook(when: str, step: str, path: Path, data: faults.Bytes) -> None:
+        if when == "before" and step in ("write", "append") and next(left, None) is None:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    return hook
+
+
+def broken(work: Callable[[], None], hook: faults.Hook) -> None:
+    faults.hook = hook
+    try:
+        work()
+    finally:
+        faults.hook = None
