@@ -3,9 +3,9 @@
 Usage: python benchmarks/faults.py sweep [--processes 2] | alone [--every 1] [--processes 2]   (both take --json)
 
 `sweep` kills a few runs (two rounds, two shards each) at every point in turn, a `kill -9` per start, and starts them again
-each time; `alone` kills a run of its own at each point and finishes it. A point is before or after a write, fsync, rename, unlink,
-journal append or swap of a dataset folder, and in the middle of a write. The runs are the real stage functions and store in
-plain Python (`plain_loop.py`), a forked child per start. Each must end with the content of a run that nobody broke.
+each time; `alone` kills a run of its own at each point and finishes it. A point is before or after a write, fsync, rename,
+unlink, journal append or swap of a dataset folder, and in the middle of a write. The runs are the real stage functions
+and store in plain Python (`plain_loop.py`), a forked child per start. Each must end with the content of an unbroken run.
 """
 
 from __future__ import annotations
@@ -206,7 +206,8 @@ def report(mode: str, every: int, processes: int, folder: Path) -> dict[str, Any
             finally:
                 os._exit(code)
         pids.append(pid)
-    if any([os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids]):
+    codes = [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids]
+    if any(codes):
         raise SystemExit("a sweep failed: its words are above")
     parts = [json.loads(result.read_text()) for result in results]
     wrong = {name: sum(part["wrong"][name] for part in parts) for name in parts[0]["wrong"]}
