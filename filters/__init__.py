@@ -9,13 +9,14 @@ from typing import Annotated
 
 from pydantic import Field
 
-from ratoon.filters import cap_per_task, exact_dedup, finish_reason, length, minhash, pass_rate, random_n, verified
+from ratoon.filters import cap_per_task, exact_dedup, finish_reason, length, minhash, mixed_group, pass_rate, random_n, verified
 from ratoon.filters.cap_per_task import CapPerTaskConfig
 from ratoon.filters.entry import EntryConfig
 from ratoon.filters.exact_dedup import ExactDedupConfig
 from ratoon.filters.finish_reason import FinishReasonConfig
 from ratoon.filters.length import LengthConfig
 from ratoon.filters.minhash import MinHashFilterConfig
+from ratoon.filters.mixed_group import MixedGroupConfig
 from ratoon.filters.pass_rate import PassRateConfig
 from ratoon.filters.random_n import RandomNConfig
 from ratoon.filters.verdicts import Filter, Verdicts
@@ -26,6 +27,7 @@ FILTERS: dict[str, Filter] = {
     "length": Filter(LengthConfig, length.keep, length.VERSION, length.NEEDS),
     "verified": Filter(VerifiedConfig, verified.keep, verified.VERSION, verified.NEEDS),
     "pass_rate": Filter(PassRateConfig, pass_rate.keep, pass_rate.VERSION, pass_rate.NEEDS),
+    "mixed_group": Filter(MixedGroupConfig, mixed_group.keep, mixed_group.VERSION, mixed_group.NEEDS),
     "exact_dedup": Filter(ExactDedupConfig, exact_dedup.keep, exact_dedup.VERSION, exact_dedup.NEEDS),
     "minhash": Filter(MinHashFilterConfig, minhash.keep, minhash.VERSION, minhash.NEEDS, minhash.SIDE, "rank_by"),
     "cap_per_task": Filter(CapPerTaskConfig, cap_per_task.keep, cap_per_task.VERSION, cap_per_task.NEEDS),
@@ -37,6 +39,7 @@ FilterConfig = Annotated[
     | LengthConfig
     | VerifiedConfig
     | PassRateConfig
+    | MixedGroupConfig
     | ExactDedupConfig
     | MinHashFilterConfig
     | CapPerTaskConfig

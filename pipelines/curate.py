@@ -1,4 +1,8 @@
-"""From stored numbers to a dataset: candidates, decisions, examples, folder. No model is asked; Prefect is not known here."""
+"""From stored numbers to a dataset: candidates, decisions, examples, folder. No model is asked; Prefect is not known here.
+
+A dataset is one or two views of the same rollouts. View `sft` is what `[[filters]]` keep, for rft. In an nft round view `group`
+comes before it: whole groups of right and wrong rollouts, by `[[group_filters]]`. Each view has decisions of its own.
+"""
 
 from __future__ import annotations
 
@@ -14,15 +18,19 @@ from ratoon import ids, schema
 from ratoon.config import Config, semantic
 from ratoon.errors import DataError
 from ratoon.filters.decide import decide, survivors, versions
+from ratoon.filters.mixed_group import MixedGroupConfig
+from ratoon.pipelines import retry, sources
 from ratoon.pipelines.recipe import Recipe
 from ratoon.pipelines.stage import Built, key, release, run_stage, shard_of
 from ratoon.sft import dataset as datasets
 from ratoon.sft import examples
+from ratoon.sft.group_weights import group_weights
 from ratoon.store import ArtifactKey, Counts, Manifest, Store
 
 _ROLLOUT = ["rollout_id", "group_id", "task_id", "prompt_id", "iteration", "text", "finish_reason", "error", "token_ids"]
 _TASK = ["problem_key", "family", "level"]
 _SCORE = ["status", "detail", "answer", "value"]
+_KEPT = ["rollout_id", "group_id", "status", "n_valid", "n_passed"]
 _GROUP = ["pass_rate", "pass_lo", "pass_hi", "n", "n_valid", "n_passed", "label_source"]
 
 
@@ -66,12 +74,27 @@ def _asked_of(store: Store, iteration: int, purpose: str) -> tuple[list[Manifest
 
 def curate(store: Store, recipe: Recipe, crop: Crop, name: str = "default") -> Manifest:
     """Decisions on every rollout of a crop, and the dataset of those kept in every step, in one commit."""
-    config = {"filters": semantic(recipe.filters)}
-    wanted = key("curate", crop.iteration, name, config=config, inputs=crop.inputs, versions=versions(_steps(recipe)))
+    views = _views(recipe, crop.iteration)
+    config: dict[str, Any] = {"filters": semantic(recipe.filters)}
+    own = dict(versions(_steps(recipe.filters)))
+    if "group" in views:
+        config["group_filters"] = semantic(recipe.group_filters)
+        own = own | {f"group.{step}": version for step, version in versions(views["group"]).items()}
+    if recipe.train.uses("nft"):
+        config["retry"] = True
+    wanted = key("curate", crop.iteration, name, config=config, inputs=crop.inputs, versions=own)
     made = run_stage(store, wanted, lambda: _curate(store, recipe, crop, name, wanted))
     if not _holds(store.root / made.extra["folder"], made.extra["dataset_id"], made.extra["dataset_digest"]):
         _curate(store, recipe, crop, name, wanted)  # found or revived, but its folder holds another curation, or is damaged
     return made
+
+
+def _views(recipe: Recipe, iteration: int) -> dict[str, list[tuple[str, Config]]]:
+    """The steps of each view of a round's dataset, the one it trains on first."""
+    sft = {"sft": _steps(recipe.filters)}
+    if recipe.train.in_round(iteration).method != "nft":
+        return sft
+    return {"group": [*_steps(recipe.group_filters), ("mixed_group", MixedGroupConfig())]} | sft
 
 
 def _holds(folder: Path, dataset_id: str, digest: str) -> bool:
@@ -82,29 +105,58 @@ def _holds(folder: Path, dataset_id: str, digest: str) -> bool:
 
 
 def _curate(store: Store, recipe: Recipe, crop: Crop, name: str, wanted: ArtifactKey) -> Built:
-    curation_id = ids.content_id("curation", wanted.artifact_id)
     dataset_id = ids.content_id("dataset", wanted.artifact_id)
     rows = candidates(store, crop)
     release()
-    decisions = decide(rows, _steps(recipe), curation_id)
-    planned, kept = rows.num_rows, survivors(rows, decisions).select(["rollout_id"])
+    decided = [_View(v, *_decided(rows, v, steps, wanted)) for v, steps in _views(recipe, crop.iteration).items()]
+    planned, first = rows.num_rows, decided[0]
     del rows
     release()
-    made, dataset = examples.build(
-        _full(store, crop, kept), store.read("prompts", crop.prompts), store.read("samplings"),
-        store.read("groups", [crop.groups]), _scores_of(store, crop, kept), dataset_id=dataset_id,
-    )  # fmt: skip
-    info = datasets.DatasetInfo(dataset_id, name, crop.iteration, store.run_id, _made(recipe, decisions, planned))
+    built = [_built(store, crop, view, dataset_id) for view in decided]
+    made, dataset = (pa.concat_tables(tables).sort_by("example_id") for tables in zip(*built, strict=True))
+    found = sources.of(store, dataset) if first.name == "group" else {}
+    info = datasets.DatasetInfo(dataset_id, name, crop.iteration, store.run_id, _made(recipe, first, planned), sources=found)
     folder = datasets.write_dataset(store.root, name, crop.iteration, dataset, info)
     extra = {
         "dataset": f"{name}/{crop.iteration}",
         "dataset_id": dataset_id,
-        "curation_id": curation_id,
+        "curation_id": first.curation_id,
         "dataset_digest": datasets.content_digest(dataset),
         "folder": folder.relative_to(store.root).as_posix(),
+        "view": first.name,
     }
-    counts = Counts(planned, kept.num_rows, dropped=planned - kept.num_rows)
-    return Built({"decisions": decisions, "examples": made}, counts, extra)
+    counts = Counts(planned, first.kept.num_rows, dropped=planned - first.kept.num_rows)
+    tables = {"decisions": pa.concat_tables([view.decisions for view in decided]), "examples": made}
+    if recipe.train.uses("nft"):
+        tables["state"] = retry.never_solved(store.read("groups", [crop.groups]), crop.iteration)
+    return Built(tables, counts, extra)
+
+
+@dataclass(frozen=True)
+class _View:
+    """One view's decisions, and its kept rollouts with what weights are made of."""
+
+    name: str
+    curation_id: str
+    decisions: pa.Table
+    kept: pa.Table
+
+
+def _decided(rows: pa.Table, view: str, steps: list[tuple[str, Config]], wanted: ArtifactKey) -> tuple[str, pa.Table, pa.Table]:
+    """Ids of curations: the artifact's own for `sft` alone or `group`, another for the `sft` beside a `group`."""
+    beside = [view] if view == "sft" and "group_filters" in wanted.config else []
+    curation_id = ids.content_id("curation", [wanted.artifact_id, *beside] if beside else wanted.artifact_id)
+    decisions = decide(rows, steps, curation_id)
+    return curation_id, decisions, survivors(rows, decisions).select(_KEPT)
+
+
+def _built(store: Store, crop: Crop, view: _View, dataset_id: str) -> tuple[pa.Table, pa.Table]:
+    """Table `examples` and the dataset's rows of one view."""
+    return examples.build(
+        _full(store, crop, view.kept), store.read("prompts", crop.prompts), store.read("samplings"),
+        store.read("groups", [crop.groups]), _scores_of(store, crop, view.kept), dataset_id=dataset_id, view=view.name,
+        weight=group_weights(view.kept) if view.name == "group" else 1.0,
+    )  # fmt: skip
 
 
 def candidates(store: Store, crop: Crop) -> pa.Table:
@@ -135,8 +187,8 @@ def _beside(rows: pa.Table, key: str, other: pa.Table, other_key: str, columns: 
     return rows
 
 
-def _steps(recipe: Recipe) -> list[tuple[str, Config]]:
-    return [(f.kind, f) for f in recipe.filters]
+def _steps(filters: Sequence[Any]) -> list[tuple[str, Config]]:
+    return [(f.kind, f) for f in filters]
 
 
 def _full(store: Store, crop: Crop, kept: pa.Table) -> pa.Table:
@@ -153,11 +205,12 @@ def _those(store: Store, table: str, manifests: Sequence[Manifest], key: str, ke
     return pa.Table.from_batches(batches, schema=schema.TABLES[table])
 
 
-def _made(recipe: Recipe, decisions: pa.Table, candidates: int) -> dict[str, Any]:
+def _made(recipe: Recipe, view: _View, candidates: int) -> dict[str, Any]:
     """How the rows were chosen: for the card."""
-    dropped = decisions.filter(pc.invert(decisions["keep"]))
+    dropped = view.decisions.filter(pc.invert(view.decisions["keep"]))
+    own = {"group_filters": semantic(recipe.group_filters)} if view.name == "group" else {}
     reasons = {c["values"]: c["counts"] for c in pc.value_counts(dropped["reason"].combine_chunks()).to_pylist()}
     return {
         "recipe": recipe.run.name, "seed": recipe.run.seed, "candidates": candidates, "dropped": dict(sorted(reasons.items())),
         "filters": semantic(recipe.filters), "sampling": semantic(recipe.sampling), "model": semantic(recipe.model),
-    }  # fmt: skip
+    } | own  # fmt: skip

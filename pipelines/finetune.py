@@ -22,7 +22,7 @@ def finetune(ctx: Context, curated: Sequence[Manifest], last: Policy, base: Poli
 
     `curated` are the curations so far, oldest first. Raises Stopped when the round kept fewer than `train.min_examples`.
     """
-    train = ctx.recipe.train
+    train = ctx.recipe.train.in_round(iteration)
     _enough(curated[-1], train.min_examples, iteration)
     seed = ids.derive_seed(ctx.recipe.run.seed, "train", iteration)
     folders = [ctx.store.root / m.extra["folder"] for m in curated]

@@ -17,7 +17,7 @@ from prefect.utilities.annotations import quote
 
 from ratoon.engine import Completion, Policy
 from ratoon.errors import RatoonError
-from ratoon.pipelines import propose, sample, score
+from ratoon.pipelines import propose, sample, score, waves
 from ratoon.pipelines.context import Context
 from ratoon.pipelines.curate import Crop, curate
 from ratoon.pipelines.evaluate import evals
@@ -38,8 +38,7 @@ def improve(ctx: Context) -> None:
     policy, made_by, curated = base, base_row, []
     evaluate(ctx, pool, prompts, base_row, base, 0)
     for iteration in range(1, ctx.recipe.run.iterations + 1):
-        asked = stage(sample.assign_round)(ctx, pool, prompts, iteration)
-        crop = harvest(ctx, pool, prompts, asked, made_by, policy)
+        crop = gather(ctx, pool, prompts, made_by, policy, iteration)
         curated.append(stage(curate)(ctx.store, ctx.recipe, crop))
         made_by, policy = stage(finetune)(ctx, curated, policy, base, iteration)
         evaluate(ctx, pool, prompts, made_by, policy, iteration)
@@ -75,15 +74,43 @@ def evaluate_newest(ctx: Context, name: str) -> None:
         evaluate(ctx, pool, prompts, made, policy_of(ctx, made), made.iteration or 0, name)
 
 
+def gather(ctx: Context, pool: Manifest, prompts: Manifest, made_by: Manifest, policy: Policy, iteration: int) -> Crop:
+    """A round's training rollouts; an nft round asks in waves until enough groups hold right and wrong rollouts."""
+    asked, rollouts, scores = list[Manifest](), list[Manifest](), list[Manifest]()
+    n_tasks: int | None = None
+    while n_tasks is None or n_tasks > 0:
+        asked.append(stage(sample.assign_round)(ctx, pool, prompts, iteration, len(asked), n_tasks))
+        made, judged = _sampled(ctx, pool, prompts, asked[-1], made_by, policy, first=len(rollouts))
+        rollouts, scores = rollouts + made, scores + judged
+        n_tasks = waves.more(ctx, pool, asked, rollouts, scores)
+    waves.drop_unasked(ctx, iteration, asked)
+    return _crop(ctx, pool, prompts, asked, rollouts, scores)
+
+
 def harvest(ctx: Context, pool: Manifest, prompts: Manifest, asked: Manifest, made_by: Manifest, policy: Policy) -> Crop:
-    """Every assigned rollout sampled, verified and grouped, a task per shard; failed shards are told together at the end."""
-    iteration, purpose = asked.iteration or 0, asked.shard or ""
-    shards = sample.shards(ctx, asked, made_by, policy)
-    label = f"{'round' if purpose == 'train' else purpose.removeprefix('suite-')} {iteration}"
+    """Every assigned rollout sampled, verified and grouped."""
+    return _crop(ctx, pool, prompts, [asked], *_sampled(ctx, pool, prompts, asked, made_by, policy))
+
+
+def _sampled(
+    ctx: Context, pool: Manifest, prompts: Manifest, asked: Manifest, made_by: Manifest, policy: Policy, first: int = 0
+) -> tuple[list[Manifest], list[Manifest]]:
+    """Rollouts and scores of every assigned rollout, a task per shard; failed shards are told together at the end."""
+    purpose = (asked.shard or "").partition("+")[0]
+    shards = sample.shards(ctx, asked, made_by, policy, first)
+    label = f"{'round' if purpose == 'train' else purpose.removeprefix('suite-')} {asked.iteration or 0}"
     with ctx.progress.task(f"{label} · rollouts", sum(s.n_planned for s in shards), "rollout") as bar:
         rollouts, scores, errors = _shards(ctx, shards, pool, prompts, bar)
     _raise_first(label, errors, len(shards))
     score.check_failures(ctx, label, rollouts)
+    return rollouts, scores
+
+
+def _crop(
+    ctx: Context, pool: Manifest, prompts: Manifest, asked: list[Manifest], rollouts: list[Manifest], scores: list[Manifest]
+) -> Crop:
+    """What was sampled, grouped; shards that the present config no longer plans leave the live set."""
+    iteration, purpose = asked[0].iteration or 0, asked[0].shard or ""
     for name, made in (("rollouts", rollouts), ("scores", scores)):
         drop_extra(ctx.store, name, iteration, purpose, [m.artifact_id for m in made])
     groups = stage(score.group)(ctx, asked, rollouts, scores)

@@ -82,6 +82,16 @@ class GenerateConfig(Config):
     tasks: int = Field(128, ge=1, description="training tasks asked per round")
     n: int = Field(8, ge=1, description="rollouts per task")
     weights: dict[str, float] = Field({}, description="relative share of each task family; absent families weigh 1")
+    mixed_groups: int | None = Field(
+        None,
+        ge=1,
+        description="nft rounds: ask further tasks until so many groups hold right and wrong rollouts; null asks once",
+    )
+    max_waves: int = Field(4, ge=1, description="most times a round asks tasks to reach `mixed_groups`")
+    retry_share: float = Field(
+        0.25, ge=0, le=1, description="runs with nft: most of a round's tasks that were never solved when last asked"
+    )
+    retry_times: int = Field(2, ge=0, description="runs with nft: most times a never solved task is asked again")
 
 
 class VerifyConfig(Config):
@@ -114,6 +124,9 @@ class Recipe(Config):
     generate: GenerateConfig = Field(GenerateConfig(), description="tasks and rollouts per round")
     verify: VerifyConfig = Field(VerifyConfig(), description="verifier workers and limits")
     filters: tuple[FilterConfig, ...] = Field((), description="curation steps, in order")
+    group_filters: tuple[FilterConfig, ...] = Field(
+        (), description="curation steps of nft rounds, in order; none: groups stay whole. Kept rollouts are reweighted"
+    )
     train: TrainConfig = Field(TrainConfig(), description="fine-tuning of each round")
     suites: dict[str, SuiteConfig] = Field(
         {"heldout": SuiteConfig()}, description="evaluations; `heldout` is run on every policy"

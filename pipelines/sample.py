@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -16,7 +16,7 @@ from ratoon.errors import EngineDead
 from ratoon.generators import rollouts as driver
 from ratoon.generators.assign import choose
 from ratoon.generators.engines import EngineConfig
-from ratoon.pipelines import propose
+from ratoon.pipelines import propose, retry
 from ratoon.pipelines.context import Context
 from ratoon.pipelines.recipe import SuiteConfig
 from ratoon.pipelines.stage import Built, key, run_stage
@@ -42,22 +42,62 @@ class Shard:
         return int(pc.sum(self.rows["n_planned"]).as_py() or 0)
 
 
-def assign_round(ctx: Context, pool: Manifest, prompts: Manifest, iteration: int) -> Manifest:
-    """The training tasks of one round, each planned `generate.n` times."""
+def assign_round(
+    ctx: Context, pool: Manifest, prompts: Manifest, iteration: int, wave: int = 0, n_tasks: int | None = None
+) -> Manifest:
+    """The training tasks of one round, each planned `generate.n` times; a later `wave` asks `n_tasks` others."""
     generate, seed = ctx.recipe.generate, ctx.recipe.run.seed
     sampling = ctx.sampling(ctx.recipe.sampling)
     propose.sampling(ctx, sampling.row_fields(), sampling.sampling_id)
-    earlier = [m for m in ctx.store.find("assign") if m.key.shard == "train" and (m.key.iteration or 0) < iteration]
-    config = generate.model_dump() | {"seed": seed, "sampling": sampling.sampling_id}
+    earlier = [m for m in ctx.store.find("assign") if _before(m, iteration, wave)]
+    config = generate.model_dump(include={"tasks", "n", "weights"}) | {"seed": seed, "sampling": sampling.sampling_id}
+    config |= {"wave": wave, "tasks": n_tasks or generate.tasks} if wave else {}
+    inputs = {m.artifact_id: m.content_digest for m in [pool, prompts, *earlier]}
+    retried = retry.sources(ctx.store, iteration) if ctx.recipe.train.uses("nft") and generate.retry_share else []
+    if retried:
+        config |= {"retry_share": generate.retry_share, "retry_times": generate.retry_times}
+        inputs |= {m.artifact_id: m.digests["state"] for m in retried}
 
     def build() -> Built:
         tasks = ctx.store.read("tasks", [pool])
         tasks = tasks.filter(pc.equal(tasks["split"], "train"))
-        asked = ctx.store.read("assignments", earlier, columns=["task_id"])["task_id"].to_pylist()
-        chosen = choose(tasks, iteration, generate.tasks, ids.derive_seed(seed, "assign"), asked, dict(generate.weights))
+        rows = ctx.store.read("assignments", earlier, columns=["iteration", "task_id"])
+        asked = list(zip(rows["iteration"].to_pylist(), rows["task_id"].to_pylist(), strict=True))
+        left = _unasked(tasks, [task for i, task in asked if i == iteration])
+        families = set(left["family"].to_pylist()) if wave else set(generate.weights)
+        chosen = choose(
+            left, iteration, config["tasks"], ids.derive_seed(seed, "assign"), [task for _, task in asked],
+            {family: weight for family, weight in generate.weights.items() if family in families},
+            retry=retry.queue(ctx.store.read("state", retried), asked, generate.retry_times), retry_share=generate.retry_share,
+        )  # fmt: skip
         return _planned(ctx, chosen, prompts, sampling, iteration, generate.n, "train", 0)
 
-    return run_stage(ctx.store, key("assign", iteration, "train", config=config, inputs=[pool, prompts, *earlier]), build)
+    return run_stage(ctx.store, key("assign", iteration, wave_name(wave), config=config, inputs=inputs), build)
+
+
+def _unasked(tasks: pa.Table, asked: Sequence[str]) -> pa.Table:
+    return tasks.filter(pc.invert(pc.is_in(tasks["task_id"], value_set=pa.array(asked, pa.string()))))
+
+
+def tasks_left(ctx: Context, pool: Manifest, asked: Sequence[Manifest]) -> int:
+    """How many training tasks a further wave could ask, of families that take part."""
+    out = [family for family, weight in ctx.recipe.generate.weights.items() if weight == 0]
+    tasks = ctx.store.read("tasks", [pool], columns=["task_id", "split", "family"])
+    tasks = tasks.filter(
+        pc.and_(pc.equal(tasks["split"], "train"), pc.invert(pc.is_in(tasks["family"], value_set=pa.array(out, pa.string()))))
+    )
+    return _unasked(tasks, ctx.store.read("assignments", asked, columns=["task_id"])["task_id"].to_pylist()).num_rows
+
+
+def wave_name(wave: int) -> str:
+    """The slot of a wave's assignments: `train`, then `train+1` …"""
+    return f"train+{wave}" if wave else "train"
+
+
+def _before(assigned: Manifest, iteration: int, wave: int) -> bool:
+    """Whether these are training assignments of an earlier round, or of an earlier wave of this one."""
+    name, _, number = (assigned.shard or "").partition("+")
+    return name == "train" and ((assigned.iteration or 0), int(number or 0)) < (iteration, wave)
 
 
 def assign_suite(ctx: Context, pool: Manifest, prompts: Manifest, iteration: int, name: str, suite: SuiteConfig) -> Manifest:
@@ -112,16 +152,24 @@ def _planned(
     return Built({"assignments": table}, Counts(tasks.num_rows, size, dropped=tasks.num_rows - size))
 
 
-def shards(ctx: Context, assigned: Manifest, policy_made_by: Manifest, policy: Policy) -> list[Shard]:
-    """The assignments cut into shards of the run's frozen size, in task-id order."""
-    purpose = assigned.shard or ""
+def shards(ctx: Context, assigned: Manifest, policy_made_by: Manifest, policy: Policy, first: int = 0) -> list[Shard]:
+    """The assignments cut into shards of the run's frozen size, in task-id order, numbered from `first`."""
+    purpose = (assigned.shard or "").partition("+")[0]
     config = ctx.recipe.sampling if purpose == "train" else ctx.recipe.suites[purpose.removeprefix("suite-")].sampling
     sampling = ctx.sampling(config)
     rows = ctx.store.read("assignments", [assigned]).sort_by("task_id")
     size = int(ctx.store.frozen["shard_size"])
     iteration = assigned.iteration or 0
     return [
-        Shard(f"{purpose}-{start // size:04d}", iteration, rows.slice(start, size), assigned, policy_made_by, policy, sampling)
+        Shard(
+            f"{purpose}-{first + start // size:04d}",
+            iteration,
+            rows.slice(start, size),
+            assigned,
+            policy_made_by,
+            policy,
+            sampling,
+        )
         for start in range(0, rows.num_rows, size)
     ]
 

@@ -17,6 +17,9 @@ from ratoon.store import Counts, Manifest
 
 _VERDICT = ["subject_kind", "subject_id", "scorer", "version", "status", "answer", "detail"]
 
+_GROUPED = ["rollout_id", "group_id", "task_id", "prompt_id", "policy_id", "sampling_id", "role", "iteration", "finish_reason",
+            "error"]  # fmt: skip
+
 
 def score_shard(ctx: Context, rollouts: Manifest, pool: Manifest) -> Manifest:
     """A verdict for every rollout of one shard whose task has a verifier."""
@@ -41,23 +44,53 @@ def _versions(ctx: Context, pool: Manifest) -> dict[str, str]:
     return {name: verifiers.version(name, ctx.verifiers) for name in names}
 
 
-def group(ctx: Context, assigned: Manifest, rollouts: Sequence[Manifest], scores: Sequence[Manifest]) -> Manifest:
-    """Pass rates with intervals and votes, one row a group; every rollout read is in exactly one group."""
+def group(
+    ctx: Context, assigned: Manifest | Sequence[Manifest], rollouts: Sequence[Manifest], scores: Sequence[Manifest]
+) -> Manifest:
+    """Pass rates with intervals and votes, one row a group; every rollout read is in exactly one group.
+
+    `assigned` are the assignments, several where a round asked in waves; how its groups fell out is told in the manifest.
+    """
+    asked = [assigned] if isinstance(assigned, Manifest) else list(assigned)
 
     def build() -> Built:
-        columns = ["rollout_id", "group_id", "task_id", "prompt_id", "policy_id", "sampling_id", "role", "iteration",
-                   "finish_reason", "error"]  # fmt: skip
-        rows = ctx.store.read("rollouts", rollouts, columns=columns)
-        verdicts = ctx.store.read("scores", scores, columns=_VERDICT)
-        plan = ctx.store.read("assignments", [assigned])
-        made = grouping.groups(rows, verdicts, plan)
-        counted = pc.sum(made["n"]).as_py() or 0
-        if counted != rows.num_rows:
-            raise AssertionError(f"groups hold {counted} rollouts of {rows.num_rows}")
-        return Built({"groups": made}, Counts(made.num_rows, made.num_rows))
+        made = _grouped(ctx, asked, rollouts, scores)
+        told: dict[str, int | None] = {
+            "mixed": mixed(made),
+            "all_wrong": _count(made, 0.0),
+            "all_right": _count(made, 1.0),
+            "waves": len(asked),
+        }
+        told |= {"wanted": ctx.recipe.generate.mixed_groups} if ctx.recipe.train.uses("nft") else {}
+        return Built({"groups": made}, Counts(made.num_rows, made.num_rows), told)
 
-    wanted = key("groups", assigned.key.iteration, assigned.key.shard, inputs=[assigned, *rollouts, *scores])
+    first = asked[0]
+    wanted = key("groups", first.key.iteration, first.key.shard, inputs=[*asked, *rollouts, *scores])
     return run_stage(ctx.store, wanted, build)
+
+
+def _grouped(ctx: Context, asked: Sequence[Manifest], rollouts: Sequence[Manifest], scores: Sequence[Manifest]) -> pa.Table:
+    rows = ctx.store.read("rollouts", rollouts, columns=_GROUPED)
+    verdicts = ctx.store.read("scores", scores, columns=_VERDICT)
+    made = grouping.groups(rows, verdicts, ctx.store.read("assignments", asked))
+    counted = pc.sum(made["n"]).as_py() or 0
+    if counted != rows.num_rows:
+        raise AssertionError(f"groups hold {counted} rollouts of {rows.num_rows}")
+    return made
+
+
+def mixed(groups: pa.Table) -> int:
+    """Groups with right and wrong rollouts."""
+    return int(pc.sum(pc.and_(pc.greater(groups["pass_rate"], 0), pc.less(groups["pass_rate"], 1))).as_py() or 0)
+
+
+def mixed_of(ctx: Context, asked: Sequence[Manifest], rollouts: Sequence[Manifest], scores: Sequence[Manifest]) -> int:
+    """`mixed` of what is there so far, without an artifact: a round may go on."""
+    return mixed(_grouped(ctx, asked, rollouts, scores))
+
+
+def _count(groups: pa.Table, rate: float) -> int:
+    return int(pc.sum(pc.equal(groups["pass_rate"], rate)).as_py() or 0)
 
 
 def check_failures(ctx: Context, what: str, rollouts: Sequence[Manifest]) -> None:

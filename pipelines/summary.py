@@ -18,7 +18,9 @@ where e.suite = '{suite}' order by e.iteration, e.metric
 def rounds(store: Store, suite: str = "heldout") -> list[dict[str, Any]]:
     """One dict per iteration: what was asked, what passed, what was kept and trained, how the policy did.
 
-    Rates are null where nothing was judged. `gain` is the paired difference of held-out pass@1 against the base,
+    Rates are null where nothing was judged. `mixed` counts groups of right and wrong rollouts,
+    of which the recipe wanted `mixed_wanted`;
+    `retry` counts tasks that no rollout solved. `gain` is the paired difference of held-out pass@1 against the base,
     `step` against the policy before.
     """
     live = list(store.live().values())
@@ -39,9 +41,12 @@ def _round(store: Store, live: list[Manifest], evals: list[dict[str, Any]], iter
     mine = [e for e in evals if e["iteration"] == iteration and not str(e["policy_id"]).startswith("trivial")]
     return {
         "round": iteration,
-        "tasks": sum(m.counts.rows_out for m in of("assign", "train")) or None,
+        "tasks": sum(m.counts.rows_out for m in of("assign") if (m.shard or "").partition("+")[0] == "train") or None,
         "rollouts": sum(m.counts.rows_planned for m in train) or None,
         "pass_rate": _pass_rate(store, groups),
+        "mixed": sum(m.extra["mixed"] for m in groups) if groups and "mixed" in groups[0].extra else None,
+        "mixed_wanted": groups[0].extra.get("wanted") if groups else None,
+        "retry": sum(m.rows("state") for m in curated) if any("state" in m.digests for m in curated) else None,
         "kept": sum(m.counts.rows_out for m in curated) if curated else None,
         "sampled_tokens": sum(m.counts.sampled_tokens for m in of("rollouts")),
         "trained_tokens": sum(m.counts.trained_tokens for m in policy) if policy else None,

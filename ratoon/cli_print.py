@@ -59,12 +59,18 @@ def cell(value: Any) -> str:
 def print_rounds(rounds: Sequence[dict[str, Any]]) -> None:
     """The round table: what was asked, kept and trained, and how the policy did on held-out tasks."""
     table = _table("rounds (trained in tokens, pass@1 held-out, gain paired with base)")
-    for name in ("round", "tasks", "asked", "pass", "kept", "trained", "pass@1", "gain"):
+    counted = {"round": "round", "tasks": "tasks", "rollouts": "asked", "pass_rate": "pass", "mixed": "mixed", "retry": "retry",
+               "kept": "kept", "trained_tokens": "trained"}  # fmt: skip
+    if all(row["retry"] is None for row in rounds):  # a run without nft
+        counted = {name: head for name, head in counted.items() if name not in ("mixed", "retry")}
+    for name in (*counted.values(), "pass@1", "gain"):
         table.add_column(name, justify="right", no_wrap=True)
     for row in rounds:
-        table.add_row(*(cell(row[n]) for n in ("round", "tasks", "rollouts", "pass_rate", "kept", "trained_tokens")),
-                      _interval(row["pass@1"]), _interval(row["gain"], signed=True))  # fmt: skip
+        table.add_row(*(cell(row[n]) for n in counted), _interval(row["pass@1"]), _interval(row["gain"], signed=True))
     _console().print(table)
+    for row in rounds:
+        if row["mixed_wanted"] is not None and row["mixed"] < row["mixed_wanted"]:
+            print(f"round {row['round']}: {row['mixed']} of {row['mixed_wanted']} mixed groups, with all that could be asked")
 
 
 def _interval(metric: dict[str, Any] | None, signed: bool = False) -> str:

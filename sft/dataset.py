@@ -31,7 +31,8 @@ _ROWS_PER_FILE = 50_000
 
 @dataclass(frozen=True)
 class DatasetInfo:
-    """Provenance. `made` is free JSON: how the rows were chosen; the other fields are filled in where left empty."""
+    """Provenance. `made` is free JSON: how the rows were chosen; `sources` says of rows of view `group` who sampled them and
+    how: policies, samplings, stop rules, votes. The other fields are filled in where left empty."""
 
     dataset_id: str
     name: str
@@ -41,6 +42,7 @@ class DatasetInfo:
     content_digest: str = ""
     splits: Mapping[str, int] = field(default_factory=dict)
     schema_version: int = 1
+    sources: Mapping[str, Any] = field(default_factory=dict)
 
 
 def content_digest(rows: pa.Table) -> str:
@@ -63,7 +65,7 @@ def write_dataset(root: Path, name: str, iteration: int, rows: pa.Table, info: D
     splits = {s["values"]: s["counts"] for s in pc.value_counts(rows["split"].combine_chunks()).to_pylist()}
     info = DatasetInfo(
         dataset_id=info.dataset_id, name=name, iteration=iteration, run_id=info.run_id, made=_plain(info.made),
-        content_digest=content_digest(rows), splits=dict(sorted(splits.items())),
+        content_digest=content_digest(rows), splits=dict(sorted(splits.items())), sources=_plain(info.sources),
     )  # fmt: skip
     if is_whole(folder, info.content_digest) and read_info(folder) == info:
         return folder

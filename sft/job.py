@@ -24,6 +24,7 @@ from ratoon.errors import TrainError
 from ratoon.sft import dataset
 from ratoon.sft.nft import PromptWeight
 
+Method = Literal["rft", "nft"]
 _REPLAY = re.compile(r"replay\((0?\.\d+)\)")
 
 
@@ -58,10 +59,14 @@ class NftConfig(Config):
 class TrainConfig(Config):
     """`[train]`: how a dataset becomes the next policy."""
 
-    method: Literal["rft", "nft"] = Field(
-        "rft", description="rft: cross-entropy on the kept rollouts; nft: right and wrong rollouts of mixed groups"
+    method: Method | tuple[Method, ...] = Field(
+        "rft",
+        description="rft: cross-entropy on the kept rollouts; nft: right and wrong ones of mixed groups; or a list by round, "
+        'whose last repeats: ["rft", "nft"]',
     )
-    start: Literal["base", "last"] = Field("base", description="the policy to start from, each round")
+    start: Literal["base", "last"] = Field(
+        "base", description="the policy an rft round starts from; nft always starts from the last, which sampled its data"
+    )
     data: str = Field("this", description='"this" round\'s dataset, "all" rounds\', or "replay(0.3)": this and 30 % of earlier')
     learning_rate: float = Field(2e-5, gt=0, description="peak learning rate of AdamW")
     epochs: int = Field(2, ge=1, description="passes over the data")
@@ -94,9 +99,29 @@ class TrainConfig(Config):
 
     @model_validator(mode="after")
     def _nft_trains_without_noise(self) -> Self:
-        if self.method == "nft" and self.lora is not None and self.lora.dropout > 0:
+        if self.uses("nft") and self.lora is not None and self.lora.dropout > 0:
             raise ValueError("nft needs lora.dropout = 0: dropout would pass for a change of the policy")
         return self
+
+    @field_validator("method")
+    @classmethod
+    def _a_schedule_has_a_first_round(cls, value: Method | tuple[Method, ...]) -> Method | tuple[Method, ...]:
+        if not value:
+            raise ValueError('a schedule names at least one round, such as ["rft", "nft"]')
+        return value
+
+    @property
+    def methods(self) -> tuple[Method, ...]:
+        """The method of each round, the last of which repeats."""
+        return (self.method,) if isinstance(self.method, str) else self.method
+
+    def uses(self, method: Method) -> bool:
+        """Whether any round is trained by `method`."""
+        return method in self.methods
+
+    def in_round(self, iteration: int) -> Self:
+        """The config of one round (counted from 1), its method resolved: what it does not use is in no digest of its policy."""
+        return self.model_copy(update={"method": self.methods[min(iteration, len(self.methods)) - 1]})
 
 
 def replay_share(data: str) -> float | None:
@@ -126,6 +151,11 @@ class Job:
     work: str
     log: str
 
+    @property
+    def method(self) -> Method:
+        """The method of this one training."""
+        return self.config.methods[0]
+
     def to_json(self) -> str:
         tree = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)} | {
             "config": self.config.model_dump(mode="json")
@@ -150,11 +180,12 @@ def plan(
     """
     if not datasets:
         raise TrainError("there is no dataset to train on", "run a round first, or name a dataset folder")
+    config = config.in_round(iteration)
     root, used = root.resolve(), [*(datasets[-1:] if config.data == "this" else datasets)]
     infos = [dataset.read_info(folder) for folder in used]
     digests = [info.content_digest for info in infos]
     data_digest = digests[0] if len(digests) == 1 else ids.digest(digests)
-    start = base if config.start == "base" else last
+    start = base if config.start == "base" and config.methods[0] == "rft" else last
     policy_id = ids.policy_id(start.policy_id, data_digest, semantic(config), seed)
     folder = (out or root / "policies" / policy_id).resolve()
     return Job(

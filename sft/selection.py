@@ -31,14 +31,14 @@ def training_rows(job: Job) -> Selection:
     Raises TrainError when they carry no token ids or another policy sampled them, DataError on what `nft_rows` refuses,
     Stopped when there are fewer than `min_examples`.
     """
-    tables = [_usable(dataset.read_dataset(Path(folder), split="train"), job.config.method) for folder in job.datasets]
+    tables = [_usable(dataset.read_dataset(Path(folder), split="train"), job.method) for folder in job.datasets]
     rows = dataset.mix(tables, replay_share(job.config.data), job.seed).sort_by("example_id")
     if rows["token_ids"].null_count or rows["prompt_token_ids"].null_count:
         raise TrainError(
             "the dataset carries no token ids, so nothing can be trained on it exactly as it was sampled",
             "its rollouts came from an endpoint that gives text only: sample with an engine that returns token ids",
         )
-    if job.config.method == "nft" and rows.num_rows:
+    if job.method == "nft" and rows.num_rows:
         nft_rows.check_rows(rows, job.config)
         nft_rows.check_policy(rows, job.parent_policy_id)
         rows = nft_rows.mixed(rows)
@@ -53,7 +53,7 @@ def training_rows(job: Job) -> Selection:
 def _short_enough(rows: pa.Table, job: Job) -> pa.Table:
     length = pc.add(pc.list_value_length(rows["prompt_token_ids"]), pc.list_value_length(rows["token_ids"]))
     short = pc.less_equal(length, job.config.max_length)
-    return nft_rows.without(rows, short.to_numpy()) if job.config.method == "nft" else rows.filter(short)
+    return nft_rows.without(rows, short.to_numpy()) if job.method == "nft" else rows.filter(short)
 
 
 def _usable(rows: pa.Table, method: str) -> pa.Table:

@@ -79,7 +79,7 @@ def _finish(job: Job, model: Any, facts: dict[str, Any]) -> None:
     kind = save(model, job, final)
     manifest = policy.PolicyManifest(
         policy_id=job.policy_id, parent_policy_id=job.parent_policy_id, base_policy_id=job.base_policy_id, kind=kind,
-        method=job.config.method, config_digest=config_digest(job.config), dataset_id=job.dataset_id,
+        method=job.method, config_digest=config_digest(job.config), dataset_id=job.dataset_id,
         dataset_digest=job.dataset_digest, seed=job.seed, iteration=job.iteration, tokenizer_digest=job.tokenizer_digest,
         template_digest=job.template_digest, weights_digest=policy.weights_digest(final), **facts,
     )  # fmt: skip
@@ -107,7 +107,7 @@ def _trainer(job: Job, model: Any, examples: list[collate.Encoded], plan: list[c
     arguments._n_gpu = min(arguments.n_gpu, 1)  # one device per process: never torch's own DataParallel
     progress = run_callback(work, examples, plan, steps)
     trainer = StepTrainer(
-        loss_sum=_LOSSES[config.method], bf16_autocast=config.bf16, model=model, args=arguments, callbacks=[progress],
+        loss_sum=_LOSSES[job.method], bf16_autocast=config.bf16, model=model, args=arguments, callbacks=[progress],
         train_dataset=Steps(examples, plan, config.micro_batch_tokens),
     )  # fmt: skip
     return trainer, progress

@@ -1,0 +1,42 @@
+"""Who sampled the groups of a dataset, and how: what a trainer must know to refuse data that its loss does not hold for.
+
+It goes into `dataset.json`, so that the dataset can be judged where the run is not at hand.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ratoon.store import Store
+
+_POLICY = ["policy_id", "iteration", "weights_digest", "tokenizer_digest", "template_digest"]
+
+
+def of(store: Store, rows: pa.Table) -> dict[str, Any]:
+    """`policies` and `samplings` as stored, `stop_rules` and `label_sources` as lists, of the rows of view `group`."""
+    mine = rows.filter(pc.equal(rows["view"], "group"))
+    rollouts = store.scan("rollouts", columns=["rollout_id", "sampling_id"])
+    wanted = mine["rollout_id"].combine_chunks()
+    used = {
+        s
+        for batch in rollouts
+        for s in batch.filter(pc.is_in(batch["rollout_id"], value_set=wanted))["sampling_id"].to_pylist()
+    }
+    groups = store.read("groups", columns=["group_id", "stop_rule"])
+    groups = groups.filter(pc.is_in(groups["group_id"], value_set=mine["group_id"].combine_chunks()))
+    return {
+        "policies": _rows(store, "policies", set(mine["policy_id"].to_pylist()), _POLICY),
+        "samplings": _rows(store, "samplings", used),
+        "stop_rules": sorted(set(groups["stop_rule"].to_pylist()) - {None}),
+        "label_sources": sorted(set(mine["label_source"].to_pylist()) - {None}),
+    }
+
+
+def _rows(store: Store, table: str, wanted: set[str], columns: list[str] | None = None) -> list[dict[str, Any]]:
+    """Rows of a table whose first column is wanted, in the order of that id."""
+    found = store.read(table, columns=columns)
+    key = found.column_names[0]
+    return found.filter(pc.is_in(found[key], value_set=pa.array(sorted(wanted), pa.string()))).sort_by(key).to_pylist()
