@@ -17,7 +17,7 @@ from prefect.utilities.annotations import quote
 
 from ratoon.engine import Completion, Policy
 from ratoon.errors import RatoonError
-from ratoon.pipelines import propose, sample, score, waves
+from ratoon.pipelines import measure, propose, sample, score, waves
 from ratoon.pipelines.context import Context
 from ratoon.pipelines.curate import Crop, curate
 from ratoon.pipelines.evaluate import evals
@@ -33,6 +33,7 @@ _HOPELESS = 2  # failed shards after which no other is begun: one may be that sh
 def improve(ctx: Context) -> None:
     """A base model through `run.iterations` rounds; what is committed already is found, not made again."""
     pool = stage(propose.tasks)(ctx)
+    stage(measure.verifiers)(ctx, pool)
     prompts = stage(propose.prompts)(ctx, pool)
     base_row, base = stage(propose.base)(ctx)
     policy, made_by, curated = base, base_row, []

@@ -19,6 +19,7 @@ from ratoon.filters import FilterConfig
 from ratoon.generators.engines import EngineConfig
 from ratoon.generators.splits import SplitConfig
 from ratoon.generators.tasks import TaskConfig
+from ratoon.metrics.measure_verifier import MeasureConfig
 from ratoon.sft.base_models import ModelConfig
 from ratoon.sft.job import TrainConfig
 
@@ -100,6 +101,7 @@ class VerifyConfig(Config):
     workers: int = operational(2, ge=1, description="verifier processes")
     timeout_s: float = Field(5.0, gt=0, description="seconds one verification may take; beyond, its worker is killed")
     max_unjudged: float = Field(0.02, ge=0, le=1, description="share of abstain and error beyond which an evaluation is void")
+    measure: MeasureConfig = Field(MeasureConfig(), description="verifiers measured on planted replies before a model is asked")
 
 
 class SuiteConfig(Config):

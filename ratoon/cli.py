@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
+from ratoon.cli_verifiers import verifiers
 from ratoon.errors import RatoonError, UsageError
 
 app = typer.Typer(
@@ -250,6 +251,9 @@ def doctor(
     from ratoon.doctor import doctor as examine
 
     raise typer.Exit(examine(prepare=prepare, as_json=json))
+
+
+app.command("verifiers", epilog="Example: ratoon verifiers demo --formats")(verifiers)
 
 
 def _report(done: Any) -> None:

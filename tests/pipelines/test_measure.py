@@ -1,0 +1,67 @@
+"""A verifier below its floor stops the run before a model is asked; an override goes on and is recorded."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ratoon.errors import Stopped
+from ratoon.pipelines import measure, propose
+from ratoon.store import Store
+
+Open = Callable[..., Any]
+
+
+def test_measuring_is_a_stage_that_is_found_again_whatever_the_floor(context: Open) -> None:
+    with context() as ctx:
+        first = measure.verifiers(ctx, propose.tasks(ctx))
+        rows = ctx.store.read("measures", [first]).to_pylist()
+        assert {(row["scope_id"], row["metric"], row["value"]) for row in rows} == {
+            ("numeric", "planted_fpr", 0.0),
+            ("numeric", "planted_fnr", 0.0),
+        }
+    with context("verify.measure.max_fpr=0.5") as ctx:
+        assert measure.verifiers(ctx, propose.tasks(ctx)).artifact_id == first.artifact_id
+    with context("verify.measure.probes=50") as ctx:
+        assert measure.verifiers(ctx, propose.tasks(ctx)).artifact_id != first.artifact_id
+
+
+def test_a_verifier_below_its_floor_stops_the_run_before_a_model_is_asked(
+    start: Callable[..., Any], asked: Callable[[Path], list[str]], tmp_path: Path
+) -> None:
+    told = start(tmp_path / "run", "verify.measure.max_fnr=0.0", 'tasks.0.verifier="math"', "tasks.0.digits=[4]")
+    assert told.code == 3, told.err
+    assert "'math' is below its floor" in told.err
+    assert "ratoon verifiers" in told.err
+    assert asked(tmp_path / "run") == []
+    assert Store.open(tmp_path / "run").find("verifiers")
+
+
+def test_an_override_goes_on_and_is_recorded(context: Open) -> None:
+    sets = ["verify.measure.max_fnr=0.0", 'tasks.0.verifier="math"', "tasks.0.digits=[4]"]
+    with context(*sets) as ctx:
+        pool = propose.tasks(ctx)
+        with pytest.raises(Stopped, match="below its floor"):
+            measure.verifiers(ctx, pool)
+    with context(*sets, "verify.measure.override=true") as ctx:
+        measure.verifiers(ctx, pool)
+        (row,) = ctx.store.read("state").to_pylist()
+        assert (row["step"], row["key"]) == ("gate", "verifier/math")
+        assert json.loads(row["value"])["override"] is True
+
+
+def test_the_command_says_what_the_run_would_say(here: Callable[..., Any]) -> None:
+    told = here("verifiers", "smoke", "--json", "--set", "tasks.0.n=30", "--set", "tasks.1.n=30")
+    (row,) = json.loads(told.out)
+    assert told.code == 0
+    assert (row["verifier"], row["fpr"]["value"], row["fnr"]["value"], row["below"]) == ("numeric", 0.0, 0.0, [])
+    assert any(f["trap"] and f["errors"] for f in row["formats"])
+    told = here("verifiers", "smoke", "--set", "tasks.0.verifier=math", "--set", "tasks.0.digits=[4]", "--set",
+                "verify.measure.max_fnr=0", "--formats")  # fmt: skip
+    assert told.code == 3
+    assert "bold label" in told.out
+    assert "below its floor" in told.err
