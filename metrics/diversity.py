@@ -1,0 +1,42 @@
+"""Diversity, under one name: spectra of embeddings, words, neighbours, regions. docs/metrics.md says which to trust for what.
+
+Headlines: linear Vendi (change), RBF of order 2 (detail, nearly free of n), compression ratio (copying), effective clusters
+(explainable) and the neighbour curve (local). Mean pairwise distance is no headline: it hardly notices a collapse.
+"""
+
+from __future__ import annotations
+
+from ratoon.metrics.clusters import (
+    QD,
+    Codebook,
+    assign,
+    chao1,
+    codebook,
+    effective_clusters,
+    fit_codebook,
+    qd_score,
+    unseen_mass,
+)
+from ratoon.metrics.lexical import compression_ratio, cut, distinct_n, n_grams, self_repetition
+from ratoon.metrics.neighbours import CUTS, knn_distance, nearest, neighbour_curve, novelty
+from ratoon.metrics.spectrum import (
+    SIGMA,
+    Gram,
+    Split,
+    alpha_beta_gamma,
+    gram,
+    merge,
+    rke,
+    rke_sampled,
+    sample_size,
+    subsampled,
+    unpacked,
+    vendi_score,
+)
+
+__all__ = [
+    "CUTS", "QD", "SIGMA", "Codebook", "Gram", "Split", "alpha_beta_gamma", "assign", "chao1", "codebook",
+    "compression_ratio", "cut", "distinct_n", "effective_clusters", "fit_codebook", "gram", "knn_distance", "merge",
+    "n_grams", "nearest", "neighbour_curve", "novelty", "qd_score", "rke", "rke_sampled", "sample_size", "self_repetition",
+    "subsampled", "unpacked", "unseen_mass", "vendi_score",
+]  # fmt: skip
