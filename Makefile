@@ -2,6 +2,7 @@
 
 BIN := .venv/bin
 PYTHON3 ?= python3
+PARALLEL ?= -n 2 --dist loadgroup --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test quick check fmt links docs clean
@@ -20,10 +21,10 @@ demo: .venv/.ready ## a base model through three rounds, on this machine
 	$(BIN)/ratoon run recipes/demo.toml --run runs/demo
 
 test: .venv/.ready ## the whole test suite, the real model included
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(PARALLEL)
 
 quick: .venv/.ready ## the tests that need no real model
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest $(PARALLEL) -m "not slow"
 
 check: .venv/.ready links ## ruff, mypy, import boundaries, docs
 	$(BIN)/ruff check .

