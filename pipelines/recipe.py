@@ -22,6 +22,7 @@ from ratoon.generators.tasks import TaskConfig
 from ratoon.metrics.measure_verifier import MeasureConfig
 from ratoon.sft.base_models import ModelConfig
 from ratoon.sft.job import TrainConfig
+from ratoon.sft.nft_gate import bent
 
 SHIPPED = Path(__file__).resolve().parent.parent / "recipes"
 
@@ -138,6 +139,10 @@ class Recipe(Config):
     def _consistent(self) -> Self:
         if "heldout" not in self.suites:
             raise ValueError("suites needs one called 'heldout': it is run on every policy")
+        if self.train.uses("nft") and (fields := bent(self.sampling.model_dump())):
+            raise ValueError(
+                f"train.method nft needs samples of the model's own distribution, and [sampling] sets {', '.join(fields)}"
+            )
         return self
 
     def semantic(self) -> dict[str, Any]:

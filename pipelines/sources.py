@@ -5,6 +5,7 @@ It goes into `dataset.json`, so that the dataset can be judged where the run is 
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pyarrow as pa
@@ -12,19 +13,15 @@ import pyarrow.compute as pc
 
 from ratoon.store import Store
 
+_CONSTRAINTS = {"schema", "grammar"}
 _POLICY = ["policy_id", "iteration", "weights_digest", "tokenizer_digest", "template_digest"]
 
 
 def of(store: Store, rows: pa.Table) -> dict[str, Any]:
-    """`policies` and `samplings` as stored, `stop_rules` and `label_sources` as lists, of the rows of view `group`."""
+    """Of the rows of view `group`: `policies` and `samplings` as stored, `stop_rules` and `label_sources` as lists, and
+    `constrained`, how many rollouts were sampled under a schema or grammar."""
     mine = rows.filter(pc.equal(rows["view"], "group"))
-    rollouts = store.scan("rollouts", columns=["rollout_id", "sampling_id"])
-    wanted = mine["rollout_id"].combine_chunks()
-    used = {
-        s
-        for batch in rollouts
-        for s in batch.filter(pc.is_in(batch["rollout_id"], value_set=wanted))["sampling_id"].to_pylist()
-    }
+    used, constrained = _samplings(store, mine["rollout_id"].combine_chunks())
     groups = store.read("groups", columns=["group_id", "stop_rule"])
     groups = groups.filter(pc.is_in(groups["group_id"], value_set=mine["group_id"].combine_chunks()))
     return {
@@ -32,7 +29,17 @@ def of(store: Store, rows: pa.Table) -> dict[str, Any]:
         "samplings": _rows(store, "samplings", used),
         "stop_rules": sorted(set(groups["stop_rule"].to_pylist()) - {None}),
         "label_sources": sorted(set(mine["label_source"].to_pylist()) - {None}),
+        "constrained": constrained,
     }
+
+
+def _samplings(store: Store, rollouts: pa.Array) -> tuple[set[str], int]:
+    used, constrained = set[str](), 0
+    for batch in store.scan("rollouts", columns=["rollout_id", "sampling_id", "meta"]):
+        found = batch.filter(pc.is_in(batch["rollout_id"], value_set=rollouts))
+        used |= set(found["sampling_id"].to_pylist())
+        constrained += sum(bool(_CONSTRAINTS & json.loads(meta).keys()) for meta in found["meta"].to_pylist() if meta)
+    return used, constrained
 
 
 def _rows(store: Store, table: str, wanted: set[str], columns: list[str] | None = None) -> list[dict[str, Any]]:

@@ -51,6 +51,11 @@ class NftConfig(Config):
         gt=0,
         description="nats: rollouts whose log-probs by engine and trainer differ by more, mean over tokens, are dropped",
     )
+    max_staleness: int = Field(
+        0,
+        ge=0,
+        description="policies between the one that sampled a group and the one training starts from; older groups are left out",
+    )
     assume_on_policy: bool = Field(
         False, description="take rows that name no policy or carry no log-probs as samples of the policy training starts from"
     )

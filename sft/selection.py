@@ -5,14 +5,15 @@ No torch here, so that the gate on too few examples closes before a training pro
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from ratoon.errors import Stopped, TrainError
-from ratoon.sft import dataset, nft_rows
+from ratoon.sft import dataset, nft_gate, nft_rows
 from ratoon.sft.job import Job, replay_share
 
 _VIEWS = {"rft": "sft", "nft": "group"}
@@ -38,10 +39,8 @@ def training_rows(job: Job) -> Selection:
             "the dataset carries no token ids, so nothing can be trained on it exactly as it was sampled",
             "its rollouts came from an endpoint that gives text only: sample with an engine that returns token ids",
         )
-    if job.method == "nft" and rows.num_rows:
-        nft_rows.check_rows(rows, job.config)
-        nft_rows.check_policy(rows, job.parent_policy_id)
-        rows = nft_rows.mixed(rows)
+    if job.method == "nft":
+        rows = _fit_for_nft(rows, job)
     kept = _short_enough(rows, job)
     if kept.num_rows < job.config.min_examples:
         raise Stopped(
@@ -50,10 +49,41 @@ def training_rows(job: Job) -> Selection:
     return Selection(kept, rows.num_rows - kept.num_rows)
 
 
+def _fit_for_nft(rows: pa.Table, job: Job) -> pa.Table:
+    """Mixed groups of policies near enough to the start; refused when anything about them is not what NFT's loss holds for."""
+    infos = [dataset.read_info(Path(folder)) for folder in job.datasets]
+    if not rows.num_rows and any(sum(info.splits.values()) for info in infos):
+        raise TrainError(
+            f"dataset {infos[-1].name}/{infos[-1].iteration} holds no groups: it was curated for rft",
+            "ratoon curate RUN --set train.method=nft --name groups, then train with --name groups",
+        )
+    stale, found = job.config.nft.max_staleness, rows.num_rows
+    rows = rows.filter(pc.less_equal(pc.subtract(job.iteration, pc.fill_null(rows["iteration"], job.iteration)), stale))
+    if found and not rows.num_rows:
+        raise TrainError(
+            f"each of the {found} rows was sampled more than {stale} policies before the one training starts from",
+            'train on what it sampled: train.data = "this"; or allow more in train.nft.max_staleness',
+        )
+    if rows.num_rows:
+        nft_rows.check_rows(rows, job.config)
+        sampled_by = set(rows["policy_id"].to_pylist())
+        sources = [_only(info.sources, sampled_by) for info in infos]
+        nft_gate.check(job, sources)
+        known = pa.array([p["policy_id"] for source in sources for p in source["policies"]], pa.string())
+        nft_rows.check_policy(rows.filter(pc.invert(pc.is_in(rows["policy_id"], value_set=known))), job.parent_policy_id)
+        rows = nft_rows.mixed(rows)
+    return rows
+
+
+def _only(sources: Mapping[str, Any], policies: set[str]) -> dict[str, Any]:
+    """The sources without the policies whose rows are left out."""
+    return dict(sources) | {"policies": [p for p in sources.get("policies", ()) if p["policy_id"] in policies]}
+
+
 def _short_enough(rows: pa.Table, job: Job) -> pa.Table:
     length = pc.add(pc.list_value_length(rows["prompt_token_ids"]), pc.list_value_length(rows["token_ids"]))
     short = pc.less_equal(length, job.config.max_length)
-    return nft_rows.without(rows, short.to_numpy()) if job.method == "nft" else rows.filter(short)
+    return nft_rows.without(rows, short.to_numpy()) if job.method == "nft" and rows.num_rows else rows.filter(short)
 
 
 def _usable(rows: pa.Table, method: str) -> pa.Table:
