@@ -33,7 +33,8 @@ def choose(
     Tasks of other splits are passed over. `assigned` holds the task ids of earlier rounds, one entry each time a task was
     asked. `weights` are relative, 1 for families not named, 0 leaves a family out; where a family has fewer tasks than its
     share, the others take over. `retry` are task ids that take up to `retry_share` of each family's places first; those
-    that find no place there are asked in their turn. Raises ConfigError when `weights` names no family, is negative or leaves none.
+    that find no place there are asked in their turn.
+    Raises ConfigError when `weights` names no family, is negative or leaves none.
     """
     pools = _pools(tasks)
     shares = _checked(weights or {}, pools)
