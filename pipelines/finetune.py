@@ -62,7 +62,9 @@ def _train(ctx: Context, job: jobs.Job) -> Built:
     row = done.manifest.row(ctx.relative(done.folder))
     counts = Counts(1, 1, trained_tokens=done.trained_tokens, seconds=done.seconds)
     facts = {"steps": done.steps, "loss": done.loss, "examples": done.manifest.examples}
-    return Built({"policies": schema.from_rows("policies", [row])}, counts, facts)
+    if job.method == "nft":
+        facts |= {"logprob_gap": done.manifest.logprob_gap, "dropped": done.manifest.dropped}
+    return Built({"policies": schema.from_rows("policies", [row]), **launch.records(done.folder)}, counts, facts)
 
 
 def policy_of(ctx: Context, manifest: Manifest) -> Policy:

@@ -17,7 +17,10 @@ from ratoon.errors import TrainError
 from ratoon.sft.collate import Encoded, Step
 
 PROGRESS = "progress.jsonl"
+METRICS = "metrics.jsonl"
 _WHOLE = "whole.json"
+_MEASURED = ("ratio", "clip_fraction", "kl", "entropy", "positives", "grad_norm", "learning_rate")
+RECORDS = ("rescored.parquet", "failures.parquet")  # tables that NFT leaves: sft/rescore.py
 
 
 def resume_point(work: Path) -> str | None:
@@ -29,6 +32,17 @@ def resume_point(work: Path) -> str | None:
         else:
             shutil.rmtree(folder, ignore_errors=True)  # every rank of a training does this at once
     return str(whole[max(whole)]) if whole else None
+
+
+def keep_records(work: Path, folder: Path) -> None:
+    """Put beside the finished model what training measured: one line a step, and the log-probs it started from."""
+    lines = {}
+    for line in (work / PROGRESS).read_text(encoding="utf-8").splitlines():
+        lines[json.loads(line)["step"]] = line  # a step that was done again after a kill counts as it went last
+    (folder / METRICS).write_text("".join(f"{lines[step]}\n" for step in sorted(lines)), encoding="utf-8")
+    for name in RECORDS:
+        if (work / name).exists():
+            shutil.copyfile(work / name, folder / name)
 
 
 def run_callback(work: Path, examples: Sequence[Encoded], plan: Sequence[Step], steps: int) -> Any:
@@ -60,6 +74,7 @@ def run_callback(work: Path, examples: Sequence[Encoded], plan: Sequence[Step], 
             if state.is_world_process_zero:
                 rate = sum(tokens[self.first : state.global_step]) / (time.monotonic() - self.begun)
                 line = {"step": state.global_step, "total": steps, "loss": logs["loss"], "tokens_per_second": round(rate, 1)}
+                line |= {name: float(logs[name]) for name in _MEASURED if name in logs}
                 with (work / PROGRESS).open("a", encoding="utf-8") as file:
                     file.write(json.dumps(line) + "\n")
 

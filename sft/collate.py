@@ -17,13 +17,27 @@ import pyarrow as pa
 _PAD = 0  # any id: attention masks it and no position of it is trained
 
 
+class Signal(NamedTuple):
+    """What NFT knows of a rollout: right or wrong, its group's pass rate, and log-probs of its trained tokens when sampled."""
+
+    right: bool
+    pass_rate: float
+    temperature: float
+    old: np.ndarray
+
+
 class Encoded(NamedTuple):
-    """One example: all token ids, and which of them are trained on (bool, same length, never the first)."""
+    """One example: all token ids, and which of them are trained on (bool, same length, never the first).
+
+    Examples of one `group` share a step; those without one stand alone.
+    """
 
     example_id: str
     ids: np.ndarray
     trained: np.ndarray
     weight: float
+    group: str | None = None
+    signal: Signal | None = None
 
 
 class Step(NamedTuple):
@@ -39,6 +53,18 @@ def encode(rows: pa.Table) -> list[Encoded]:
     return [_encoded(*values) for values in zip(*columns, strict=True)]
 
 
+def encode_groups(rows: pa.Table, old: Sequence[np.ndarray]) -> list[Encoded]:
+    """`encode` with what NFT needs; `old` are the log-probs of every completion token, row by row."""
+    names = ("group_id", "label", "pass_rate", "temperature", "loss_mask")
+    columns = [rows[name].to_pylist() for name in names]
+    found = []
+    for example, values, logprobs in zip(encode(rows), zip(*columns, strict=True), old, strict=True):
+        group, label, pass_rate, temperature, mask = values
+        signal = Signal(bool(label), pass_rate, temperature, logprobs[np.array(mask, bool)])
+        found.append(example._replace(group=group, signal=signal))
+    return found
+
+
 def _encoded(example_id: str, prompt: list[int], completion: list[int], mask: list[int] | None, weight: float) -> Encoded:
     trained = np.concatenate(
         [np.zeros(len(prompt), bool), np.ones(len(completion), bool) if mask is None else np.array(mask, bool)]
@@ -50,20 +76,25 @@ def _encoded(example_id: str, prompt: list[int], completion: list[int], mask: li
 def plan_steps(examples: Sequence[Encoded], *, epochs: int, batch_size: int, world: int, seed: int) -> list[Step]:
     """Every device's part of every step, step by step: entry `step * world + rank`.
 
-    Each epoch is its own order by hash of seed, epoch and example_id, cut into equal steps of at most `batch_size`.
+    Each epoch is its own order by hash of seed, epoch and example_id, cut into equal steps of at most `batch_size`. Groups
+    stay whole: it is they that are ordered and shared out evenly, so a step may hold a little more or less than `batch_size`.
     """
     plan: list[Step] = []
+    units: dict[str, list[int]] = {}
+    for i, example in enumerate(examples):
+        units.setdefault(example.group or example.example_id, []).append(i)
     for epoch in range(epochs):
-        order = sorted(range(len(examples)), key=lambda i: _rank(seed, epoch, examples[i].example_id))
-        for step in np.array_split(np.array(order), -(-len(order) // batch_size)):
+        order = sorted(units, key=lambda name: _rank(seed, epoch, name))
+        for names in np.array_split(np.array(order, object), min(-(-len(examples) // batch_size), len(order))):
+            step = [i for name in names for i in units[name]]
             tokens = sum(int(examples[i].trained.sum()) for i in step)
-            by_length = sorted(step.tolist(), key=lambda i: (-len(examples[i].ids), examples[i].example_id))
+            by_length = sorted(step, key=lambda i: (-len(examples[i].ids), examples[i].example_id))
             plan.extend(Step(by_length[rank::world], tokens) for rank in range(world))
     return plan
 
 
-def _rank(seed: int, epoch: int, example_id: str) -> bytes:
-    return blake2b(f"{seed}\x1f{epoch}\x1f{example_id}".encode(), digest_size=8).digest()
+def _rank(seed: int, epoch: int, name: str) -> bytes:
+    return blake2b(f"{seed}\x1f{epoch}\x1f{name}".encode(), digest_size=8).digest()
 
 
 def micro_batches(lengths: Sequence[int], budget: int) -> list[list[int]]:
@@ -81,7 +112,8 @@ def collate(examples: Sequence[Encoded]) -> dict[str, Any]:
     """One micro-batch, padded on the right.
 
     input_ids, attention_mask: [B, T]. positions: bool [B, T], true where the logits predict a trained token.
-    targets, weights: [n] for the n true positions in row-major order.
+    targets, weights: [n] for the n true positions in row-major order. Where the examples have a signal, also [n]: right (bool),
+    pass_rate, temperature, old (float32); and sequences: [2], how many there are and how many of them are right.
     """
     import torch
 
@@ -95,4 +127,19 @@ def collate(examples: Sequence[Encoded]) -> dict[str, Any]:
     weights = [np.full(len(t), example.weight, np.float32) for t, example in zip(targets, examples, strict=True)]
     arrays = {"input_ids": ids, "attention_mask": attention, "positions": positions}
     arrays |= {"targets": np.concatenate(targets), "weights": np.concatenate(weights)}
+    if examples[0].signal is not None:
+        arrays |= _signals(examples)
     return {name: torch.from_numpy(array) for name, array in arrays.items()}
+
+
+def _signals(examples: Sequence[Encoded]) -> dict[str, np.ndarray]:
+    signals, counts = [e.signal for e in examples if e.signal is not None], [int(e.trained.sum()) for e in examples]
+    right = np.array([s.right for s in signals])
+    counted = np.array([e.weight > 0 for e in examples])
+    return {
+        "right": np.repeat(right, counts),
+        "pass_rate": np.repeat(np.array([s.pass_rate for s in signals], np.float32), counts),
+        "temperature": np.repeat(np.array([s.temperature for s in signals], np.float32), counts),
+        "old": np.concatenate([s.old for s in signals]).astype(np.float32),
+        "sequences": np.array([counted.sum(), (counted & right).sum()]),
+    }

@@ -14,9 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from ratoon import errors
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ratoon import errors, schema
 from ratoon.errors import MissingExtra, TrainError
 from ratoon.sft import policy
+from ratoon.sft.callbacks import PROGRESS, RECORDS
 from ratoon.sft.job import Job
 from ratoon.sft.selection import training_rows
 
@@ -27,12 +31,23 @@ _NEEDED = {"torch": "train", "transformers": "train", "accelerate": "train"}
 
 @dataclass(frozen=True)
 class Progress:
-    """One optimizer step done: its loss (nats per loss token) and the unpadded tokens per second so far."""
+    """One optimizer step done: its loss (nats per loss token) and the unpadded tokens per second so far.
+
+    NFT also tells (sft/nft_step.py): the mean ratio to the old policy, the share of wrong tokens past the point where the
+    implicit negative policy runs out, KL(old ‖ new) and entropy in nats a token, and the share of right sequences.
+    """
 
     step: int
     total: int
     loss: float
     tokens_per_second: float
+    grad_norm: float | None = None
+    learning_rate: float | None = None
+    ratio: float | None = None
+    clip_fraction: float | None = None
+    kl: float | None = None
+    entropy: float | None = None
+    positives: float | None = None
 
 
 @dataclass(frozen=True)
@@ -72,6 +87,15 @@ def train(job: Job, on_progress: Callable[[Progress], None] | None = None) -> Tr
     )  # fmt: skip
 
 
+def records(folder: Path) -> dict[str, pa.Table]:
+    """What NFT left beside a policy: tables `rescored` and `failures` (rows it dropped, with reasons); else nothing."""
+    paths = {Path(name).stem: folder / name for name in RECORDS}
+    return {
+        name: pq.read_table(path, schema=schema.TABLES[name], page_checksum_verification=True)
+        for name, path in paths.items() if path.exists()
+    }  # fmt: skip
+
+
 def _check(job: Job) -> None:
     """Everything that can be refused before a process is started."""
     wanted = _NEEDED | ({"peft": "train"} if job.config.lora else {})
@@ -90,9 +114,10 @@ def _run(job: Job, on_progress: Callable[[Progress], None]) -> None:
     work, log = Path(job.work), Path(job.log)
     log.parent.mkdir(parents=True, exist_ok=True)
     (work / "error.json").unlink(missing_ok=True)
+    _refuse_another(job)
     (work / "job.json").write_text(job.to_json(), encoding="utf-8")
-    (work / "progress.jsonl").touch()
-    with log.open("ab") as sink, (work / "progress.jsonl").open(encoding="utf-8") as lines:
+    (work / PROGRESS).touch()
+    with log.open("ab") as sink, (work / PROGRESS).open(encoding="utf-8") as lines:
         lines.seek(0, os.SEEK_END)
         process = subprocess.Popen(
             _command(job), stdin=subprocess.PIPE, stdout=sink, stderr=subprocess.STDOUT, env=os.environ | _environment(job)
@@ -104,6 +129,22 @@ def _run(job: Job, on_progress: Callable[[Progress], None]) -> None:
             _end(process)
     if process.returncode != 0:
         raise _reason(job, process.returncode)
+
+
+def _refuse_another(job: Job) -> None:
+    """What lies in the work folder must be of this very job: parent, data, config and seed, which make up the policy's id."""
+    work = Path(job.work)
+    if not (work / "job.json").exists():
+        return
+    began = json.loads((work / "job.json").read_text(encoding="utf-8")).get("policy_id")
+    if began != job.policy_id and any((work / "checkpoints").glob("checkpoint-*")):
+        raise TrainError(
+            f"{work} holds a checkpoint of policy {began}, and this would train {job.policy_id}: other data, settings or start",
+            "finish that one with what it began with, name another folder, or remove this one",
+        )
+    if began != job.policy_id:
+        for name in (PROGRESS, *RECORDS):
+            (work / name).unlink(missing_ok=True)
 
 
 def _command(job: Job) -> list[str]:

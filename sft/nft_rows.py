@@ -83,9 +83,9 @@ def without(rows: pa.Table, keep: np.ndarray) -> pa.Table:
     A group's kept right rows weigh together what all its right rows weighed, and so do its wrong ones; a group that loses all
     of one side is left out whole.
     """
-    weight, keep = reweight(rows, keep)
+    weight, kept = reweight(rows, keep)
     at = rows.schema.get_field_index("weight")
-    return rows.set_column(at, rows.schema.field(at), pa.array(weight, rows.schema.field(at).type)).filter(pa.array(keep))
+    return rows.set_column(at, rows.schema.field(at), pa.array(weight, rows.schema.field(at).type)).filter(pa.array(kept))
 
 
 def reweight(rows: pa.Table, keep: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -124,7 +124,7 @@ _MISSING = {
 def _check_tokens(rows: pa.Table) -> None:
     lengths = {
         name: pc.fill_null(pc.list_value_length(_lists(rows, name)), -1).to_numpy()
-        for name in ("token_ids", "loss_mask", "logprobs")
+        for name in ("prompt_token_ids", "token_ids", "loss_mask", "logprobs")
     }
     for name in ("loss_mask", "logprobs"):
         unlike = (lengths[name] >= 0) & (lengths[name] != lengths["token_ids"])
@@ -135,6 +135,7 @@ def _check_tokens(rows: pa.Table) -> None:
             "one per sampled token, as the engine returned them",
         )
     _refuse(rows, lengths["token_ids"] == 0, "have no sampled token", _MEND)
+    _refuse(rows, lengths["prompt_token_ids"] == 0, "have an empty prompt", "nothing predicts the first token of a reply then")
     mask, owner = _flat(rows, "loss_mask")
     _refuse(
         rows,

@@ -31,7 +31,10 @@ _GENERATION = "generation_config.json"
 
 @dataclass(frozen=True)
 class PolicyManifest:
-    """What `policy.json` says. Tokens are unpadded and counted once per epoch; `seconds` is the training's wall time."""
+    """What `policy.json` says. Tokens are unpadded and counted once per epoch; `seconds` is the training's wall time.
+
+    NFT only: `logprob_gap` is the mean |trainer − engine| log-prob in nats a token, `dropped` the rows left out for theirs.
+    """
 
     policy_id: str
     parent_policy_id: str | None
@@ -53,6 +56,8 @@ class PolicyManifest:
     steps: int = 0
     loss: float | None = None
     seconds: float | None = None
+    logprob_gap: float | None = None
+    dropped: int = 0
 
     def row(self, uri: str) -> dict[str, Any]:
         """A row of table `policies`; `uri` is the folder relative to the run."""

@@ -9,6 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from torch import Tensor
 
 
@@ -17,3 +19,8 @@ def loss_sum(logits: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
     from torch.nn.functional import cross_entropy
 
     return (cross_entropy(logits.float(), targets, reduction="none") * weights).sum()
+
+
+def step_loss(logits: Tensor, batch: Mapping[str, Tensor]) -> tuple[Tensor, None]:
+    """`loss_sum` of a micro-batch (sft/collate.py); nothing else is measured."""
+    return loss_sum(logits, batch["targets"], batch["weights"]), None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import math
 import os
 import shutil
 import sys
@@ -16,16 +17,17 @@ import time
 from pathlib import Path
 from typing import Any
 
-from ratoon.errors import RatoonError, TrainError
+import pyarrow as pa
+
+from ratoon.errors import RatoonError, Stopped, TrainError
 from ratoon.sft import collate, policy, rft
-from ratoon.sft.callbacks import resume_point, run_callback
+from ratoon.sft.callbacks import keep_records, resume_point, run_callback
 from ratoon.sft.dataset import swap
 from ratoon.sft.job import Job, config_digest
 from ratoon.sft.models import load, save
 from ratoon.sft.selection import training_rows
 
 ERROR = "error.json"
-_LOSSES = {"rft": rft.loss_sum}
 _LOCK_SECONDS = 60.0
 
 
@@ -55,20 +57,36 @@ def run(job: Job) -> None:
         max(1, (config.threads or len(os.sched_getaffinity(0))) // (1 if torch.cuda.is_available() else world))
     )
     transformers.set_seed(job.seed % 2**32)
-    selection = training_rows(job)
-    examples = collate.encode(selection.rows)
+    selection, model = training_rows(job), load(job)
+    examples, facts = _examples(job, model, selection.rows)
     plan = collate.plan_steps(examples, epochs=config.epochs, batch_size=config.batch_size, world=world, seed=job.seed)
-    model = load(job)
     trainer, progress = _trainer(job, model, examples, plan, len(plan) // world)
     trainer.train(resume_from_checkpoint=resume_point(Path(job.work)))
     trainer.accelerator.wait_for_everyone()
     if rank == 0:
         seconds, steps = progress.earlier + time.monotonic() - started, len(plan) // world
         loss = progress.mean_loss(trainer.state.log_history, steps // config.epochs)
-        facts = {"examples": len(examples), "skipped": selection.skipped, "steps": steps, "loss": loss, "seconds": seconds}
+        facts |= {"examples": len(examples), "skipped": selection.skipped, "steps": steps, "loss": loss, "seconds": seconds}
         facts["trained_tokens"] = config.epochs * sum(len(example.ids) for example in examples)
         facts["loss_tokens"] = config.epochs * sum(int(example.trained.sum()) for example in examples)
         _finish(job, trainer.accelerator.unwrap_model(trainer.model), facts)
+
+
+def _examples(job: Job, model: Any, rows: pa.Table) -> tuple[list[collate.Encoded], dict[str, Any]]:
+    """What is trained on; NFT first gets the old log-probs, and loses the rows whose engine disagreed with them."""
+    if job.method == "rft":
+        return collate.encode(rows), {}
+    from ratoon.sft.rescore import rescore
+
+    found = rescore(job, model, rows)
+    if found.rows.num_rows < job.config.min_examples:
+        raise Stopped(
+            f"{found.rows.num_rows} rows are left of {rows.num_rows}; train.min_examples is {job.config.min_examples}",
+            "the others' log-probs are too far from the engine's: see train.nft.max_logprob_gap",
+        )
+    print(f"mean |trainer - engine| log-prob: {found.gap:.4f} nats a token; {found.dropped} rows dropped", flush=True)
+    facts = {"logprob_gap": None if math.isnan(found.gap) else found.gap, "dropped": found.dropped}
+    return collate.encode_groups(found.rows, found.logprobs), facts
 
 
 def _finish(job: Job, model: Any, facts: dict[str, Any]) -> None:
@@ -77,6 +95,7 @@ def _finish(job: Job, model: Any, facts: dict[str, Any]) -> None:
     shutil.rmtree(final, ignore_errors=True)
     final.mkdir()
     kind = save(model, job, final)
+    keep_records(Path(job.work), final)
     manifest = policy.PolicyManifest(
         policy_id=job.policy_id, parent_policy_id=job.parent_policy_id, base_policy_id=job.base_policy_id, kind=kind,
         method=job.method, config_digest=config_digest(job.config), dataset_id=job.dataset_id,
@@ -106,11 +125,21 @@ def _trainer(job: Job, model: Any, examples: list[collate.Encoded], plan: list[c
     )  # fmt: skip
     arguments._n_gpu = min(arguments.n_gpu, 1)  # one device per process: never torch's own DataParallel
     progress = run_callback(work, examples, plan, steps)
+    step_loss, measure = _loss(job)
     trainer = StepTrainer(
-        loss_sum=_LOSSES[job.method], bf16_autocast=config.bf16, model=model, args=arguments, callbacks=[progress],
+        step_loss=step_loss, measure=measure, bf16_autocast=config.bf16, model=model, args=arguments, callbacks=[progress],
         train_dataset=Steps(examples, plan, config.micro_batch_tokens),
     )  # fmt: skip
     return trainer, progress
+
+
+def _loss(job: Job) -> tuple[Any, Any]:
+    """The method's loss of a micro-batch, and how its steps are measured."""
+    if job.method == "rft":
+        return rft.step_loss, None
+    from ratoon.sft import nft_step
+
+    return nft_step.step_loss(job.config.nft), nft_step.measured
 
 
 def _die_with_parent() -> None:

@@ -1,14 +1,14 @@
 """The training loop: a `transformers.Trainer` whose batch is one whole optimizer step.
 
 A step arrives as micro-batches with the number of loss tokens in the step over all devices; every micro-batch's summed loss
-is divided by that number, so 1 x 16 and 16 x 1 give the same gradient. Logits are computed only where a token is trained: on a
-CPU the head over SmolLM2's 49k vocabulary costs as much as the layers below it. Imported only in the training process.
+is divided by that number, so 1 x 16 and 16 x 1 give the same gradient. One trainer for every method: the loss comes in.
+Imported only in the training process.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 # ruff: noqa: TID253 - this module is imported only where training runs
@@ -18,8 +18,11 @@ from torch.utils.data import DataLoader, Dataset, SequentialSampler
 from transformers import Trainer
 
 from ratoon.sft.collate import Encoded, Step, collate, micro_batches
+from ratoon.sft.forward import TrainedLogits
 
-LossSum = Callable[[Tensor, Tensor, Tensor], Tensor]
+# (logits [n, vocabulary], micro-batch) → its summed loss, and sums to be measured by, where the method has any
+StepLoss = Callable[[Tensor, Mapping[str, Tensor]], tuple[Tensor, Tensor | None]]
+Measure = Callable[[Tensor], dict[str, float]]
 
 
 class Steps(Dataset):
@@ -40,16 +43,15 @@ class Steps(Dataset):
 
 
 class StepTrainer(Trainer):
-    """Trains on `Steps` in their order, with `loss_sum` over the trained positions."""
+    """Trains on `Steps` in their order; `measure` turns a step's sums, over micro-batches and devices, into what is logged."""
 
-    def __init__(self, *, loss_sum: LossSum, bf16_autocast: bool, model: nn.Module, train_dataset: Steps, **rest: Any) -> None:
+    def __init__(
+        self, *, step_loss: StepLoss, measure: Measure | None = None, bf16_autocast: bool, model: nn.Module,
+        train_dataset: Steps, **rest: Any,
+    ) -> None:  # fmt: skip
         super().__init__(model=model, train_dataset=train_dataset, **rest)
-        self._loss_sum, self._bf16, self._positions = loss_sum, bf16_autocast, None
-        model.get_output_embeddings().register_forward_pre_hook(self._only_trained)
-
-    def _only_trained(self, _head: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...] | None:
-        """[B, T, H] → [n, H] before the head, where a micro-batch says which positions are trained."""
-        return None if self._positions is None else (inputs[0][self._positions],)
+        self._step_loss, self._measure, self._sums = step_loss, measure, None
+        self._logits = TrainedLogits(model, bf16_autocast=bf16_autocast)
 
     def get_train_dataloader(self) -> DataLoader:
         steps = self.train_dataset
@@ -62,6 +64,7 @@ class StepTrainer(Trainer):
     def training_step(self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Any = None) -> Tensor:
         """Backward over the step's micro-batches; the loss returned is this device's share of the mean over loss tokens."""
         model.train()
+        self._sums = None
         world, total = self.args.world_size, torch.zeros((), device=self.args.device)
         for left, batch in enumerate(inputs["micro"], start=1 - len(inputs["micro"])):
             exchange = contextlib.nullcontext() if left == 0 else self.accelerator.no_sync(model)
@@ -73,13 +76,17 @@ class StepTrainer(Trainer):
 
     def compute_loss(self, model: nn.Module, inputs: dict[str, Any], *_: Any, **__: Any) -> Tensor:
         """The summed loss of one micro-batch."""
-        self._positions = inputs["positions"]
-        try:
-            with torch.autocast(self.args.device.type, dtype=torch.bfloat16, enabled=self._bf16):
-                logits = model(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"], use_cache=False).logits
-        finally:
-            self._positions = None
-        return self._loss_sum(logits, inputs["targets"], inputs["weights"])
+        loss, sums = self._step_loss(self._logits(model, inputs), inputs)
+        if sums is not None:
+            self._sums = sums if self._sums is None else self._sums + sums
+        return loss
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """With every step's loss, what the step measured."""
+        if self._measure is not None and self._sums is not None and "loss" in logs:
+            logs = logs | self._measure(self.accelerator.reduce(self._sums, "sum"))
+            self._sums = None
+        super().log(logs, start_time)
 
 
 def _only_item(items: list[dict[str, Any]]) -> dict[str, Any]:

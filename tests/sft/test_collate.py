@@ -108,7 +108,7 @@ def _gradient(folder: Path, budget: int) -> tuple[float, torch.Tensor]:
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     arguments = TrainingArguments(output_dir=str(folder.parent / "out"), use_cpu=True, report_to="none", max_steps=1)
     steps = Steps(encoded, plan, budget)
-    trainer = StepTrainer(loss_sum=rft.loss_sum, bf16_autocast=False, model=model, train_dataset=steps, args=arguments)
+    trainer = StepTrainer(step_loss=rft.step_loss, bf16_autocast=False, model=model, train_dataset=steps, args=arguments)
     assert len(steps[0]["micro"]) == (16 if budget == 1 else 1)
     loss = trainer.training_step(model, steps[0])
     return loss.item(), torch.cat([p.grad.flatten() for p in model.parameters()])
