@@ -194,7 +194,9 @@ def eval_(
 @app.command(epilog="Example: ratoon export runs/demo/datasets/default/3 --format trl-sft --out exported")
 def export(
     dataset: Annotated[Path, typer.Argument(metavar="DATASET", help="a dataset folder")],
-    format: Annotated[str, typer.Option(help="trl-sft, sharegpt, axolotl or jsonl")],
+    format: Annotated[
+        str, typer.Option(help="trl-sft, trl-sft-ids, trl-kto, trl-pref, grpo-replay, sharegpt, axolotl or jsonl")
+    ],
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="where the files go; must not exist")],
 ) -> None:
     """Hand a dataset to another trainer."""

@@ -1,4 +1,4 @@
-"""Datasets in the shapes other trainers read: TRL, Axolotl, ShareGPT, plain JSON lines.
+"""Datasets in the shapes other trainers read: TRL, Axolotl, ShareGPT, plain JSON lines; whole groups by sft/export_groups.py.
 
 Each folder loads by `datasets.load_dataset(folder)` and says in its README.md what it came from. Weights and token ids have no
 place in the chat formats: `trl-sft-ids` keeps the exact ids, `jsonl` keeps everything. Formats whose trainer renders the
@@ -12,13 +12,16 @@ import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from hashlib import sha256
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from ratoon.errors import ConfigError, DataError
 from ratoon.sft import dataset
+from ratoon.sft.export_groups import GROUP_EXPORTS, GROUP_USE
 
 Row = Mapping[str, Any]
 _SHAREGPT = {"system": "system", "user": "human", "assistant": "gpt", "tool": "tool"}
@@ -67,17 +70,24 @@ _USE = {
     "axolotl": "```yaml\ndatasets:\n  - path: FOLDER\n    type: chat_template\n    field_messages: messages\n"
                "    roles_to_train: []\n    message_field_training: training\n```",
     "jsonl": "One object per row, every column of the dataset.",
-}  # fmt: skip
+} | GROUP_USE  # fmt: skip
+_WANTED = {
+    "sft": "it takes view sft with weight above 0; jsonl takes every row",
+    "group": "it takes view group: `ratoon curate RUN --set train.method=nft --name groups` writes it from stored scores",
+}
+FORMATS = (*EXPORTS, *GROUP_EXPORTS)
 
 
 def export(source: Path, format: str, out: Path) -> Path:
     """Write the dataset folder `source` as `format` into the new folder `out`, whole or not at all; returns `out`.
 
-    Chat formats take the rows to imitate: view `sft`, weight above 0, not labelled false. Raises ConfigError on an unknown
-    format or an `out` that exists, DataError when no row is left.
+    Chat formats take the rows to imitate: view `sft`, weight above 0, not labelled false. Group formats take whole groups:
+    view `group`, right and wrong.
+
+    Raises ConfigError on an unknown format or an `out` that exists, DataError when no row is left.
     """
-    if format not in EXPORTS:
-        raise ConfigError(f"there is no export format {format!r}", f"one of {', '.join(EXPORTS)}")
+    if format not in FORMATS:
+        raise ConfigError(f"there is no export format {format!r}", f"one of {', '.join(FORMATS)}")
     if out.exists():
         raise ConfigError(f"{out} exists already; nothing is overwritten", "name a new folder with --out, or remove that one")
     info, rows = dataset.read_info(source), dataset.read_dataset(source)
@@ -88,7 +98,7 @@ def export(source: Path, format: str, out: Path) -> Path:
         counts = {split: _write(temporary, rows, split, format) for split in info.splits}
         counts = {split: count for split, count in counts.items() if count}
         if not counts:
-            raise DataError(f"{source} has no row for {format}", "it takes view sft with weight above 0; jsonl takes every row")
+            raise DataError(f"{source} has no row for {format}", _WANTED["group" if format in GROUP_EXPORTS else "sft"])
         _describe(temporary, info, format, counts)
         dataset.swap(temporary, out)
     finally:
@@ -100,12 +110,31 @@ def _write(folder: Path, rows: pa.Table, split: str, format: str) -> int:
     """Write one split; the number of rows written, and no file where that is 0."""
     path, count = folder / "data" / f"{split}.jsonl", 0
     with path.open("w", encoding="utf-8") as file:
-        for row in _chosen(rows, split, format):
-            file.write(json.dumps(EXPORTS[format](row), ensure_ascii=False) + "\n")
+        for row in _made(rows, split, format):
+            file.write(json.dumps(row, ensure_ascii=False) + "\n")
             count += 1
     if not count:
         path.unlink()
     return count
+
+
+def _made(rows: pa.Table, split: str, format: str) -> Iterator[dict[str, Any]]:
+    if format in EXPORTS:
+        yield from map(EXPORTS[format], _chosen(rows, split, format))
+        return
+    chosen = rows.filter(pc.and_(pc.equal(rows["view"], "group"), pc.equal(rows["split"], split)))
+    for group in _groups(
+        chosen.filter(pc.greater(chosen["weight"], 0)).sort_by([("group_id", "ascending"), ("rollout_id", "ascending")])
+    ):
+        if {row["label"] for row in group} == {True, False}:
+            yield from GROUP_EXPORTS[format](group)
+
+
+def _groups(rows: pa.Table) -> Iterator[list[Row]]:
+    """The rows of each group; they come together."""
+    stream = (row for batch in rows.to_batches(max_chunksize=1000) for row in batch.to_pylist())
+    for _, members in groupby(stream, key=lambda row: row["group_id"]):
+        yield list(members)
 
 
 def _chosen(rows: pa.Table, split: str, format: str) -> Iterator[Row]:
