@@ -11,7 +11,7 @@ from __future__ import annotations
 import threading
 from array import array
 from base64 import b64decode, b64encode
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Protocol
@@ -46,8 +46,13 @@ class Plan:
     coordinates: pa.Table
 
 
-def plan(assignments: pa.Table, prompts: pa.Table, policy: Policy, sampling: Sampling) -> Plan:
-    """One request per planned sample. Raises DataError for an unknown prompt or an assignment under another sampling."""
+def plan(
+    assignments: pa.Table, prompts: pa.Table, policy: Policy, sampling: Sampling, schemas: Mapping[str, str] | None = None
+) -> Plan:
+    """One request per planned sample; `schemas` are JSON schemas by prompt id.
+
+    Raises DataError for an unknown prompt or an assignment under another sampling.
+    """
     known = {row["prompt_id"]: row for row in prompts.to_pylist()}
     sampling_id = sampling.sampling_id
     requests: list[Request] = []
@@ -60,7 +65,7 @@ def plan(assignments: pa.Table, prompts: pa.Table, policy: Policy, sampling: Sam
             raise DataError(
                 f"assignment under sampling {assigned['sampling_id']}, given {sampling_id}", "plan each sampling apart"
             )
-        _plan_group(assigned, prompt, policy, sampling, sampling_id, requests, rows)
+        _plan_group(assigned, prompt, policy, sampling, sampling_id, requests, rows, (schemas or {}).get(prompt["prompt_id"]))
     names = ["rollout_id", "group_id", "task_id", "prompt_id", "policy_id", "sampling_id", "role", "parent_id", "sample"]
     columns = list(zip(*rows, strict=True)) if rows else [()] * len(names)
     types = [schema.TABLES["rollouts"].field(name).type for name in names]
@@ -69,7 +74,7 @@ def plan(assignments: pa.Table, prompts: pa.Table, policy: Policy, sampling: Sam
 
 def _plan_group(
     assigned: dict[str, Any], prompt: dict[str, Any], policy: Policy, sampling: Sampling, sampling_id: str,
-    requests: list[Request], rows: list[tuple[Any, ...]],
+    requests: list[Request], rows: list[tuple[Any, ...]], schema: str | None,
 ) -> None:  # fmt: skip
     """Append the requests and rows of one assignment; the samples share one prompt."""
     prompt_id, task_id, role, parent = prompt["prompt_id"], prompt["task_id"], prompt["role"], prompt["parent_rollout_id"]
@@ -79,7 +84,16 @@ def _plan_group(
     for sample in range(first, first + assigned["n_planned"]):
         rollout_id = ids.rollout_id(prompt_id, policy.policy_id, sampling_id, sample)
         requests.append(
-            Request(rollout_id, policy.policy_id, prompt["token_ids"], sampling, task_id=task_id, messages=messages or None)
+            Request(
+                rollout_id,
+                policy.policy_id,
+                prompt["token_ids"],
+                sampling,
+                schema=schema,
+                task_id=task_id,
+                messages=messages or None,
+                role=role,
+            )
         )
         rows.append((rollout_id, group_id, task_id, prompt_id, policy.policy_id, sampling_id, role, parent, sample))
 

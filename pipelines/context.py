@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from ratoon.engine import Engine, Policy, Sampling
 from ratoon.generators.engines import open_engine
-from ratoon.generators.engines.scripted import Plant
+from ratoon.generators.engines.scripted import Plant, planted
 from ratoon.ids import derive_seed
 from ratoon.metrics.verifiers.pool import VerifierPool
 from ratoon.pipelines.lookup import Lookup
@@ -49,6 +49,7 @@ class Context:
         self._engine: Engine | None = None
         self._serving: Policy | None = None
         self._pool: VerifierPool | None = None
+        self._planted: dict[str, Plant] | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -121,12 +122,22 @@ class Context:
             starts = sum(1 for _ in log)
             log.write(f"{policy.policy_id}\n")
         seed = derive_seed(self.recipe.run.seed, "engine", f"{policy.policy_id}/{starts}") % 2**31
-        plants = self._plants() if self.recipe.engine.kind == "scripted" else None
         return open_engine(
-            self.recipe.engine, seed=seed, renderer=self.renderer, plants=plants, request_log=self.logs("requests.log")
+            self.recipe.engine, seed=seed, renderer=self.renderer, plants=self._plants(), request_log=self.logs("requests.log")
         )
 
-    def _plants(self) -> dict[str, Plant]:
-        columns: pa.Table = self.store.read("tasks", columns=["task_id", "family", "answer"])
-        rows = zip(*(columns.column(name).to_pylist() for name in ("task_id", "family", "answer")), strict=True)
-        return {task: Plant(family, answer) for task, family, answer in rows}
+    def plant(self, tasks: pa.Table) -> None:
+        """Tell the scripted engine of tasks that were made after it was opened; other engines are told nothing."""
+        known = self._plants()
+        if known is not None:
+            known |= planted(tasks.to_pylist(), known)
+
+    def _plants(self) -> dict[str, Plant] | None:
+        """What the scripted engine is told of every task, read once; grows as tasks are made."""
+        if self.recipe.engine.kind != "scripted":
+            return None
+        with self._lock:
+            if self._planted is None:
+                rows: pa.Table = self.store.read("tasks", columns=["task_id", "family", "answer", "parent_ids", "meta"])
+                self._planted = planted(rows.to_pylist(), {})
+            return self._planted

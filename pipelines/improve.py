@@ -7,7 +7,7 @@ Prefect's database is a view of it, and a flow that is killed goes on from the l
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from prefect import task
@@ -22,7 +22,8 @@ from ratoon.pipelines.context import Context
 from ratoon.pipelines.curate import Crop, curate
 from ratoon.pipelines.evaluate import evals
 from ratoon.pipelines.finetune import finetune, policy_of
-from ratoon.pipelines.stage import drop_extra
+from ratoon.pipelines.proposing import Made, Sampled, propose_tasks
+from ratoon.pipelines.stage import Manifests, drop_extra, several
 from ratoon.pipelines.summary import publish
 from ratoon.progress import Task
 from ratoon.store import Manifest
@@ -38,8 +39,10 @@ def improve(ctx: Context) -> None:
     base_row, base = stage(propose.base)(ctx)
     policy, made_by, curated = base, base_row, []
     evaluate(ctx, pool, prompts, base_row, base, 0)
+    made = Made([], [])
     for iteration in range(1, ctx.recipe.run.iterations + 1):
-        crop = gather(ctx, pool, prompts, made_by, policy, iteration)
+        made = propose_tasks(ctx, [pool], made, iteration, stage, _asking(ctx, made_by, policy))
+        crop = gather(ctx, [pool, *made.tasks], [prompts, *made.prompts], made_by, policy, iteration)
         curated.append(stage(curate)(ctx.store, ctx.recipe, crop))
         made_by, policy = stage(finetune)(ctx, curated, policy, base, iteration)
         evaluate(ctx, pool, prompts, made_by, policy, iteration)
@@ -75,7 +78,7 @@ def evaluate_newest(ctx: Context, name: str) -> None:
         evaluate(ctx, pool, prompts, made, policy_of(ctx, made), made.iteration or 0, name)
 
 
-def gather(ctx: Context, pool: Manifest, prompts: Manifest, made_by: Manifest, policy: Policy, iteration: int) -> Crop:
+def gather(ctx: Context, pool: Manifests, prompts: Manifests, made_by: Manifest, policy: Policy, iteration: int) -> Crop:
     """A round's training rollouts; an nft round asks in waves until enough groups hold right and wrong rollouts."""
     asked, rollouts, scores = list[Manifest](), list[Manifest](), list[Manifest]()
     n_tasks: int | None = None
@@ -93,12 +96,27 @@ def harvest(ctx: Context, pool: Manifest, prompts: Manifest, asked: Manifest, ma
     return _crop(ctx, pool, prompts, [asked], *_sampled(ctx, pool, prompts, asked, made_by, policy))
 
 
+def _asking(ctx: Context, made_by: Manifest, policy: Policy) -> Sampled:
+    """What gives the rollouts of a proposer's prompts: nobody scores them."""
+
+    def sampled(asked: Manifest, schemas: Mapping[str, str]) -> list[Manifest]:
+        rollouts, _ = _sampled(ctx, None, asked, asked, made_by, policy, schemas=schemas)
+        drop_extra(ctx.store, "rollouts", asked.iteration or 0, asked.shard or "", [m.artifact_id for m in rollouts])
+        return rollouts
+
+    return sampled
+
+
 def _sampled(
-    ctx: Context, pool: Manifest, prompts: Manifest, asked: Manifest, made_by: Manifest, policy: Policy, first: int = 0
-) -> tuple[list[Manifest], list[Manifest]]:
-    """Rollouts and scores of every assigned rollout, a task per shard; failed shards are told together at the end."""
+    ctx: Context, pool: Manifests | None, prompts: Manifests, asked: Manifest, made_by: Manifest, policy: Policy,
+    first: int = 0, schemas: Mapping[str, str] | None = None,
+) -> tuple[list[Manifest], list[Manifest]]:  # fmt: skip
+    """Rollouts and scores of every assigned rollout, a task per shard; failed shards are told together at the end.
+
+    Without a `pool` of tasks nothing is scored.
+    """
     purpose = (asked.shard or "").partition("+")[0]
-    shards = sample.shards(ctx, asked, made_by, policy, first)
+    shards = sample.shards(ctx, asked, made_by, policy, first, schemas)
     label = f"{'round' if purpose == 'train' else purpose.removeprefix('suite-')} {asked.iteration or 0}"
     with ctx.progress.task(f"{label} · rollouts", sum(s.n_planned for s in shards), "rollout") as bar:
         rollouts, scores, errors = _shards(ctx, shards, pool, prompts, bar)
@@ -108,18 +126,18 @@ def _sampled(
 
 
 def _crop(
-    ctx: Context, pool: Manifest, prompts: Manifest, asked: list[Manifest], rollouts: list[Manifest], scores: list[Manifest]
+    ctx: Context, pool: Manifests, prompts: Manifests, asked: list[Manifest], rollouts: list[Manifest], scores: list[Manifest]
 ) -> Crop:
     """What was sampled, grouped; shards that the present config no longer plans leave the live set."""
     iteration, purpose = asked[0].iteration or 0, asked[0].shard or ""
     for name, made in (("rollouts", rollouts), ("scores", scores)):
         drop_extra(ctx.store, name, iteration, purpose, [m.artifact_id for m in made])
     groups = stage(score.group)(ctx, asked, rollouts, scores)
-    return Crop(iteration, [pool], [prompts], rollouts, scores, groups)
+    return Crop(iteration, several(pool), several(prompts), rollouts, scores, groups)
 
 
 def _shards(
-    ctx: Context, shards: Sequence[sample.Shard], pool: Manifest, prompts: Manifest, bar: Task
+    ctx: Context, shards: Sequence[sample.Shard], pool: Manifests | None, prompts: Manifests, bar: Task
 ) -> tuple[list[Manifest], list[Manifest], list[BaseException]]:
     """Rollouts and scores in shard order, and what failed. At most `run.workers` shards are sampled at once; each is
     scored as soon as it is there, while the others are still sampled."""
@@ -138,6 +156,7 @@ def _shards(
                 waiting.clear()
         else:
             rollouts.append(made)
+        if pool is not None and not isinstance(made, BaseException):
             scoring.append(_score.submit(quote(ctx), quote(made), quote(pool), quote(bar)))
     scores = [future.result(raise_on_failure=False) for future in scoring]
     errors += [s for s in scores if isinstance(s, BaseException)]
@@ -156,7 +175,7 @@ def stage(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @task(name="sample", cache_policy=NO_CACHE, persist_result=False)
-def _sample(ctx: Context, shard: sample.Shard, prompts: Manifest, bar: Task) -> Manifest:
+def _sample(ctx: Context, shard: sample.Shard, prompts: Manifests, bar: Task) -> Manifest:
     seen = 0
 
     def on_done(completion: Completion) -> None:
@@ -170,7 +189,7 @@ def _sample(ctx: Context, shard: sample.Shard, prompts: Manifest, bar: Task) -> 
 
 
 @task(name="score", cache_policy=NO_CACHE, persist_result=False)
-def _score(ctx: Context, rollouts: Manifest, pool: Manifest, bar: Task) -> Manifest:
+def _score(ctx: Context, rollouts: Manifest, pool: Manifests, bar: Task) -> Manifest:
     made = score.score_shard(ctx, rollouts, pool)
     bar.advance(0, kept=int(made.extra.get("passed", 0)))
     return made

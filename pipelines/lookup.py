@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ratoon import parts
+from ratoon.pipelines.stage import Manifests, several
 from ratoon.store import Manifest, Store
 
 _KEEP_BYTES = 16 << 20  # as it lies on disk; a few times that in memory
@@ -29,8 +30,12 @@ class Lookup:
     def __reduce__(self) -> tuple[type[Lookup], tuple[Store]]:
         return Lookup, (self._store,)
 
-    def rows(self, table: str, manifest: Manifest, key: str, wanted: pa.Array, columns: Sequence[str]) -> pa.Table:
+    def rows(self, table: str, manifests: Manifests, key: str, wanted: pa.Array, columns: Sequence[str]) -> pa.Table:
         """Those of `columns` (`key` among them) whose `key` is in `wanted`, in the order they are stored."""
+        found = [self._rows(table, manifest, key, wanted, columns) for manifest in several(manifests)]
+        return found[0] if len(found) == 1 else pa.concat_tables([parts.projected(table, columns).empty_table(), *found])
+
+    def _rows(self, table: str, manifest: Manifest, key: str, wanted: pa.Array, columns: Sequence[str]) -> pa.Table:
         if sum(part.bytes for part in self._store.parts_of(table, [manifest])) <= _KEEP_BYTES:
             whole = self._whole(table, manifest, columns)
             return whole.filter(pc.is_in(whole[key], value_set=wanted))

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from ratoon.config import Config, apply_sets, operational, parse, read_toml, semantic
 from ratoon.engine import LogprobsMode, Sampling
@@ -19,6 +19,8 @@ from ratoon.filters import FilterConfig
 from ratoon.generators.engines import EngineConfig
 from ratoon.generators.splits import SplitConfig
 from ratoon.generators.tasks import TaskConfig
+from ratoon.generators.tasks.proposers import ProposerConfig
+from ratoon.metrics.embeddings import EmbeddingConfig
 from ratoon.metrics.measure_verifier import MeasureConfig
 from ratoon.sft.base_models import ModelConfig
 from ratoon.sft.job import TrainConfig
@@ -96,6 +98,23 @@ class GenerateConfig(Config):
     retry_times: int = Field(2, ge=0, description="runs with nft: most times a never solved task is asked again")
 
 
+class ProposeConfig(Config):
+    """Tasks that the policy proposes at the beginning of each round; without arms none."""
+
+    sampling: SamplingConfig = Field(SamplingConfig(max_tokens=512), description="how proposers are sampled")
+    embedding: EmbeddingConfig | None = Field(None, description="model of the vectors by which new tasks are compared too")
+    max_cosine: float = Field(0.9, ge=-1, le=1, description="cosine to a task of the pool above which a task is no longer new")
+    arms: tuple[ProposerConfig, ...] = Field((), description="proposers, in the order they are asked")
+
+    @field_validator("arms")
+    @classmethod
+    def _named_apart(cls, arms: tuple[ProposerConfig, ...]) -> tuple[ProposerConfig, ...]:
+        names = [arm.name for arm in arms]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"two arms are called {twice[0]!r}; give each its own `name`")
+        return arms
+
+
 class VerifyConfig(Config):
     """How rollouts are verified."""
 
@@ -123,6 +142,7 @@ class Recipe(Config):
     tasks: tuple[TaskConfig, ...] = Field(min_length=1, description="task sources (arms)")
     splits: SplitConfig = Field(SplitConfig(), description="held-out tasks, by problem key")
     prompt: PromptConfig = Field(PromptConfig(), description="system prompt, worked examples, template arguments")
+    propose: ProposeConfig = Field(ProposeConfig(), description="tasks that the policy proposes")
     sampling: SamplingConfig = Field(SamplingConfig(), description="how training rollouts are sampled")
     generate: GenerateConfig = Field(GenerateConfig(), description="tasks and rollouts per round")
     verify: VerifyConfig = Field(VerifyConfig(), description="verifier workers and limits")

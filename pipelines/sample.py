@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -18,8 +18,8 @@ from ratoon.generators.assign import choose
 from ratoon.generators.engines import EngineConfig
 from ratoon.pipelines import propose, retry
 from ratoon.pipelines.context import Context
-from ratoon.pipelines.recipe import SuiteConfig
-from ratoon.pipelines.stage import Built, key, run_stage
+from ratoon.pipelines.recipe import SamplingConfig, SuiteConfig
+from ratoon.pipelines.stage import Built, Manifests, key, run_stage, several
 from ratoon.store import ArtifactKey, Counts, Manifest
 
 _PROMPT = ("prompt_id", "task_id", "parent_rollout_id", "role", "messages", "token_ids")
@@ -27,7 +27,10 @@ _PROMPT = ("prompt_id", "task_id", "parent_rollout_id", "role", "messages", "tok
 
 @dataclass(frozen=True)
 class Shard:
-    """One shard's coordinates: its name, its slice of the assignments, and what they stand on."""
+    """One shard's coordinates: its name, its slice of the assignments, and what they stand on.
+
+    `schemas` are JSON schemas by prompt id, for replies that are decoded under one.
+    """
 
     name: str
     iteration: int
@@ -36,6 +39,7 @@ class Shard:
     policy_made_by: Manifest
     policy: Policy
     sampling: Sampling
+    schemas: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def n_planned(self) -> int:
@@ -43,7 +47,7 @@ class Shard:
 
 
 def assign_round(
-    ctx: Context, pool: Manifest, prompts: Manifest, iteration: int, wave: int = 0, n_tasks: int | None = None
+    ctx: Context, pool: Manifests, prompts: Manifests, iteration: int, wave: int = 0, n_tasks: int | None = None
 ) -> Manifest:
     """The training tasks of one round, each planned `generate.n` times; a later `wave` asks `n_tasks` others."""
     generate, seed = ctx.recipe.generate, ctx.recipe.run.seed
@@ -52,14 +56,14 @@ def assign_round(
     earlier = [m for m in ctx.store.find("assign") if _before(m, iteration, wave)]
     config = generate.model_dump(include={"tasks", "n", "weights"}) | {"seed": seed, "sampling": sampling.sampling_id}
     config |= {"wave": wave, "tasks": n_tasks or generate.tasks} if wave else {}
-    inputs = {m.artifact_id: m.content_digest for m in [pool, prompts, *earlier]}
+    inputs = {m.artifact_id: m.content_digest for m in [*several(pool), *several(prompts), *earlier]}
     retried = retry.sources(ctx.store, iteration) if ctx.recipe.train.uses("nft") and generate.retry_share else []
     if retried:
         config |= {"retry_share": generate.retry_share, "retry_times": generate.retry_times}
         inputs |= {m.artifact_id: m.digests["state"] for m in retried}
 
     def build() -> Built:
-        tasks = ctx.store.read("tasks", [pool])
+        tasks = ctx.store.read("tasks", several(pool))
         tasks = tasks.filter(pc.equal(tasks["split"], "train"))
         rows = ctx.store.read("assignments", earlier, columns=["iteration", "task_id"])
         asked = list(zip(rows["iteration"].to_pylist(), rows["task_id"].to_pylist(), strict=True))
@@ -79,10 +83,10 @@ def _unasked(tasks: pa.Table, asked: Sequence[str]) -> pa.Table:
     return tasks.filter(pc.invert(pc.is_in(tasks["task_id"], value_set=pa.array(asked, pa.string()))))
 
 
-def tasks_left(ctx: Context, pool: Manifest, asked: Sequence[Manifest]) -> int:
+def tasks_left(ctx: Context, pool: Manifests, asked: Sequence[Manifest]) -> int:
     """How many training tasks a further wave could ask, of families that take part."""
     out = [family for family, weight in ctx.recipe.generate.weights.items() if weight == 0]
-    tasks = ctx.store.read("tasks", [pool], columns=["task_id", "split", "family"])
+    tasks = ctx.store.read("tasks", several(pool), columns=["task_id", "split", "family"])
     tasks = tasks.filter(
         pc.and_(pc.equal(tasks["split"], "train"), pc.invert(pc.is_in(tasks["family"], value_set=pa.array(out, pa.string()))))
     )
@@ -137,10 +141,10 @@ def first_sample(ctx: Context, name: str) -> int:
 
 
 def _planned(
-    ctx: Context, tasks: pa.Table, prompts: Manifest, sampling: Sampling, iteration: int, n: int, purpose: str, first: int
+    ctx: Context, tasks: pa.Table, prompts: Manifests, sampling: Sampling, iteration: int, n: int, purpose: str, first: int
 ) -> Built:
     """Assignment rows in task-id order; a task without a prompt (it did not fit) is dropped here, its failure is recorded."""
-    rendered = ctx.store.read("prompts", [prompts], columns=["prompt_id", "task_id"])
+    rendered = ctx.store.read("prompts", several(prompts), columns=["prompt_id", "task_id"])
     joined = tasks.select(["task_id", "family"]).join(rendered, "task_id", join_type="inner").sort_by("task_id")
     size = joined.num_rows
     columns = {
@@ -152,12 +156,14 @@ def _planned(
     return Built({"assignments": table}, Counts(tasks.num_rows, size, dropped=tasks.num_rows - size))
 
 
-def shards(ctx: Context, assigned: Manifest, policy_made_by: Manifest, policy: Policy, first: int = 0) -> list[Shard]:
-    """The assignments cut into shards of the run's frozen size, in task-id order, numbered from `first`."""
+def shards(
+    ctx: Context, assigned: Manifest, policy_made_by: Manifest, policy: Policy, first: int = 0,
+    schemas: Mapping[str, str] | None = None,
+) -> list[Shard]:  # fmt: skip
+    """The assignments cut into shards of the run's frozen size, by task id and prompt id, numbered from `first`."""
     purpose = (assigned.shard or "").partition("+")[0]
-    config = ctx.recipe.sampling if purpose == "train" else ctx.recipe.suites[purpose.removeprefix("suite-")].sampling
-    sampling = ctx.sampling(config)
-    rows = ctx.store.read("assignments", [assigned]).sort_by("task_id")
+    sampling = ctx.sampling(_sampling_of(ctx, assigned, purpose))
+    rows = ctx.store.read("assignments", [assigned]).sort_by([("task_id", "ascending"), ("prompt_id", "ascending")])
     size = int(ctx.store.frozen["shard_size"])
     iteration = assigned.iteration or 0
     return [
@@ -169,13 +175,21 @@ def shards(ctx: Context, assigned: Manifest, policy_made_by: Manifest, policy: P
             policy_made_by,
             policy,
             sampling,
+            schemas or {},
         )
         for start in range(0, rows.num_rows, size)
     ]
 
 
+def _sampling_of(ctx: Context, assigned: Manifest, purpose: str) -> SamplingConfig:
+    """How the recipe samples what was assigned: a round, what proposers are asked, or a suite."""
+    if assigned.stage == "ask":
+        return ctx.recipe.propose.sampling
+    return ctx.recipe.sampling if purpose == "train" else ctx.recipe.suites[purpose.removeprefix("suite-")].sampling
+
+
 def sample_shard(
-    ctx: Context, shard: Shard, prompts: Manifest, on_done: Callable[[Completion], None] | None = None
+    ctx: Context, shard: Shard, prompts: Manifests, on_done: Callable[[Completion], None] | None = None
 ) -> Manifest:
     """The rollouts of one shard: journaled ones are not asked again; a failed request is a failed row."""
     wanted, retry, earlier = _attempt(ctx, shard)
@@ -188,6 +202,8 @@ def _shard_key(engine: EngineConfig, shard: Shard, attempt: int) -> ArtifactKey:
     inputs = {assigned.artifact_id: slice_digest, made_by.artifact_id: made_by.content_digest}
     config = {"policy": shard.policy.policy_id, "sampling": shard.sampling.sampling_id, "attempt": attempt,
               "engine": [engine.kind, semantic(engine.section)]}  # fmt: skip
+    if shard.schemas:
+        config["schemas"] = ids.digest(dict(sorted(shard.schemas.items())))
     return key("rollouts", shard.iteration, shard.name, config=config, inputs=inputs)
 
 
@@ -206,12 +222,12 @@ def _attempt(ctx: Context, shard: Shard) -> tuple[ArtifactKey, frozenset[str], M
 
 
 def _sample(
-    ctx: Context, shard: Shard, prompts: Manifest, wanted: ArtifactKey, retry: frozenset[str], earlier: Manifest | None,
+    ctx: Context, shard: Shard, prompts: Manifests, wanted: ArtifactKey, retry: frozenset[str], earlier: Manifest | None,
     on_done: Callable[[Completion], None] | None,
 ) -> Built:  # fmt: skip
     asked = shard.rows["prompt_id"].combine_chunks()
     table = ctx.lookup.rows("prompts", prompts, "prompt_id", asked, _PROMPT)
-    plan = driver.plan(shard.rows, table, shard.policy, shard.sampling)
+    plan = driver.plan(shard.rows, table, shard.policy, shard.sampling, shard.schemas)
     before = ctx.store.read("rollouts", [earlier]) if earlier is not None else None
     journal = ctx.store.journal(wanted.artifact_id)
     try:

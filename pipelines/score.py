@@ -12,7 +12,7 @@ from ratoon.metrics import groups as grouping
 from ratoon.metrics import verifiers
 from ratoon.metrics.score import score
 from ratoon.pipelines.context import Context
-from ratoon.pipelines.stage import Built, key, run_stage
+from ratoon.pipelines.stage import Built, Manifests, key, run_stage, several
 from ratoon.store import Counts, Manifest
 
 _VERDICT = ["subject_kind", "subject_id", "scorer", "version", "status", "answer", "detail"]
@@ -21,7 +21,7 @@ _GROUPED = ["rollout_id", "group_id", "task_id", "prompt_id", "policy_id", "samp
             "error"]  # fmt: skip
 
 
-def score_shard(ctx: Context, rollouts: Manifest, pool: Manifest) -> Manifest:
+def score_shard(ctx: Context, rollouts: Manifest, pool: Manifests) -> Manifest:
     """A verdict for every rollout of one shard whose task has a verifier."""
     config = {"timeout_s": ctx.recipe.verify.timeout_s}
     versions = {f"verifier {name}": version for name, version in _versions(ctx, pool).items()}
@@ -39,8 +39,8 @@ def score_shard(ctx: Context, rollouts: Manifest, pool: Manifest) -> Manifest:
     return run_stage(ctx.store, wanted, build)
 
 
-def _versions(ctx: Context, pool: Manifest) -> dict[str, str]:
-    names = pool.extra.get("verifiers", [])
+def _versions(ctx: Context, pool: Manifests) -> dict[str, str]:
+    names = {name for manifest in several(pool) for name in manifest.extra.get("verifiers", [])}
     return {name: verifiers.version(name, ctx.verifiers) for name in names}
 
 

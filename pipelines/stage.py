@@ -6,7 +6,7 @@ the old one and everything made from it leave the live set in the same commit.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,7 +18,17 @@ from ratoon.store import ArtifactKey, Counts, Manifest, Store
 VERSIONS = {
     "tasks": "1", "prompts": "1", "base": "1", "sampling": "1", "assign": "1", "rollouts": "1", "scores": "1",
     "groups": "1", "curate": "1", "policy": "1", "evals": "2", "verifiers": "1", "override": "1",
+    "ask": "1", "propose": "1",
 }  # fmt: skip
+
+
+# One artifact or several of a kind: a round is asked the tasks of the recipe and those that models proposed.
+Manifests = Manifest | Sequence[Manifest]
+
+
+def several(manifests: Manifests) -> list[Manifest]:
+    """As a list."""
+    return [manifests] if isinstance(manifests, Manifest) else list(manifests)
 
 
 @dataclass(frozen=True)

@@ -11,12 +11,12 @@ from math import ceil
 
 from ratoon.pipelines import sample, score
 from ratoon.pipelines.context import Context
-from ratoon.pipelines.stage import with_descendants
+from ratoon.pipelines.stage import Manifests, with_descendants
 from ratoon.store import Manifest
 
 
 def more(
-    ctx: Context, pool: Manifest, asked: Sequence[Manifest], rollouts: Sequence[Manifest], scores: Sequence[Manifest]
+    ctx: Context, pool: Manifests, asked: Sequence[Manifest], rollouts: Sequence[Manifest], scores: Sequence[Manifest]
 ) -> int:
     """How many further tasks the round asks: 0 when enough groups are mixed, or when waves or tasks are used up (told)."""
     generate, iteration = ctx.recipe.generate, asked[0].iteration or 0

@@ -72,7 +72,7 @@ class Policy:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One rollout to sample. `request_id` is the rollout's id; `task_id` is a label that real engines ignore.
+    """One rollout to sample. `request_id` is the rollout's id; `task_id` and `role` are labels that real engines ignore.
 
     `messages` is for endpoints that take no token ids; `prefix_token_ids` are appended to the prompt and are no part of
     the completion; `schema` is a JSON schema for constrained decoding.
@@ -86,6 +86,7 @@ class Request:
     schema: str | None = None
     task_id: str | None = None
     messages: tuple[dict[str, str], ...] | None = None
+    role: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -61,6 +61,8 @@ def _scripted(config: EngineConfig, seed: int, renderer: Any, plants: Any, reque
     return ScriptedEngine(config.scripted, renderer, plants, request_log)
 
 
+TAKES_SCHEMA = frozenset({"vllm", "openai", "scripted"})  # engines that decode under a request's JSON schema
+
 ENGINES: dict[str, Opener] = {"vllm": _vllm, "openai": _openai, "transformers": _transformers, "scripted": _scripted}
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import heapq
 import itertools
+import json
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -16,7 +17,7 @@ from hashlib import blake2b
 from math import log
 from pathlib import Path
 from struct import Struct
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from pydantic import Field
@@ -24,7 +25,9 @@ from pydantic import Field
 from ratoon.config import Config, operational
 from ratoon.engine import Completion, FinishReason, Policy, Request, failed
 from ratoon.errors import EngineDead, Unsupported
+from ratoon.generators.engines import scripted_proposals
 from ratoon.generators.engines.requestlog import RequestLog
+from ratoon.generators.engines.scripted_proposals import ProposalsConfig
 from ratoon.render import Renderer
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -48,10 +51,27 @@ class Plant:
     answer: str | None
 
 
+def planted(tasks: Sequence[Mapping[str, Any]], known: Mapping[str, Plant]) -> dict[str, Plant]:
+    """Plants of rows of `tasks` (task_id, family, answer, parent_ids, meta). A task that a model made has no gold: the script
+    takes the proposer's own output, else what it knows of the parent, else a number by hash; no verifier is told."""
+    found = {row["task_id"]: Plant(row["family"], row["answer"]) for row in tasks}
+    for row in tasks:
+        meta = json.loads(row["meta"] or "{}")
+        if row["answer"] is None and "rollout_id" in meta:
+            parent = (row["parent_ids"] or [""])[0] if "operator" in meta else ""
+            before = found.get(parent) or known.get(parent)
+            told = meta.get("output") or meta.get("label") or (before and before.answer)
+            found[row["task_id"]] = Plant(row["family"], told or str(int(_uniforms(row["task_id"])[0] * 900) + 100))
+    return found
+
+
 class ScriptedConfig(Config):
     """How often the script is right, and how it fails."""
 
-    pass_rate: dict[str, Share] = Field({"*": 0.5}, description="share of right replies by task family; `*` is any other")
+    pass_rate: dict[str, Share] = Field(
+        {"*": 0.5},
+        description="share of right replies by task family, or by role where a role is named; `*` is any other",
+    )
     gain_per_iteration: float = Field(
         0.0, description="added to every pass rate per round of training the policy has behind it"
     )
@@ -67,6 +87,7 @@ class ScriptedConfig(Config):
     context_tokens: int = Field(
         100_000, ge=1, description="prompts that leave less than max_tokens of this are refused, as by a real context"
     )
+    proposals: ProposalsConfig = Field(ProposalsConfig(), description="what it writes when it is asked for tasks")
     errors: Share = operational(0.0, ge=0, le=1, description="share of requests that fail, as a server fails")
     delay_s: float = operational(0.0, ge=0, description="mean seconds a reply takes")
     delay: Literal["constant", "exponential"] = operational("exponential", description="how those seconds are distributed")
@@ -171,7 +192,7 @@ class ScriptedEngine:
 
     def _reply(self, request: Request, draws: Sequence[float]) -> tuple[list[int], FinishReason]:
         """Token ids with the end-of-turn id, or without it when the reply was cut at `max_tokens`."""
-        kind, text = self._text(request.task_id, draws)
+        kind, text = self._said(request, draws)
         limit = request.sampling.max_tokens
         ids = self._encoded(text)
         if kind == "truncated":
@@ -181,10 +202,16 @@ class ScriptedEngine:
         end = (request.sampling.stop_token_ids or self._renderer.end_of_turn_ids)[0]
         return [*ids, end], "stop"
 
-    def _text(self, task_id: str | None, draws: Sequence[float]) -> tuple[str, str]:
+    def _said(self, request: Request, draws: Sequence[float]) -> tuple[str, str]:
+        if request.role in scripted_proposals.ROLES:
+            return "whole", scripted_proposals.write(self._config.proposals, request)
+        return self._text(request.task_id, request.role, draws)
+
+    def _text(self, task_id: str | None, role: str | None, draws: Sequence[float]) -> tuple[str, str]:
         """One draw decides: the first `pass rate` of it is right, then come the truncated and the unparsed share."""
         plant = self._plants.get(task_id or "")
-        right = self._pass_rate(plant.family) if plant and plant.answer is not None else 0.0
+        family = role if role in self._config.pass_rate else plant.family if plant else ""
+        right = self._pass_rate(family) if plant and plant.answer is not None else 0.0
         truncated = right + self._config.truncated
         if plant is None or plant.answer is None or truncated <= draws[0] < truncated + self._config.unparsed:
             return "unparsed", _LOST[int(draws[1] * len(_LOST))]

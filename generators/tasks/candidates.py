@@ -26,12 +26,14 @@ STEPS = ("parse", "held_out", "novelty", "answerable", "accepted")
 class Candidate:
     """One task that a reply proposes, or what was wrong with it: then `malformed` holds the reason and `text` may be empty.
 
-    `subject_id` is the rollout's id and the number of the task in its reply. `near` are ids of tasks it may resemble.
+    `subject_id` is the rollout's id and the number of the task in its reply. `text` is what novelty compares, `message` what is
+    asked where that is more. `near` are ids of tasks it may resemble.
     """
 
     subject_id: str
     rollout_id: str
     text: str = ""
+    message: str | None = None
     malformed: str | None = None
     parent_ids: tuple[str, ...] = ()
     problem_key: str | None = None
@@ -119,8 +121,9 @@ def judge(candidates: Sequence[Candidate], pool: Pool, held_out: HeldOut) -> lis
 def _judge(candidate: Candidate, pool: Pool, held_out: HeldOut, vector: np.ndarray | None) -> Verdict:
     if candidate.malformed is not None:
         return Verdict(candidate, "parse", f"malformed:{candidate.malformed}")
-    if (leak := held_out.leak(candidate.text, candidate.problem_key)) is not None:
-        return Verdict(candidate, "held_out", f"held_out:{leak.rule}", leak.value, leak.threshold, leak.task_id)
+    for text in filter(None, (candidate.message, candidate.text)):
+        if (leak := held_out.leak(text, candidate.problem_key)) is not None:
+            return Verdict(candidate, "held_out", f"held_out:{leak.rule}", leak.value, leak.threshold, leak.task_id)
     return pool.too_near(candidate, vector) or Verdict(candidate, "accepted")
 
 

@@ -12,7 +12,10 @@ from typing import Any, NamedTuple
 
 from ratoon.novelty import tokens_of
 
-_LABEL = re.compile(r"^[\s*#>-]*(?:\d+\s*[.):]\s*)?[*_]*(task|input|output)\s*(?:\d+)?[*_]*\s*[::][*_]*[ \t]*", re.IGNORECASE)
+_LABEL = re.compile(
+    r"^[\s*#>-]*(?:\d+\s*[.):]\s*)?[*_]*(task|question|input|output|answer)\s*(?:\d+)?[*_]*\s*[::][*_]*[ \t]*", re.IGNORECASE
+)
+_SAME = {"question": "task", "answer": "output"}
 _NOTHING = {"none", "n/a", "na", "-", "–", "empty", "(none)", "(empty)", "<noinput>", "null", "no input"}
 
 
@@ -43,9 +46,9 @@ def as_json(drafts: Sequence[Draft], output_first: bool) -> str:
     return json.dumps({"tasks": rows}, ensure_ascii=False)
 
 
-def schema(n: int, output_first: bool) -> str:
+def schema(n: int, output_first: bool, with_input: bool = True) -> str:
     """The JSON schema of `n` tasks; the properties come in the order they are to be written."""
-    names = [label.lower() for label, _ in _order(output_first)]
+    names = [label.lower() for label, _ in _order(output_first) if with_input or label != "Input"]
     item = {
         "type": "object", "properties": {name: {"type": "string"} for name in names}, "required": names,
         "additionalProperties": False,
@@ -77,7 +80,7 @@ def read_plain(text: str) -> list[Draft]:
             if field is not None:
                 field.append(line)
             continue
-        name = label.group(1).lower()
+        name = _SAME.get(label.group(1).lower(), label.group(1).lower())
         if name == "task":
             found.append({})
         if found:

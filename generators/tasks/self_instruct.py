@@ -8,9 +8,8 @@ kinds whose answers are few (labels) the output is written before the input, els
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from collections.abc import Sequence
+from typing import Literal
 
 from pydantic import Field
 
@@ -18,13 +17,13 @@ from ratoon import ids
 from ratoon.config import Config
 from ratoon.errors import ConfigError
 from ratoon.generators.tasks import form
+from ratoon.generators.tasks.asks import MARKUP, Ask, Known, Row, drawn, merged
 from ratoon.generators.tasks.candidates import Candidate
 from ratoon.generators.tasks.form import Draft
 from ratoon.generators.tasks.proposal import text_key
 from ratoon.generators.tasks.seeds import task_text
 
 _REFUSED = ("image", "picture", "photo", "graph", "diagram", "chart", "video", "audio", "attached", "attachment", "website")
-_MARKUP = ("<|", "|>", "[INST]", "</s>")
 _REPEATED = 3  # accepted tasks that begin alike before the prompt says so
 _NAMED = 5  # such beginnings that a prompt names at most
 
@@ -52,60 +51,29 @@ class SelfInstructConfig(Config):
         return self.name
 
 
-@dataclass(frozen=True)
-class Ask:
-    """One prompt to a proposer: the messages, the kind asked for, the tasks it shows or stands on, how often it is asked."""
-
-    messages: tuple[Mapping[str, str], ...]
-    kind: str
-    parent_ids: tuple[str, ...]
-    n: int = 1
-    schema: str | None = None
-    task_id: str | None = None
-
-    @property
-    def key(self) -> str:
-        """By which a prompt is known again: what it says."""
-        return ids.digest([{"role": m["role"], "content": m["content"]} for m in self.messages])
-
-
-def examples_of(tasks: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+def examples_of(tasks: Sequence[Row]) -> list[Row]:
     """Those of `tasks` (rows with `meta` as a dict) that can be shown: they say kind and instruction."""
     return [row for row in tasks if row["meta"].get("kind") and row["meta"].get("instruction")]
 
 
-def asks(
-    config: SelfInstructConfig,
-    people: Sequence[Mapping[str, Any]],
-    made: Sequence[Mapping[str, Any]],
-    seed: int,
-    constrained: bool,
-) -> list[Ask]:
-    """The prompts of one wave, equal ones once. `people` and `made` are task rows with task_id and `meta` as a dict.
-
-    Raises ConfigError where no task can be shown.
-    """
-    people, made = examples_of(people), examples_of(made)
+def asks(config: SelfInstructConfig, known: Known, seed: int, constrained: bool) -> list[Ask]:
+    """The prompts of one wave, equal ones once. Raises ConfigError where no task can be shown."""
+    people, made = examples_of(known.people), examples_of(known.made)
     if not people and not made:
         raise ConfigError(
             f"arm {config.name!r} has no example to show",
             'add [[tasks]] with source = "seeds", or tasks whose meta names a kind',
         )
-    found: dict[str, Ask] = {}
-    begin_alike = _overused(made)
+    begin_alike, found = _overused(made), []
     for number, kind in enumerate(_kinds(config, people, made)):
         shown = _shown(config, people, made, kind, ids.derive_seed(seed, "shown", number))
-        ask = Ask(
-            ({"role": "user", "content": _prompt(config, shown, kind, begin_alike, constrained)},), kind,
-            tuple(row["task_id"] for row in shown), 1,
-            form.schema(config.per_ask, kind in config.output_first) if constrained else None,
-        )  # fmt: skip
-        before = found.get(ask.key)
-        found[ask.key] = ask if before is None else Ask(ask.messages, kind, ask.parent_ids, before.n + 1, ask.schema)
-    return list(found.values())
+        prompt = _prompt(config, shown, kind, begin_alike, constrained)
+        schema = form.schema(config.per_ask, kind in config.output_first) if constrained else None
+        found.append(Ask(({"role": "user", "content": prompt},), kind, tuple(row["task_id"] for row in shown), schema=schema))
+    return merged(found)
 
 
-def read(config: SelfInstructConfig, ask: Ask, rollout_id: str, text: str, cut: bool) -> list[Candidate]:
+def read(config: SelfInstructConfig, known: Known, ask: Ask, rollout_id: str, text: str, cut: bool) -> list[Candidate]:
     """The candidates of one reply, at least one: a reply without a task is one malformed candidate."""
     drafts = form.read_json(text) if ask.schema is not None else form.read_plain(text)
     if not text.strip():
@@ -125,7 +93,13 @@ def _candidate(config: SelfInstructConfig, ask: Ask, rollout_id: str, number: in
     meta = {"kind": ask.kind, "instruction": draft.instruction, "input": draft.input, "output": draft.output}
     reason = "cut" if cut else fault(config, draft, text)
     return Candidate(
-        f"{rollout_id}/{number}", rollout_id, text, reason, ask.parent_ids, text_key(text) if text else None, meta=meta
+        f"{rollout_id}/{number}",
+        rollout_id,
+        text,
+        malformed=reason,
+        parent_ids=ask.parent_ids,
+        problem_key=text_key(text) if text else None,
+        meta=meta,
     )
 
 
@@ -138,7 +112,7 @@ def fault(config: SelfInstructConfig, draft: Draft, text: str) -> str | None:
         return "long"
     if len(form.words(text)) < config.min_words:
         return "short"
-    if any(mark in text for mark in _MARKUP) or "\ufffd" in text:
+    if any(mark in text for mark in MARKUP):
         return "markup"
     if {word.strip(".,;:!?\"'()") for word in words} & set(config.refused_words):
         return "refused_word"
@@ -147,7 +121,7 @@ def fault(config: SelfInstructConfig, draft: Draft, text: str) -> str | None:
     return None
 
 
-def _kinds(config: SelfInstructConfig, people: Sequence[Mapping[str, Any]], made: Sequence[Mapping[str, Any]]) -> list[str]:
+def _kinds(config: SelfInstructConfig, people: Sequence[Row], made: Sequence[Row]) -> list[str]:
     """One kind per prompt: each time the one of which the pool, with what is asked already, holds least."""
     counts = Counter(dict.fromkeys(config.kinds or sorted({row["meta"]["kind"] for row in people or made}), 0))
     counts.update(row["meta"]["kind"] for row in (*people, *made) if row["meta"]["kind"] in counts)
@@ -159,33 +133,25 @@ def _kinds(config: SelfInstructConfig, people: Sequence[Mapping[str, Any]], made
     return chosen
 
 
-def _shown(
-    config: SelfInstructConfig, people: Sequence[Mapping[str, Any]], made: Sequence[Mapping[str, Any]], kind: str, seed: int
-) -> list[Mapping[str, Any]]:
+def _shown(config: SelfInstructConfig, people: Sequence[Row], made: Sequence[Row], kind: str, seed: int) -> list[Row]:
     """Examples by people and by a model, by hash; one of the kind asked for where there is one, and that last."""
     n_made = min(config.machine, len(made))
     n_people = min(max(config.human, 1 if not n_made else 0), len(people))
-    shown = _drawn(people, n_people, seed) + _drawn(made, n_made, seed)
+    shown = drawn(people, n_people, seed) + drawn(made, n_made, seed)
     same = [row for row in (*people, *made) if row["meta"]["kind"] == kind]
     if same and not any(row["meta"]["kind"] == kind for row in shown):
-        shown = [*shown[1:], *_drawn(same, 1, seed)]
+        shown = [*shown[1:], *drawn(same, 1, seed)]
     return sorted(shown, key=lambda row: (row["meta"]["kind"] == kind, ids.derive_seed(seed, "order", row["task_id"])))
 
 
-def _drawn(rows: Sequence[Mapping[str, Any]], n: int, seed: int) -> list[Mapping[str, Any]]:
-    return sorted(rows, key=lambda row: (ids.derive_seed(seed, "example", row["task_id"]), row["task_id"]))[:n]
-
-
-def _overused(made: Sequence[Mapping[str, Any]]) -> list[str]:
+def _overused(made: Sequence[Row]) -> list[str]:
     """Two-word beginnings that many accepted tasks share, most frequent first."""
     starts = Counter(" ".join(row["meta"]["instruction"].casefold().split()[:2]) for row in made)
     frequent = [(n, start) for start, n in starts.items() if n >= _REPEATED]
     return [start for _, start in sorted(frequent, key=lambda pair: (-pair[0], pair[1]))[:_NAMED]]
 
 
-def _prompt(
-    config: SelfInstructConfig, shown: Sequence[Mapping[str, Any]], kind: str, begin_alike: Sequence[str], constrained: bool
-) -> str:
+def _prompt(config: SelfInstructConfig, shown: Sequence[Row], kind: str, begin_alike: Sequence[str], constrained: bool) -> str:
     output_first = kind in config.output_first
     drafts = [Draft(**{name: row["meta"].get(name) or "" for name in ("instruction", "input", "output")}) for row in shown]
     write = form.as_json if constrained else form.as_plain

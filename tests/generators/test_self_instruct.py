@@ -13,13 +13,14 @@ import pytest
 from ratoon import schema
 from ratoon.errors import ConfigError, DataError
 from ratoon.generators.tasks import form, self_instruct
+from ratoon.generators.tasks.asks import Ask, Known
 from ratoon.generators.tasks.candidates import Candidate, Pool, decisions, judge
 from ratoon.generators.tasks.form import Draft
 from ratoon.generators.tasks.held_out import HeldOut
 from ratoon.generators.tasks.proposal import task_row, text_key, user_message
 from ratoon.generators.tasks.seeds import PACKAGED, SeedsConfig
 from ratoon.generators.tasks.seeds import propose as seeds
-from ratoon.generators.tasks.self_instruct import Ask, SelfInstructConfig
+from ratoon.generators.tasks.self_instruct import SelfInstructConfig
 from ratoon.novelty import tokens_of
 from ratoon.text import rouge_l
 
@@ -42,7 +43,7 @@ def machine(kind: str, instruction: str) -> dict[str, Any]:
 
 
 def read(text: str, cut: bool = False, **config: Any) -> list[Candidate]:
-    return self_instruct.read(SelfInstructConfig(**config), Ask((), "list", ("t_a",)), "r_1", text, cut)
+    return self_instruct.read(SelfInstructConfig(**config), Known(), Ask((), "list", ("t_a",)), "r_1", text, cut)
 
 
 def test_the_packaged_seeds_are_many_of_twelve_kinds_and_no_two_alike() -> None:
@@ -76,7 +77,7 @@ def test_a_line_that_is_no_seed_is_a_failure_and_a_kind_that_is_not_there_an_err
 def test_prompts_show_people_and_machine_and_ask_for_the_rarest_kind_first(people: list[dict[str, Any]]) -> None:
     made = [machine(kind, f"Say {i} things about {kind}") for kind in ("list", "plan") for i in range(9)]
     config = SelfInstructConfig(asks=20, per_ask=2, human=3, machine=2)
-    found = self_instruct.asks(config, people, made, seed=1, constrained=False)
+    found = self_instruct.asks(config, Known(people, made), 1, False)
     assert sum(ask.n for ask in found) == 20
     kinds = Counter(kind for ask in found for kind in [ask.kind] * ask.n)
     assert set(kinds) == {row["meta"]["kind"] for row in people} - {"list", "plan"}, "those two have 17 tasks, the others 8"
@@ -86,12 +87,12 @@ def test_prompts_show_people_and_machine_and_ask_for_the_rarest_kind_first(peopl
         assert 3 <= len(set(ask.parent_ids) & by_people) <= 4
         assert 1 <= len(set(ask.parent_ids) - by_people) <= 2
     assert "Do not begin with: " not in found[0].messages[0]["content"], "no beginning came three times"
-    repeated = self_instruct.asks(config, people, [machine("list", f"Name all {w} things") for w in "abc"], 1, False)
+    repeated = self_instruct.asks(config, Known(people, [machine("list", f"Name all {w} things") for w in "abc"]), 1, False)
     assert "Do not begin with: name all." in repeated[0].messages[0]["content"]
 
 
 def test_labels_are_written_before_inputs_where_answers_are_few(people: list[dict[str, Any]]) -> None:
-    found = self_instruct.asks(SelfInstructConfig(asks=24), people, [], 0, constrained=True)
+    found = self_instruct.asks(SelfInstructConfig(asks=24), Known(people), 0, True)
     for ask in found:
         names = list(json.loads(ask.schema or "")["properties"]["tasks"]["items"]["properties"])
         assert names == (["task", "output", "input"] if ask.kind == "classify" else ["task", "input", "output"])
@@ -99,14 +100,14 @@ def test_labels_are_written_before_inputs_where_answers_are_few(people: list[dic
 
 
 def test_the_same_pool_and_seed_give_the_same_prompts_and_another_seed_others(people: list[dict[str, Any]]) -> None:
-    first, again, other = (self_instruct.asks(CONFIG, list(order), [], seed, False) for order, seed in
+    first, again, other = (self_instruct.asks(CONFIG, Known(list(order)), seed, False) for order, seed in
                            ((people, 3), (reversed(people), 3), (people, 4)))  # fmt: skip
     assert [a.key for a in first] == [a.key for a in again] != [a.key for a in other]
 
 
 def test_without_an_example_there_is_nothing_to_ask() -> None:
     with pytest.raises(ConfigError, match="no example to show"):
-        self_instruct.asks(CONFIG, [], [], 0, False)
+        self_instruct.asks(CONFIG, Known(), 0, False)
 
 
 drafts = [Draft("Name a colour", "", "red"), Draft("Translate this", "two\nlines", "deux")]
@@ -145,8 +146,8 @@ def test_of_a_reply_that_was_cut_only_the_last_task_is_lost() -> None:
     text = "Task: Name three green birds\nOutput: x\n\nTask: Name three red birds\nOutp"
     assert [c.malformed for c in read(text, cut=True)] == [None, "cut"]
     constrained = Ask((), "list", (), schema="{}")
-    assert self_instruct.read(CONFIG, constrained, "r", '{"tasks": [{"task": "Na', True)[0].malformed == "cut"
-    assert self_instruct.read(CONFIG, constrained, "r", "Task: Name it all", False)[0].malformed == "no_json"
+    assert self_instruct.read(CONFIG, Known(), constrained, "r", '{"tasks": [{"task": "Na', True)[0].malformed == "cut"
+    assert self_instruct.read(CONFIG, Known(), constrained, "r", "Task: Name it all", False)[0].malformed == "no_json"
 
 
 HELD = "A farmer has seventeen sheep and all but nine of them run away during a storm at night, how many are left?"

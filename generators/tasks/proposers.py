@@ -1,0 +1,45 @@
+"""The ways in which a model proposes tasks; each says what to ask and how to read the reply, none asks.
+
+Adding one: its file (a frozen config tagged by `method`, `asks`, `read`), one line here, its test.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any, NamedTuple
+
+from pydantic import Field
+
+from ratoon.generators.tasks import from_documents, rewrite, self_guide, self_instruct
+from ratoon.generators.tasks.asks import Ask, Known
+from ratoon.generators.tasks.candidates import Candidate
+from ratoon.generators.tasks.from_documents import DocumentsConfig
+from ratoon.generators.tasks.rewrite import RewriteConfig
+from ratoon.generators.tasks.self_guide import SelfGuideConfig
+from ratoon.generators.tasks.self_instruct import SelfInstructConfig
+
+
+class Proposer(NamedTuple):
+    """`asks(config, known, seed, constrained)`, `read(config, known, ask, rollout_id, text, cut)`, the role it is asked in.
+
+    `load(config)` reads what is not in the run (it has `failures` and `version`); `given(config)` are ids and texts, besides
+    tasks, that a new task must differ from.
+    """
+
+    role: str
+    asks: Callable[[Any, Known, int, bool], list[Ask]]
+    read: Callable[[Any, Known, Ask, str, str, bool], list[Candidate]]
+    load: Callable[[Any], Any] | None = None
+    given: Callable[[Any], Sequence[tuple[str, str]]] | None = None
+
+
+PROPOSERS: dict[str, Proposer] = {
+    "self_instruct": Proposer("proposer", self_instruct.asks, self_instruct.read),
+    "rewrite": Proposer("rewriter", rewrite.asks, rewrite.read),
+    "documents": Proposer("proposer", from_documents.asks, from_documents.read, from_documents.load),
+    "self_guide": Proposer("proposer", self_guide.asks, self_guide.read, given=self_guide.given),
+}
+
+ProposerConfig = Annotated[
+    SelfInstructConfig | RewriteConfig | DocumentsConfig | SelfGuideConfig, Field(discriminator="method")
+]
