@@ -28,6 +28,7 @@ COLUMNS = {
     "prompt_token_ids": "the prompt's token ids as the model was given them",
     "policy": "name of the model, or a policy_id of the run",
     "finish_reason": "stop or length",
+    "group": "for `ratoon train FILE`: names the replies to one prompt that were sampled alike; an import finds them itself",
     "family": "the arm",
     "level": "level of difficulty",
     "split": "train, probe or eval",
@@ -58,6 +59,7 @@ class Row:
     prompt_token_ids: list[int] | None = None
     policy: str | None = None
     finish_reason: str | None = None
+    group: str | None = None
     family: str | None = None
     level: str | None = None
     split: str | None = None
@@ -133,7 +135,7 @@ def _row(where: str, found: Mapping[str, Any], finish_reason: str | None) -> Row
     if split not in (None, *SPLITS):
         raise BadRow(f"split {split!r} is none of {', '.join(SPLITS)}")
     reason = _string(found, "finish_reason")
-    strings = {name: _string(found, name) for name in ("policy", "family", "level", "problem_key", "logprob_source")}
+    strings = {name: _string(found, name) for name in ("policy", "group", "family", "level", "problem_key", "logprob_source")}
     return Row(
         where, _prompt(found.get("prompt")), _completion(found.get("completion")), answer_text(found.get("answer")),
         _label(found.get("label")), token_ids, logprobs, prompt_token_ids=_numbers(found, "prompt_token_ids", int),

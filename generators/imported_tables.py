@@ -158,7 +158,7 @@ def rollouts(placed: Sequence[Placed], iteration: int, renderer: Renderer | None
     """Table `rollouts`; `samples` maps a row's position in `placed` to its sample number in its group."""
     rows = []
     for i, one in enumerate(placed):
-        token_ids, logprobs, how = _tokens(one.row, renderer)
+        token_ids, logprobs, how = completion_ids(one.row, renderer)
         meta = {"import": one.row.where, "tokens": how} | ({} if one.row.label is None else {"label": one.row.label})
         rows.append({
             "rollout_id": ids.rollout_id(one.prompt_id, one.policy_id, one.sampling_id, samples[i]), "group_id": one.group_id,
@@ -171,7 +171,7 @@ def rollouts(placed: Sequence[Placed], iteration: int, renderer: Renderer | None
     return schema.from_rows("rollouts", rows)
 
 
-def _tokens(row: Row, renderer: Renderer | None) -> tuple[list[int] | None, list[float] | None, str | None]:
+def completion_ids(row: Row, renderer: Renderer | None) -> tuple[list[int] | None, list[float] | None, str | None]:
     """Ids, log-probs and whether the ids were `given` or `rendered`. Rendered ids end the turn unless the reply was cut."""
     if renderer is None:
         return None, None, None

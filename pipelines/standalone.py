@@ -10,14 +10,14 @@ from typing import Any
 from ratoon import sql
 from ratoon.config import apply_sets, parse, read_toml
 from ratoon.engine import Policy
-from ratoon.errors import ConfigError, DataError, UsageError
-from ratoon.pipelines import propose
+from ratoon.errors import ConfigError, UsageError
+from ratoon.pipelines import propose, train_source
 from ratoon.pipelines.context import Context
 from ratoon.pipelines.recipe import Recipe
 from ratoon.pipelines.start import opened, prefect_environment, run_flow
 from ratoon.progress import Progress
 from ratoon.render import Renderer
-from ratoon.sft import base_models, dataset, launch
+from ratoon.sft import base_models, launch
 from ratoon.sft import job as jobs
 from ratoon.sft import policy as policies
 from ratoon.sft.base_models import ModelConfig
@@ -36,41 +36,56 @@ where e.suite = '{suite}' order by e.policy_id like 'trivial:%', e.iteration, e.
 
 
 def train(
-    source: Path, out: Path, *, model: str | None = None, name: str = "default", sets: Iterable[str] = (), quiet: bool = False
-) -> launch.Trained:
-    """A model folder `out` trained on a run's datasets `name`, or on one dataset folder. Raises UsageError if `out` exists."""
+    source: Path, out: Path, *, model: str | None = None, name: str = "default", sets: Iterable[str] = (),
+    columns: Iterable[str] = (), quiet: bool = False,
+) -> launch.Trained:  # fmt: skip
+    """A model folder `out` trained on a run's datasets `name`, on one dataset folder, or on a file of replies.
+
+    rft starts from `model` or the run's base; nft from the policy that sampled the data, found in its run, or `model`. Raises
+    UsageError if `out` exists.
+    """
     if out.exists():
         raise UsageError(f"{out} exists already", "give another --out, or remove it")
-    tree, folders, root = _source(source, name)
-    tree = apply_sets(tree, sets)
-    config = parse(TrainConfig, tree["train"], "[train]")
-    found = model_config(model) if model else parse(ModelConfig, tree["model"], "[model]")
-    folder = base_models.prepare(found, root)
-    base, renderer = _policy(folder), Renderer(folder)
+    if list(columns) and not train_source.is_file(source):
+        raise UsageError("--column maps the columns of a file", f"{source} is a folder: leave it out")
+    tree = apply_sets(train_source.tree(source), sets)
+    config = parse(TrainConfig, tree["train"], "[train]").in_round(1)
+    given = base_models.prepare(model_config(model), out.parent) if model else None
     out.parent.mkdir(parents=True, exist_ok=True)
-    seed = int(tree.get("run", {}).get("seed", 0))
-    job = jobs.plan(
-        config, root=root, base=base, last=base, datasets=folders, seed=seed, iteration=1, out=out,
-        tokenizer_digest=renderer.tokenizer_digest, template_digest=renderer.template_digest,
-    )  # fmt: skip
-    job = replace(job, log=str(out.with_name(f"{out.name}.log").resolve()))
+    if train_source.is_file(source):
+        if given is None:
+            raise UsageError(f"{source} does not say which model sampled it", "name that model: --model FOLDER")
+        found = train_source.of_file(source, columns, given, out)
+        if config.uses("nft"):  # --model is the user's word for who sampled
+            config = config.model_copy(update={"nft": config.nft.model_copy(update={"assume_on_policy": True})})
+    else:
+        found = train_source.of_folder(source, name)
+    sampler = found.sampler if config.uses("nft") and given is None else None
+    folder = sampler or given or base_models.prepare(parse(ModelConfig, tree["model"], "[model]"), found.root)
+    below = (
+        base_models.prepare(parse(ModelConfig, tree["model"], "[model]"), found.root) if policies.is_adapter(folder) else folder
+    )
+    job = _job(config, found, folder, below, out, int(tree.get("run", {}).get("seed", 0)))
     with Progress(quiet=quiet) as progress, progress.task("train", None, "step") as bar:
         return launch.train(job, lambda event: bar.update(event.step, event.total))
 
 
-def _source(source: Path, name: str) -> tuple[dict[str, Any], list[Path], Path]:
-    """The recipe's tree, dataset folders oldest first, and where a model may be made."""
-    if not (source / "run.json").exists():
-        dataset.read_info(source)
-        return {"train": {}, "model": {}}, [source], source
-    store = Store.open(source)
-    made = sorted((m for m in store.find("curate") if m.shard == name), key=lambda m: m.iteration or 0)
-    if not made:
-        raise DataError(f"{source} has no dataset {name!r}", "`ratoon run` it first, or `ratoon curate` with that --name")
-    return store.config(), [source / m.extra["folder"] for m in made], source
+def _job(config: TrainConfig, found: train_source.Source, folder: Path, below: Path, out: Path, seed: int) -> jobs.Job:
+    """The job on the model in `folder`; `below` is the model an adapter stands on, else the same."""
+    last, renderer = _policy(folder, known=config.uses("nft")), Renderer(folder)
+    base = last if below == folder else _policy(below)
+    job = jobs.plan(
+        config, root=found.root, base=base, last=last, datasets=found.folders, seed=seed, iteration=1, out=out,
+        tokenizer_digest=renderer.tokenizer_digest, template_digest=renderer.template_digest,
+    )  # fmt: skip
+    iteration = found.iteration if config.uses("nft") else 1  # of the policy that is made, as staleness counts
+    return replace(job, log=str(out.with_name(f"{out.name}.log").resolve()), iteration=iteration)
 
 
-def _policy(folder: Path) -> Policy:
+def _policy(folder: Path, known: bool = False) -> Policy:
+    """A model folder as a policy of its own; where it should be `known`, under the id its training gave it."""
+    if known and (folder / policies.MANIFEST).exists():
+        return policies.as_policy(policies.verify_policy(folder), folder)
     renderer = Renderer(folder)
     found = policies.base_manifest(folder, renderer.tokenizer_digest, renderer.template_digest)
     return policies.as_policy(found, folder)

@@ -146,13 +146,20 @@ def curate(
     _print_json(rows) if json else _print_rows(rows, title=f"dataset {name}")
 
 
-@app.command(epilog="Example: ratoon train runs/demo --method rft --out models/mine")
+@app.command(epilog="Example: ratoon train runs/demo --method nft --out models/mine")
 def train(
-    source: Annotated[Path, typer.Argument(metavar="RUN|DATASET", help="a run, or a dataset folder")],
+    source: Annotated[
+        Path, typer.Argument(metavar="RUN|DATASET|FILE", help="a run, a dataset folder, or a Parquet or JSONL file of replies")
+    ],
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="where the model goes; must not exist")],
-    method: Annotated[str, typer.Option(help="rft")] = "rft",
-    model: Annotated[str | None, typer.Option(help="model folder to start from; default the run's base")] = None,
+    method: Annotated[str, typer.Option(help="rft, or nft: wrong replies teach too")] = "rft",
+    model: Annotated[
+        str | None, typer.Option(help="model to start from; default the run's base, or (nft) what sampled the data")
+    ] = None,
     name: Annotated[str, typer.Option(help="which dataset of a run")] = "default",
+    columns: Annotated[
+        list[str] | None, typer.Option("--column", metavar="OURS=THEIRS", help="column map of a FILE; repeatable")
+    ] = None,
     set_: Sets = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="no progress bars")] = False,
 ) -> None:
@@ -160,7 +167,7 @@ def train(
     from ratoon.pipelines.standalone import train as standalone
 
     sets = [f"train.method={method}", *(set_ or [])]
-    result = standalone(source, out, model=model, name=name, sets=sets, quiet=quiet)
+    result = standalone(source, out, model=model, name=name, sets=sets, columns=columns or [], quiet=quiet)
     loss = "" if result.loss is None else f", loss {result.loss:.3f}"
     typer.echo(f"{out}: {result.steps} steps, {result.trained_tokens} trained tokens, {result.seconds:.0f} s{loss}")
 
