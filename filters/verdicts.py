@@ -17,7 +17,8 @@ import pyarrow.compute as pc
 from ratoon.config import Config
 
 Functions = Mapping[str, Callable[..., Any]]
-Side = Mapping[str, pa.Table]  # tables beside the candidates, by the names a filter asks for
+# Beside the candidates, by the names filters ask for: tables, and `vectors`, a function from ids to unit rows `[n, d]`.
+Side = Mapping[str, Any]
 
 
 @dataclass(frozen=True, eq=False)

@@ -19,61 +19,46 @@ from ratoon.config import Config, semantic
 from ratoon.errors import DataError
 from ratoon.filters.decide import decide, survivors, versions
 from ratoon.filters.mixed_group import MixedGroupConfig
-from ratoon.pipelines import retry, sources
+from ratoon.filters.random_n import RandomNConfig
+from ratoon.filters.verdicts import Side
+from ratoon.pipelines import beside, retry, sources
+from ratoon.pipelines.beside import Beside
+from ratoon.pipelines.crop import Crop, crop_of
 from ratoon.pipelines.recipe import Recipe
-from ratoon.pipelines.stage import Built, key, release, run_stage, shard_of
+from ratoon.pipelines.stage import Built, key, release, run_stage
 from ratoon.sft import dataset as datasets
 from ratoon.sft import examples
 from ratoon.sft.group_weights import group_weights
 from ratoon.store import ArtifactKey, Counts, Manifest, Store
 
+__all__ = ["CONTROL", "Crop", "candidates", "crop_of", "curate"]
+
+CONTROL = "-control"
+_CORRECT = {"finish_reason", "decontaminate", "verified", "consensus"}
+
 _ROLLOUT = ["rollout_id", "group_id", "task_id", "prompt_id", "iteration", "text", "finish_reason", "error", "token_ids"]
 _TASK = ["problem_key", "family", "level"]
 _SCORE = ["status", "detail", "answer", "value"]
 _KEPT = ["rollout_id", "group_id", "status", "n_valid", "n_passed"]
-_GROUP = ["pass_rate", "pass_lo", "pass_hi", "n", "n_valid", "n_passed", "label_source"]
-
-
-@dataclass(frozen=True)
-class Crop:
-    """What one round harvested: the manifests that a curation reads."""
-
-    iteration: int
-    pool: Sequence[Manifest]
-    prompts: Sequence[Manifest]
-    rollouts: Sequence[Manifest]
-    scores: Sequence[Manifest]
-    groups: Manifest
-
-    @property
-    def inputs(self) -> list[Manifest]:
-        return [*self.pool, *self.prompts, *self.rollouts, *self.scores, self.groups]
-
-
-def crop_of(store: Store, iteration: int, purpose: str = "train") -> Crop:
-    """The live manifests of one harvest: a round's training rollouts, or `suite-NAME`."""
-
-    def shards(stage: str) -> list[Manifest]:
-        found = (m for m in store.find(stage, iteration) if shard_of(m, purpose))
-        return sorted(found, key=lambda m: m.shard or "")
-
-    groups = next(m for m in store.find("groups", iteration) if m.shard == purpose)
-    pool, prompts = _asked_of(store, iteration, purpose)
-    return Crop(iteration, pool, prompts, shards("rollouts"), shards("scores"), groups)
-
-
-def _asked_of(store: Store, iteration: int, purpose: str) -> tuple[list[Manifest], list[Manifest]]:
-    """The tasks and prompts a harvest's assignments were made from: an import brings its own."""
-    live = store.live()
-    asked = next(m for m in store.find("assign", iteration) if m.shard == purpose)
-    inputs = [live[i] for i in asked.key.inputs if i in live]
-    found = ([m for m in inputs if m.stage == stage] for stage in ("tasks", "prompts"))
-    pool, prompts = (m or [store.find(stage)[-1]] for m, stage in zip(found, ("tasks", "prompts"), strict=True))
-    return pool, prompts
+_GROUP = ["pass_rate", "pass_lo", "pass_hi", "n", "n_valid", "n_passed", "label_source", "vote", "vote_share", "vote_margin",
+          "vote_status"]  # fmt: skip
 
 
 def curate(store: Store, recipe: Recipe, crop: Crop, name: str = "default") -> Manifest:
     """Decisions on every rollout of a crop, and the dataset of those kept in every step, in one commit."""
+    made = _found_or_made(store, recipe, crop, name)
+    if recipe.curation.control:
+        _found_or_made(store, _control(recipe, made.counts.rows_out), crop, f"{name}{CONTROL}")
+    return made
+
+
+def _control(recipe: Recipe, n: int) -> Recipe:
+    """The same-size random control of a selection: the gates of correctness, then rollouts by hash."""
+    gates = tuple(f for f in recipe.filters if f.kind in _CORRECT)
+    return recipe.model_copy(update={"filters": (*gates, RandomNConfig(n=n, seed=recipe.run.seed))})
+
+
+def _found_or_made(store: Store, recipe: Recipe, crop: Crop, name: str) -> Manifest:
     views = _views(recipe, crop.iteration)
     config: dict[str, Any] = {"filters": semantic(recipe.filters)}
     own = dict(versions(_steps(recipe.filters)))
@@ -82,10 +67,15 @@ def curate(store: Store, recipe: Recipe, crop: Crop, name: str = "default") -> M
         own = own | {f"group.{step}": version for step, version in versions(views["group"]).items()}
     if recipe.train.uses("nft"):
         config["retry"] = True
-    wanted = key("curate", crop.iteration, name, config=config, inputs=crop.inputs, versions=own)
-    made = run_stage(store, wanted, lambda: _curate(store, recipe, crop, name, wanted))
+    kinds = {kind for steps in views.values() for kind, _ in steps}
+    read = beside.measured(store, recipe.curation, crop, name, kinds)
+    inputs = {m.artifact_id: m.content_digest for m in [*crop.inputs, *read.inputs]} | dict(read.runs or {})
+    wanted = key("curate", crop.iteration, name, config=config, inputs=inputs, versions=own)
+    made = run_stage(store, wanted, lambda: _curate(store, recipe, crop, name, wanted, read))
     if not _holds(store.root / made.extra["folder"], made.extra["dataset_id"], made.extra["dataset_digest"]):
-        _curate(store, recipe, crop, name, wanted)  # found or revived, but its folder holds another curation, or is damaged
+        _curate(
+            store, recipe, crop, name, wanted, read
+        )  # found or revived, but its folder holds another curation, or is damaged
     return made
 
 
@@ -104,13 +94,13 @@ def _holds(folder: Path, dataset_id: str, digest: str) -> bool:
         return False
 
 
-def _curate(store: Store, recipe: Recipe, crop: Crop, name: str, wanted: ArtifactKey) -> Built:
+def _curate(store: Store, recipe: Recipe, crop: Crop, name: str, wanted: ArtifactKey, read: Beside) -> Built:
     dataset_id = ids.content_id("dataset", wanted.artifact_id)
-    rows = candidates(store, crop)
+    rows, side = candidates(store, crop), read.side(store)
     release()
-    decided = [_View(v, *_decided(rows, v, steps, wanted)) for v, steps in _views(recipe, crop.iteration).items()]
+    decided = [_View(v, *_decided(rows, v, steps, wanted, side)) for v, steps in _views(recipe, crop.iteration).items()]
     planned, first = rows.num_rows, decided[0]
-    del rows
+    del rows, side
     release()
     built = [_built(store, crop, view, dataset_id) for view in decided]
     made, dataset = (pa.concat_tables(tables).sort_by("example_id") for tables in zip(*built, strict=True))
@@ -142,11 +132,13 @@ class _View:
     kept: pa.Table
 
 
-def _decided(rows: pa.Table, view: str, steps: list[tuple[str, Config]], wanted: ArtifactKey) -> tuple[str, pa.Table, pa.Table]:
+def _decided(
+    rows: pa.Table, view: str, steps: list[tuple[str, Config]], wanted: ArtifactKey, side: Side
+) -> tuple[str, pa.Table, pa.Table]:
     """Ids of curations: the artifact's own for `sft` alone or `group`, another for the `sft` beside a `group`."""
     beside = [view] if view == "sft" and "group_filters" in wanted.config else []
     curation_id = ids.content_id("curation", [wanted.artifact_id, *beside] if beside else wanted.artifact_id)
-    decisions = decide(rows, steps, curation_id)
+    decisions = decide(rows, steps, curation_id, side=side)
     return curation_id, decisions, survivors(rows, decisions).select(_KEPT)
 
 

@@ -22,6 +22,7 @@ from ratoon.generators.tasks import TaskConfig
 from ratoon.generators.tasks.proposers import ProposerConfig
 from ratoon.metrics.embeddings import EmbeddingConfig
 from ratoon.metrics.measure_verifier import MeasureConfig
+from ratoon.pipelines.curation import CurationConfig
 from ratoon.sft.base_models import ModelConfig
 from ratoon.sft.job import TrainConfig
 from ratoon.sft.nft_gate import bent
@@ -150,6 +151,7 @@ class Recipe(Config):
     group_filters: tuple[FilterConfig, ...] = Field(
         (), description="curation steps of nft rounds, in order; none: groups stay whole. Kept rollouts are reweighted"
     )
+    curation: CurationConfig = Field(CurationConfig(), description="what the numbers that filters read are measured by")
     train: TrainConfig = Field(TrainConfig(), description="fine-tuning of each round")
     suites: dict[str, SuiteConfig] = Field(
         {"heldout": SuiteConfig()}, description="evaluations; `heldout` is run on every policy"

@@ -8,7 +8,7 @@ from typing import Any
 
 from ratoon.config import apply_sets, parse
 from ratoon.errors import DataError, UsageError
-from ratoon.pipelines.curate import crop_of, curate
+from ratoon.pipelines.curate import CONTROL, crop_of, curate
 from ratoon.pipelines.recipe import Recipe
 from ratoon.sft import dataset
 from ratoon.store import Manifest, Store
@@ -22,10 +22,19 @@ def replay(root: Path, name: str, sets: Iterable[str]) -> list[dict[str, Any]]:
         raise UsageError(f"{name!r} is no name of a dataset", "--name of letters, digits, `.`, `_`, `-`")
     with Store.writer(root) as store:
         recipe = parse(Recipe, apply_sets(store.config(), sets), f"the recipe of {root}")
-        crops = [crop_of(store, m.iteration or 0) for m in store.find("groups") if m.shard == "train"]
+        rounds = sorted(m.iteration or 0 for m in store.find("groups") if m.shard == "train")
+        crops = [crop_of(store, iteration) for iteration in rounds]
         if not crops:
             raise DataError(f"{root} has no harvested round yet", "`ratoon run` it first")
-        return [_told(root, name, curate(store, recipe, crop, name)) for crop in crops]
+        made = [curate(store, recipe, crop, name) for crop in crops]
+        if recipe.curation.control:
+            made += [m for crop in crops if (m := control_of(store, crop.iteration, name)) is not None]
+        return [_told(root, m.shard or name, m) for m in made]
+
+
+def control_of(store: Store, iteration: int, name: str) -> Manifest | None:
+    """The random control beside a dataset of one round, where the recipe asked for one."""
+    return next((m for m in store.find("curate", iteration) if m.shard == f"{name}{CONTROL}"), None)
 
 
 def _told(root: Path, name: str, made: Manifest) -> dict[str, Any]:

@@ -33,6 +33,8 @@ KEYS: dict[str, tuple[str, ...]] = {
     "edges": ("kind", "a_id", "b_id", "version"),
     "lint": ("rollout_id", "version"),
     "signatures": ("kind", "subject_id", "version"),
+    "embeddings": ("subject_id", "version"),
+    "benchmarks": ("item_id",),
     "decisions": ("curation_id", "step", "subject_kind", "subject_id"),
     "rescored": ("rollout_id", "policy_id", "source"),
     "measures": ("scope_kind", "scope_id", "iteration", "metric", "version"),
@@ -96,6 +98,9 @@ _COLUMNS: dict[str, list[tuple[str, pa.DataType]]] = {
     "signatures": [
         ("subject_id", _S), ("kind", _S), ("version", _S), ("size", _I32), ("whole", _I), ("bands", pa.list_(_I32)),
     ],
+    # A vector is its float16 numbers, little-endian: lists of them would be no type of DuckDB's.
+    "embeddings": [("subject_id", _S), ("version", _S), ("vector", pa.binary())],
+    "benchmarks": [("item_id", _S), ("benchmark", _S), ("part", _S), ("text", _S)],
     "decisions": [
         ("curation_id", _S), ("step", _I32), ("subject_kind", _S), ("subject_id", _S), ("filter", _S), ("version", _S),
         ("keep", _B), ("reason", _S), ("value", _F), ("threshold", _F), ("evidence_id", _S),

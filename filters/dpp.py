@@ -1,0 +1,172 @@
+"""Selects `n` rollouts that are good and unlike one another: greedy MAP of a determinantal point process, stratum by stratum.
+
+L_ij = q_i (x_i . x_j) q_j over unit vectors; greedily the row that adds most to log det L, by incremental Cholesky (Chen et
+al., 1709.05135). Each stratum is cut along its main direction into blocks of near rows; a block's share of `n` goes with the
+root of its size times how much its tasks can still teach, p (1 - p). At most `cap` rollouts of a task stay. Every choice
+follows from ids, scores and vectors alone: row order and shards change nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Literal
+
+import numpy as np
+import pyarrow as pa
+from pydantic import Field
+
+from ratoon.config import Config
+from ratoon.filters.quality_floor import Stratum
+from ratoon.filters.verdicts import Side, Verdicts, coded, groups_of, numbers, whole
+
+VERSION = "1"
+NEEDS = ("rollout_id", "family", "level", "task_id", "pass_rate")
+SIDE = ("vectors",)
+_RIDGE = 1e-3  # so that a copy of a chosen row still has a place, the last one
+_TAKEN, _CAP, _FULL, _BLIND = -1, 0, 1, 2
+
+
+class DppConfig(Config):
+    """Keep `n` rollouts, good and unlike one another."""
+
+    kind: Literal["dpp"] = Field("dpp", description="this filter")
+    n: int = Field(ge=1, description="rollouts kept in a round; all where there are no more")
+    cap: int = Field(4, ge=1, description="most rollouts of one task")
+    by: str = Field("value", description="the column of quality, ranked inside the stratum; unknown counts as the middle")
+    strength: float = Field(0.5, ge=0, description="how much quality weighs against being unlike; 0 is not at all")
+    stratum: Stratum = Field("family", description="what shares of `n` are given to")
+    block: int = Field(512, ge=2, description="most rows compared with one another")
+
+
+def keep(rows: pa.Table, config: DppConfig, side: Side) -> Verdicts:
+    """Drops for `dpp:cap` (the task has its `cap`), `dpp` (not chosen), and `dpp:no_vector` where the text has none."""
+    x = np.asarray(side["vectors"](whole(rows["rollout_id"])), np.float32)
+    seen = np.isfinite(x).all(axis=1) & (np.square(x).sum(axis=1) > 0.5)
+    codes = np.full(rows.num_rows, _FULL)
+    codes[~seen] = _BLIND
+    stratum = np.zeros(rows.num_rows, np.int64) if config.stratum == "all" else groups_of(rows[config.stratum])
+    blocks = [b for rows_of in _strata(stratum, seen) for b in _blocks(x, rows_of, config.block)]
+    if blocks:
+        quality, tasks = _quality(rows, config, stratum), groups_of(rows["task_id"])
+        _choose(x, quality, tasks, blocks, _weights(rows, blocks), config, codes)
+    return coded(codes, ["dpp:cap", "dpp", "dpp:no_vector"], thresholds=[config.cap, config.n, None])
+
+
+def _strata(stratum: np.ndarray, seen: np.ndarray) -> Iterator[np.ndarray]:
+    rows = np.flatnonzero(seen)
+    order = rows[np.argsort(stratum[rows], kind="stable")]
+    return iter(np.split(order, np.flatnonzero(np.diff(stratum[order])) + 1) if len(order) else [])
+
+
+def _blocks(x: np.ndarray, rows: np.ndarray, most: int) -> Iterator[np.ndarray]:
+    """`rows` halved along their main direction until none holds more than `most`; rows ascend in each."""
+    waiting = [rows]
+    while waiting:
+        part = waiting.pop()
+        if len(part) <= most:
+            yield part
+            continue
+        along = x[part] @ _main_direction(x[part])
+        order = np.argsort(along.round(5), kind="stable")
+        half = len(part) // 2
+        waiting += [np.sort(part[order[:half]]), np.sort(part[order[half:]])]
+
+
+def _main_direction(x: np.ndarray, steps: int = 8) -> np.ndarray:
+    """The first principal direction, by a few power iterations on at most 4,096 rows evenly taken."""
+    sample = x[:: max(1, len(x) // 4096)]
+    centred = sample - sample.mean(axis=0)
+    direction = centred[np.square(centred).sum(axis=1).round(5).argmax()].astype(np.float64)
+    for _ in range(steps):
+        turned = centred.T @ (centred @ direction)
+        length = np.linalg.norm(turned)
+        if not length:
+            break
+        direction = turned / length
+    return direction.astype(np.float32)
+
+
+def _quality(rows: pa.Table, config: DppConfig, stratum: np.ndarray) -> np.ndarray:
+    """exp(strength * rank), rank from -1 to 1 inside the stratum, equals at their mean, unknown at 0."""
+    score = numbers(rows[config.by])
+    known = np.flatnonzero(~np.isnan(score))
+    rank = np.zeros(len(score))
+    for part in _strata(stratum[known], np.ones(len(known), bool)):
+        _, at, counts = np.unique(score[known[part]], return_inverse=True, return_counts=True)
+        middle = np.cumsum(counts) - (counts - 1) / 2 - 1
+        rank[known[part]] = 2 * middle[at] / max(len(part) - 1, 1) - 1 if len(counts) > 1 else 0
+    return np.exp(config.strength * rank)
+
+
+def _weights(rows: pa.Table, blocks: list[np.ndarray]) -> np.ndarray:
+    rate = np.nan_to_num(numbers(rows["pass_rate"]), nan=0.5)
+    teach = 0.05 + rate * (1 - rate)
+    return np.array([np.sqrt(len(block)) * teach[block].mean() for block in blocks])
+
+
+def _shares(n: int, weights: np.ndarray, room: np.ndarray) -> np.ndarray:
+    """Whole numbers that sum to min(n, room), in proportion to the weights, none above its room."""
+    given = np.zeros(len(weights), np.int64)
+    left = min(n, int(room.sum()))
+    while left > 0:
+        open_ = np.flatnonzero(room > given)
+        exact = left * weights[open_] / weights[open_].sum()
+        part = np.minimum(np.floor(exact).astype(np.int64), (room - given)[open_])
+        if not part.any():
+            part[np.argsort(-exact, kind="stable")[:left]] = 1
+        given[open_] += part
+        left -= int(part.sum())
+    return given
+
+
+def _choose(
+    x: np.ndarray, quality: np.ndarray, tasks: np.ndarray, blocks: list[np.ndarray], weights: np.ndarray, config: DppConfig,
+    codes: np.ndarray,
+) -> None:  # fmt: skip
+    """Write the codes of every row. Where caps keep a block from its share, the others are given what is left over."""
+    taken = np.zeros(int(tasks.max(initial=0)) + 2, np.int64)
+    chosen, room = 0, np.array([len(rows) for rows in blocks])
+    while chosen < config.n and room.any():
+        shares, before = _shares(config.n - chosen, weights, room), chosen
+        for i in np.flatnonzero(shares):
+            chosen += _Block(x, quality, blocks[i]).take(int(shares[i]), tasks, taken, config.cap, codes)
+            room[i] = np.count_nonzero(codes[blocks[i]] == _FULL)
+        if chosen == before:
+            break
+
+
+class _Block:
+    """The greedy state of one block: what each row would still add, and the Cholesky rows of those chosen."""
+
+    def __init__(self, x: np.ndarray, quality: np.ndarray, rows: np.ndarray) -> None:
+        self.rows = rows
+        weighted = x[rows] * quality[rows, None].astype(np.float32)
+        self.kernel = weighted @ weighted.T
+        self.gain = np.diag(self.kernel).astype(np.float64) + _RIDGE
+        self.factors = np.zeros((0, len(rows)))
+
+    def take(self, n: int, tasks: np.ndarray, taken: np.ndarray, cap: int, codes: np.ndarray) -> int:
+        """Choose up to n more, unlike those chosen before and one another; the number chosen."""
+        before = np.flatnonzero(codes[self.rows] == _TAKEN)
+        self.factors = np.zeros((len(before) + n, len(self.rows)))
+        for at, row in enumerate(before):
+            self._add(int(row), at)
+        got, open_ = 0, codes[self.rows] == _FULL
+        while got < n and open_.any():
+            best = int(np.argmax(np.where(open_, self.gain, -np.inf).round(6)))
+            row = self.rows[best]
+            open_[best] = False
+            if tasks[row] >= 0 and taken[tasks[row]] >= cap:
+                codes[row] = _CAP
+                continue
+            taken[tasks[row]] += tasks[row] >= 0
+            codes[row] = _TAKEN
+            self._add(best, len(before) + got)
+            got += 1
+        return got
+
+    def _add(self, row: int, at: int) -> None:
+        """What every row adds falls by what it shares with this one."""
+        root = np.sqrt(max(self.gain[row], 1e-12))
+        self.factors[at] = (self.kernel[row] - self.factors[:at, row] @ self.factors[:at]) / root
+        self.gain = np.maximum(self.gain - np.square(self.factors[at]), 0)

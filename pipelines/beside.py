@@ -1,0 +1,225 @@
+"""What filters read beside scores: lint numbers, matches with benchmarks, near-duplicates, vectors. Measured once, from text.
+
+Each is a stage of a round, made when a filter asks for it and found ever after: deciding anew measures nothing. Indexes over
+rounds are chained: a round's edges are those among its own rollouts and to those of all rounds before it. No model is asked
+but the embedding model; Prefect is not known here.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ratoon import ids as identity
+from ratoon import schema
+from ratoon.config import semantic
+from ratoon.filters import FILTERS
+from ratoon.metrics import contamination, embeddings, lint, minhash
+from ratoon.metrics import semantic as cosines
+from ratoon.metrics.near import Past, near
+from ratoon.pipelines import benchmarks, foreign
+from ratoon.pipelines.crop import Crop, earlier
+from ratoon.pipelines.curation import CurationConfig
+from ratoon.pipelines.stage import Built, key, run_stage
+from ratoon.store import Counts, Manifest, Store
+
+_TEXT = ["rollout_id", "text"]
+_EMBEDDED = 8192  # texts embedded at once
+
+
+@dataclass(frozen=True)
+class Beside:
+    """The artifacts by what was measured, this round's last, and those of earlier datasets of the same name."""
+
+    lint: Sequence[Manifest] = ()
+    edges: Sequence[Manifest] = ()
+    vectors: Sequence[Manifest] = ()
+    past: Sequence[Manifest] = ()
+    runs: Mapping[str, str] | None = None
+
+    @property
+    def inputs(self) -> list[Manifest]:
+        """Every artifact that decisions may depend on."""
+        return [*self.lint, *self.edges, *self.vectors, *self.past]
+
+    def side(self, store: Store) -> dict[str, Any]:
+        """The tables that filters are given, read from the store; vectors are read when a filter asks for some."""
+        past = [store.read("examples", self.past, ["rollout_ids"])["rollout_ids"].combine_chunks().flatten()]
+        past += [foreign.kept(root) for root in self.runs or {}]
+        return {
+            "lint": store.read("lint", self.lint),
+            "edges": store.read("edges", self.edges),
+            "past": pa.table({"subject_id": pa.chunked_array(past, pa.string())}),
+            "vectors": lambda wanted: _vectors(store, self.vectors, wanted),
+        }
+
+
+def measured(store: Store, config: CurationConfig, crop: Crop, name: str, kinds: set[str]) -> Beside:
+    """What filters of these kinds read, made where it is not there yet; `name` is the dataset whose earlier rounds count."""
+    needs = {side for kind in kinds if kind in FILTERS for side in FILTERS[kind].side}
+    edges: list[Manifest] = []
+    if "decontaminate" in kinds:
+        edges.append(matched(store, config, crop))
+    crops = [*earlier(store, crop.iteration), crop]
+    if "minhash" in kinds:
+        edges += [near_pairs(store, config, each) for each in crops]
+    vectors = [embedded(store, config, each) for each in crops] if kinds & {"semantic", "dpp"} else []
+    if "semantic" in kinds:
+        edges += [like_pairs(store, config, each) for each in crops]
+    past = [m for m in store.find("curate") if m.shard == name and (m.iteration or 0) < crop.iteration]
+    return Beside(
+        [linted(store, crop)] if "lint" in needs else [], edges, vectors, past if "past" in needs else [],
+        foreign.digests(config.runs) if "past" in needs else None,
+    )  # fmt: skip
+
+
+def linted(store: Store, crop: Crop) -> Manifest:
+    """Table lint: surface numbers of every rollout's text."""
+
+    def build() -> Built:
+        tables = [_lint_rows(batch) for batch in store.scan("rollouts", crop.rollouts, _TEXT)]
+        return _built("lint", pa.concat_tables([schema.empty("lint"), *tables]))
+
+    return run_stage(
+        store, key("lint", crop.iteration, "train", inputs=crop.rollouts, versions={"numbers": lint.VERSION}), build
+    )
+
+
+def _lint_rows(batch: pa.RecordBatch) -> pa.Table:
+    found = lint.lint(batch["text"])
+    columns = {name: found[name] for name in found.column_names}
+    columns |= {"rollout_id": batch["rollout_id"], "version": pa.repeat(lint.VERSION, batch.num_rows)}
+    return schema.from_columns("lint", columns, batch.num_rows)
+
+
+def near_pairs(store: Store, config: CurationConfig, crop: Crop) -> Manifest:
+    """Tables signatures (this round's) and edges (to this round's and all earlier texts, and to those of named runs)."""
+    version = minhash.edge_version(config.minhash)
+    before = [near_pairs(store, config, each) for each in earlier(store, crop.iteration)]
+    inputs = {m.artifact_id: m.content_digest for m in [*crop.rollouts, *before]} | foreign.digests(config.runs)
+    # The settings are in the name, so that other settings for another dataset replace nothing.
+    wanted = key("near", crop.iteration, f"train-{version.replace(':', '-')}", inputs=inputs, versions={"edges": version})
+
+    def build() -> Built:
+        past = [
+            Past(_signatures(store, m), _texts(store, c)) for m, c in zip(before, earlier(store, crop.iteration), strict=True)
+        ]
+        past += [foreign.past(root, config.minhash) for root in config.runs]
+        texts = ((batch["rollout_id"], batch["text"]) for batch in store.scan("rollouts", crop.rollouts, _TEXT))
+        with tempfile.TemporaryDirectory(prefix=".near-", dir=store.root) as folder:
+            found = near(texts, config.minhash, Path(folder), past)
+        return _built("signatures", found.signatures, edges=found.edges)
+
+    return run_stage(store, wanted, build)
+
+
+def _signatures(store: Store, manifest: Manifest) -> Callable[[], Iterator[pa.RecordBatch]]:
+    return lambda: store.scan("signatures", [manifest])
+
+
+def _texts(store: Store, crop: Crop) -> Callable[[pa.Array], tuple[pa.Array, pa.Array]]:
+    def read(wanted: pa.Array) -> tuple[pa.Array, pa.Array]:
+        batches = store.scan("rollouts", crop.rollouts, _TEXT)
+        found = (batch.filter(pc.is_in(batch["rollout_id"], value_set=wanted)) for batch in batches)
+        rows = pa.Table.from_batches(found, schema.empty("rollouts").select(_TEXT).schema)
+        return rows["rollout_id"].combine_chunks(), rows["text"].combine_chunks()
+
+    return read
+
+
+def embedded(store: Store, config: CurationConfig, crop: Crop) -> Manifest:
+    """Table embeddings: the vector of every rollout that passed."""
+    made_by = embeddings.fingerprint(config.embedding)
+    inputs = [*crop.rollouts, *crop.scores]
+    wanted = key("embed", crop.iteration, f"train-{made_by}", inputs=inputs, versions={"model": made_by})
+
+    def build() -> Built:
+        scores = store.read("scores", crop.scores, ["subject_id", "status"])
+        passed = scores.filter(pc.equal(scores["status"], "pass"))["subject_id"].combine_chunks()
+        ids, texts = _texts(store, crop)(passed)
+        cache = Path(config.cache) if config.cache else None
+        rows = [
+            embeddings.embed(
+                [t or "" for t in texts[start : start + _EMBEDDED].to_pylist()], config.embedding, cache, half=True
+            )
+            for start in range(0, len(texts), _EMBEDDED)
+        ]
+        width = embeddings.width(config.embedding)
+        data = np.concatenate([np.zeros((0, width), np.float16), *rows])
+        offsets = pa.py_buffer(np.arange(len(ids) + 1, dtype=np.int32) * 2 * width)
+        vectors = pa.Array.from_buffers(pa.binary(), len(ids), [None, offsets, pa.py_buffer(data.tobytes())])
+        columns = {"subject_id": ids, "version": pa.repeat(made_by, len(ids)), "vector": vectors}
+        return _built("embeddings", schema.from_columns("embeddings", columns, len(ids)))
+
+    return run_stage(store, wanted, build)
+
+
+def _vectors(store: Store, manifests: Sequence[Manifest], wanted: pa.Array) -> np.ndarray:
+    """Unit rows `[n, d]` float32 of those ids, NaN where one was not embedded."""
+    out: np.ndarray = np.full((len(wanted), 1), np.nan, np.float32)
+    for batch in store.scan("embeddings", manifests, ["subject_id", "vector"]):
+        at = pc.index_in(batch["subject_id"], value_set=wanted.cast(pa.string()))
+        mine = batch["vector"].filter(at.is_valid())
+        rows = np.frombuffer(b"".join(mine.to_pylist()), np.float16).reshape(len(mine), -1) if len(mine) else None
+        if rows is not None:
+            if out.shape[1] != rows.shape[1]:
+                out = np.full((len(wanted), rows.shape[1]), np.nan, np.float32)
+            out[np.asarray(at.drop_null())] = embeddings.unit(rows)
+    return out
+
+
+def like_pairs(store: Store, config: CurationConfig, crop: Crop) -> Manifest:
+    """Table edges: pairs of near vectors, within the round and to all earlier ones."""
+    own = embedded(store, config, crop)
+    before = [embedded(store, config, each) for each in earlier(store, crop.iteration)]
+    version = cosines.version(config.semantic, embeddings.fingerprint(config.embedding))
+    wanted = key(
+        "like", crop.iteration, f"train-{identity.digest(version)[:12]}", inputs=[own, *before], versions={"edges": version}
+    )
+
+    def build() -> Built:
+        found = store.read("embeddings", [own, *before], ["subject_id"])["subject_id"].combine_chunks()
+        rows = _vectors(store, [own, *before], found)
+        return _built("edges", cosines.edges(found, rows, config.semantic, version, own.rows("embeddings")))
+
+    return run_stage(store, wanted, build)
+
+
+def matched(store: Store, config: CurationConfig, crop: Crop) -> Manifest:
+    """Table edges: tasks and rollouts that hold an item of a held-out task or of a configured benchmark."""
+    frozen = benchmarks.frozen(store, config.against)
+    inputs = [*crop.pool, *crop.rollouts, *([frozen] if frozen else [])]
+    wanted = key(
+        "matched", crop.iteration, "train", config=semantic(config.contamination), inputs=inputs,
+        versions={"matches": contamination.VERSION},
+    )  # fmt: skip
+
+    def build() -> Built:
+        tasks = store.read("tasks", crop.pool, ["task_id", "split", "messages", "answer"])
+        said = pa.array([_question(messages) for messages in tasks["messages"].to_pylist()], pa.string())
+        held = pc.and_(pc.is_valid(tasks["split"]), pc.not_equal(tasks["split"], "train"))
+        items = [benchmarks.held_out(tasks.filter(held), said.filter(held.combine_chunks()))]
+        items += [store.read("benchmarks", [frozen])] if frozen else []
+        index = contamination.build(pa.concat_tables(items), config.contamination)
+        asked = pc.invert(held).combine_chunks()
+        found = [contamination.matches(index, tasks["task_id"].combine_chunks().filter(asked), said.filter(asked))]
+        for batch in store.scan("rollouts", crop.rollouts, _TEXT):
+            found.append(contamination.matches(index, batch["rollout_id"], batch["text"]))
+        return _built("edges", pa.concat_tables(found), {"index": index.digest, "items": index.items.num_rows})
+
+    return run_stage(store, wanted, build)
+
+
+def _question(messages: list[dict[str, str]] | None) -> str:
+    return "\n".join(m["content"] or "" for m in messages or [] if m["role"] == "user")
+
+
+def _built(table: str, rows: pa.Table, extra: dict[str, Any] | None = None, **more: pa.Table) -> Built:
+    return Built({table: rows, **more}, Counts(rows.num_rows, rows.num_rows), extra or {})
