@@ -127,12 +127,10 @@ def _choose(
     taken = np.zeros(int(tasks.max(initial=0)) + 2, np.int64)
     chosen, room = 0, np.array([len(rows) for rows in blocks])
     while chosen < config.n and room.any():
-        shares, before = _shares(config.n - chosen, weights, room), chosen
+        shares = _shares(config.n - chosen, weights, room)
         for i in np.flatnonzero(shares):
             chosen += _Block(x, quality, blocks[i]).take(int(shares[i]), tasks, taken, config.cap, codes)
             room[i] = np.count_nonzero(codes[blocks[i]] == _FULL)
-        if chosen == before:
-            break
 
 
 class _Block:
