@@ -30,7 +30,15 @@ def examine(folder: Path = Path()) -> list[Check]:
     """Every check of this machine, for runs kept in `folder`."""
     versions = {name: version(name) for name in installed.LOOKED_UP}
     bad = installed.known_bad(versions, installed.pinned_torch())
-    return [*machine(folder), *installed.packages(), *bad, packaged_model(), prefect_server(), *installed.abilities()]
+    return [
+        *machine(folder),
+        *installed.packages(),
+        *bad,
+        packaged_model(),
+        prefect_server(),
+        sandbox(),
+        *installed.abilities(),
+    ]
 
 
 def is_fit(checks: list[Check]) -> bool:
@@ -136,6 +144,17 @@ def prefect_server() -> Check:
         mend = "prefect server start, or unset PREFECT_API_URL to run embedded"
         return Check("prefect", "fail", "the server in PREFECT_API_URL does not answer", mend)
     return Check("prefect", "ok", "the server in PREFECT_API_URL answers")
+
+
+def sandbox() -> Check:
+    """Whether the `code` and `sql` verifiers can run what a model wrote."""
+    from ratoon.metrics.verifiers.sandbox import NoSandbox, require
+
+    try:
+        require()
+    except NoSandbox as error:
+        return Check("sandbox", "note", error.message, error.hint)
+    return Check("sandbox", "ok", "bubblewrap (verifiers code and sql)")
 
 
 # ------------------------------------------------------------------------------------------------ the report

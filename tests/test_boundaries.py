@@ -26,7 +26,7 @@ HOMES: dict[str, tuple[str, ...]] = {
     "prefect": ("pipelines",),
     "prefect_ray": ("pipelines",),
     "ray": (),
-    "duckdb": ("sql",),
+    "duckdb": ("sql", "metrics.verifiers.inside_sql"),  # the second is a script for the sandbox, imported by nothing
     "torch": ("sft", "generators.engines.transformers", "generators.engines.vllm", "metrics.embeddings"),
     "peft": ("sft", "generators.engines.transformers"),
     "accelerate": ("sft",),

@@ -6,6 +6,7 @@ silently left out; equal rows are one task, the repeats counted. The problem key
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from hashlib import file_digest, sha256
 from pathlib import Path
@@ -35,6 +36,9 @@ class ColumnMap(Config):
     answer: str = Field("answer", description="the gold answer; empty text for a data set without answers")
     split: str | None = Field(None, description="which side a row is on, read through `splits`")
     level: str | None = Field(None, description="level of difficulty")
+    verifier_args: str | None = Field(
+        None, description="the verifier's arguments of a row, an object or its JSON; they win over the arm's"
+    )
 
 
 class DatasetConfig(Config):
@@ -136,10 +140,22 @@ def _row(config: DatasetConfig, item: Item) -> dict[str, Any]:
         problem_key=text_key(question),
         answer=answer_text(value.get(columns.answer)) if columns.answer else None,
         verifier=config.verifier,
-        verifier_args=config.verifier_args,
+        verifier_args=config.verifier_args | _own_args(value.get(columns.verifier_args) if columns.verifier_args else None),
         split=_split(config, item),
         meta={"row": item.where},
     )
+
+
+def _own_args(value: object) -> dict[str, Any]:
+    """A row's arguments; Parquet fills the fields a row has not with null, which is not said here."""
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except ValueError:
+            raise BadRow("verifier_args is no JSON") from None
+    if value is not None and not isinstance(value, dict):
+        raise BadRow("verifier_args is no object")
+    return {name: item for name, item in (value or {}).items() if item is not None}
 
 
 def _split(config: DatasetConfig, item: Item) -> str | None:
@@ -178,7 +194,7 @@ def _items(config: DatasetConfig) -> Iterator[Item]:
 
 def _check_columns(config: DatasetConfig, found: list[str], where: str) -> None:
     mapped = config.columns
-    wanted = (mapped.messages or mapped.prompt, mapped.answer, mapped.split, mapped.level)
+    wanted = (mapped.messages or mapped.prompt, mapped.answer, mapped.split, mapped.level, mapped.verifier_args)
     absent = [name for name in wanted if name and name not in found]
     if absent:
         raise DataError(

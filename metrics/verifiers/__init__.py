@@ -12,7 +12,7 @@ from typing import Any
 from ratoon import plugins
 from ratoon.config import Config
 from ratoon.errors import ConfigError, UsageError
-from ratoon.metrics.verifiers import choice, exact, math, numeric, reasoning_gym
+from ratoon.metrics.verifiers import choice, code, exact, math, numeric, reasoning_gym, sandbox, sql
 from ratoon.metrics.verifiers.verdict import Verdict, parsed_args
 
 Function = Callable[..., Any]
@@ -24,6 +24,8 @@ VERIFIERS: dict[str, Callable[[str, str | None, dict[str, Any]], Verdict]] = {
     "math": math.verify,
     "choice": choice.verify,
     "reasoning_gym": reasoning_gym.verify,
+    "code": code.verify,
+    "sql": sql.verify,
 }
 ARGS: dict[str, type[Config]] = {
     "exact": exact.ExactArgs,
@@ -31,6 +33,8 @@ ARGS: dict[str, type[Config]] = {
     "math": math.MathArgs,
     "choice": choice.ChoiceArgs,
     "reasoning_gym": reasoning_gym.ReasoningGymArgs,
+    "code": code.CodeArgs,
+    "sql": sql.SqlArgs,
 }
 SPECIMENS: dict[str, Callable[[str, Mapping[str, Any]], str]] = {
     "exact": exact.specimen,
@@ -38,6 +42,8 @@ SPECIMENS: dict[str, Callable[[str, Mapping[str, Any]], str]] = {
     "math": math.specimen,
     "choice": choice.specimen,
     "reasoning_gym": reasoning_gym.specimen,
+    "code": code.specimen,
+    "sql": sql.specimen,
 }
 _VERSIONS: dict[str, Callable[[], str]] = {
     "exact": lambda: exact.VERSION,
@@ -45,8 +51,15 @@ _VERSIONS: dict[str, Callable[[], str]] = {
     "math": math.version,
     "choice": lambda: choice.VERSION,
     "reasoning_gym": reasoning_gym.version,
+    "code": lambda: code.VERSION,
+    "sql": sql.version,
 }
-LIBRARIES: dict[str, Callable[[], object]] = {"math": math.library, "reasoning_gym": reasoning_gym.library}
+LIBRARIES: dict[str, Callable[[], object]] = {
+    "math": math.library,
+    "reasoning_gym": reasoning_gym.library,
+    "code": sandbox.require,
+    "sql": sandbox.require,
+}
 
 _NONE: Mapping[str, Function] = {}
 

@@ -209,3 +209,22 @@ def test_a_hub_that_cannot_be_reached_is_told_with_the_way_out():
     out = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, timeout=120, check=True).stdout
     assert out.startswith("DataError cannot load split 'train' of 'nobody/nothing'")
     assert "or give a local file" in out
+
+
+@pytest.mark.parametrize("kind", ["parquet", "jsonl"])
+def test_a_rows_own_verifier_arguments_win_over_the_arms(tmp_path, kind):
+    rows = [
+        {"prompt": "add", "answer": "a", "args": {"tests": ["assert f(1) == 2"], "setup": None}},
+        {"prompt": "sub", "answer": "b", "args": {"tests": ["assert f(1) == 0"], "setup": "import math"}},
+    ]
+    made = propose(arm(write(tmp_path, kind, rows), columns={"verifier_args": "args"}, verifier_args={"timeout_s": 1.0}), 0)
+    args = {row["answer"]: json.loads(row["verifier_args"]) for row in made.tasks.to_pylist()}
+    assert args["a"] == {"tests": ["assert f(1) == 2"], "timeout_s": 1.0}
+    assert args["b"] == {"tests": ["assert f(1) == 0"], "setup": "import math", "timeout_s": 1.0}
+
+
+def test_arguments_that_are_no_object_are_a_failure_with_their_row(tmp_path):
+    rows = [{"prompt": f"q{i}", "answer": "a", "args": args} for i, args in enumerate(['{"a": 1}', "{", "[1]", None])]
+    made = propose(arm(write(tmp_path, "jsonl", rows), columns={"verifier_args": "args"}), 0)
+    assert sorted(failures(made).values()) == ["verifier_args is no JSON", "verifier_args is no object"]
+    assert made.tasks.num_rows == 2
