@@ -3,7 +3,7 @@
 It knows no engine and no verdict. Finished completions reach the journal within `_WAIT` seconds, whatever the engine does
 next, so that a kill repeats only what was in flight. The table is made from the records the journal holds, so a resumed
 shard has the same bytes as an unbroken one. A record: `id`, `ids` (little-endian int32, base64), `lp` (float32 likewise, or
-null), `src`, `fin`, `err`, `s` (seconds), and `text` where an endpoint gives no token ids.
+null), `src`, `fin`, `err`, `s` (seconds), `p` (prompt tokens), and `text` where an endpoint gives no token ids.
 """
 
 from __future__ import annotations
@@ -219,6 +219,7 @@ def _record(completion: Completion) -> Record:
         "fin": completion.finish_reason,
         "err": completion.error,
         "s": completion.seconds,
+        "p": completion.prompt_tokens,
     }
     if completion.text is not None and not completion.token_ids:
         record["text"] = completion.text

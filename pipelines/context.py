@@ -17,7 +17,9 @@ from ratoon.generators.engines import open_engine
 from ratoon.generators.engines.scripted import Plant, planted
 from ratoon.ids import derive_seed
 from ratoon.metrics.verifiers.pool import VerifierPool
+from ratoon.pipelines.budget import spent
 from ratoon.pipelines.lookup import Lookup
+from ratoon.pipelines.meter import Meter, MeteredEngine
 from ratoon.pipelines.recipe import Recipe, SamplingConfig
 from ratoon.progress import Progress
 from ratoon.render import Renderer
@@ -42,6 +44,7 @@ class Context:
         self.tag = tag
         self.store, self.recipe, self.progress = store, recipe, progress
         self.lookup = Lookup(store)
+        self.meter = Meter(recipe.budget, spent(store))
         self.verifiers, self.retry_failed = dict(verifiers or {}), retry_failed
         self.model_folder = base_models.prepare(recipe.model, store.root)
         self.renderer = Renderer(self.model_folder, dict(recipe.prompt.chat_template_kwargs))
@@ -69,7 +72,7 @@ class Context:
         """The one engine of this process, opened at first use and serving `policy`."""
         with self._lock:
             if self._engine is None:
-                self._engine = self._open(policy).__enter__()
+                self._engine = MeteredEngine(self._open(policy), self.meter).__enter__()
             if self._serving != policy:  # a shard that asked again would wait for the others' requests to drain
                 self._serving = None
                 self._engine.use(policy)

@@ -5,15 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import pyarrow.compute as pc
+
 from ratoon import ids, schema
 from ratoon.config import semantic
 from ratoon.engine import Policy
 from ratoon.errors import Stopped
+from ratoon.pipelines.budget import Spent
 from ratoon.pipelines.context import Context
 from ratoon.pipelines.stage import Built, key, run_stage
 from ratoon.sft import job as jobs
 from ratoon.sft import launch
 from ratoon.sft import policy as policies
+from ratoon.sft.selection import training_rows
 from ratoon.store import Counts, Manifest
 
 
@@ -57,14 +61,31 @@ def _enough(curated: Manifest, least: int, iteration: int) -> None:
 def _train(ctx: Context, job: jobs.Job) -> Built:
     """The engine gives the device up first: training has it to itself."""
     ctx.before_training()
+    ctx.meter.check()
+    if ctx.recipe.budget.max_cost is not None:
+        ctx.meter.fits(Spent(trained=_planned_tokens(job)))
     with ctx.progress.task(f"round {job.iteration} · train", None, "step") as bar:
-        done = launch.train(job, lambda event: bar.update(event.step, event.total, event.tokens_per_second))
+
+        def on_step(event: launch.Progress) -> None:
+            bar.update(event.step, event.total, event.tokens_per_second)
+            ctx.meter.check()  # a stop leaves the last checkpoint, from which the next start goes on
+
+        done = launch.train(job, on_step)
+    ctx.meter.trained(done.trained_tokens)
     row = done.manifest.row(ctx.relative(done.folder))
-    counts = Counts(1, 1, trained_tokens=done.trained_tokens, seconds=done.seconds)
+    cost = ctx.recipe.budget.prices.cost(0, 0, done.trained_tokens)
+    counts = Counts(1, 1, trained_tokens=done.trained_tokens, seconds=done.seconds, cost=cost)
     facts = {"steps": done.steps, "loss": done.loss, "examples": done.manifest.examples}
     if job.method == "nft":
         facts |= {"logprob_gap": done.manifest.logprob_gap, "dropped": done.manifest.dropped}
     return Built({"policies": schema.from_rows("policies", [row]), **launch.records(done.folder)}, counts, facts)
+
+
+def _planned_tokens(job: jobs.Job) -> int:
+    """The tokens that training will see: prompts and completions of every epoch."""
+    rows = training_rows(job).rows
+    lengths = pc.add(pc.list_value_length(rows["prompt_token_ids"]), pc.list_value_length(rows["token_ids"]))
+    return int(pc.sum(lengths).as_py() or 0) * job.config.epochs
 
 
 def policy_of(ctx: Context, manifest: Manifest) -> Policy:

@@ -16,7 +16,7 @@ from prefect.futures import as_completed
 from prefect.utilities.annotations import quote
 
 from ratoon.engine import Completion, Policy
-from ratoon.errors import RatoonError
+from ratoon.errors import RatoonError, Stopped
 from ratoon.pipelines import measure, propose, sample, score, waves
 from ratoon.pipelines.context import Context
 from ratoon.pipelines.curate import Crop, curate
@@ -115,6 +115,7 @@ def _sampled(
 
     Without a `pool` of tasks nothing is scored.
     """
+    ctx.meter.check_signal()
     purpose = (asked.shard or "").partition("+")[0]
     shards = sample.shards(ctx, asked, made_by, policy, first, schemas)
     label = f"{'round' if purpose == 'train' else purpose.removeprefix('suite-')} {asked.iteration or 0}"
@@ -152,7 +153,7 @@ def _shards(
         made = done.result(raise_on_failure=False)
         if isinstance(made, BaseException):
             errors.append(made)
-            if len(errors) == _HOPELESS:
+            if len(errors) == _HOPELESS or isinstance(made, Stopped):
                 waiting.clear()
         else:
             rollouts.append(made)
@@ -199,8 +200,8 @@ def _raise_first(label: str, errors: Sequence[BaseException], of: int) -> None:
     """One failed shard stops the run after the others are done, so that nothing paid for is lost."""
     if not errors:
         return
-    first = errors[0]
-    if isinstance(first, RatoonError):
+    first = next((error for error in errors if isinstance(error, Stopped)), errors[0])
+    if isinstance(first, RatoonError) and not isinstance(first, Stopped):
         which = "a shard" if len(errors) == 1 else f"{len(errors)} of {of} shards"
         first.message = f"{label}: {which} failed: {first.message}"
         first.hint = "; ".join([*filter(None, [first.hint]), "run the same command again: what is done is kept"])

@@ -21,6 +21,7 @@ from ratoon.generators.splits import SplitConfig
 from ratoon.generators.tasks import TaskConfig
 from ratoon.generators.tasks.proposers import ProposerConfig
 from ratoon.metrics.embeddings import EmbeddingConfig
+from ratoon.pipelines.budget import BudgetConfig
 from ratoon.metrics.measure_verifier import MeasureConfig
 from ratoon.pipelines.curation import CurationConfig
 from ratoon.sft.base_models import ModelConfig
@@ -153,6 +154,7 @@ class Recipe(Config):
     )
     curation: CurationConfig = Field(CurationConfig(), description="what the numbers that filters read are measured by")
     train: TrainConfig = Field(TrainConfig(), description="fine-tuning of each round")
+    budget: BudgetConfig = Field(BudgetConfig(), description="what the run may spend, and what tokens cost")
     suites: dict[str, SuiteConfig] = Field(
         {"heldout": SuiteConfig()}, description="evaluations; `heldout` is run on every policy"
     )

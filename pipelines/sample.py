@@ -237,15 +237,20 @@ def _sample(
     except EngineDead:
         ctx.engine_died()
         raise
-    return Built({"rollouts": made, "failures": failures}, _counts(shard, made, table))
+    counts = _counts(ctx, shard, made, table)
+    again = made.filter(pc.is_in(made["rollout_id"], value_set=pa.array(sorted(retry), pa.string())))
+    paid = _counts(ctx, shard, again, table)
+    extra = {"paid": [paid.prompt_tokens, paid.sampled_tokens]} if earlier is not None else {}
+    return Built({"rollouts": made, "failures": failures}, counts, extra)
 
 
-def _counts(shard: Shard, made: pa.Table, prompts: pa.Table) -> Counts:
+def _counts(ctx: Context, shard: Shard, made: pa.Table, prompts: pa.Table) -> Counts:
     failed = made.num_rows - made["error"].null_count
     lengths = dict(zip(prompts["prompt_id"].to_pylist(), pc.list_value_length(prompts["token_ids"]).to_pylist(), strict=True))
     asked = sum(lengths[prompt] for prompt in made["prompt_id"].to_pylist())
     sampled = pc.sum(pc.list_value_length(made["token_ids"])).as_py() or 0
     seconds = pc.max(made["seconds"]).as_py() or 0.0
     return Counts(
-        shard.n_planned, made.num_rows - failed, failed=failed, prompt_tokens=asked, sampled_tokens=sampled, seconds=seconds
-    )
+        shard.n_planned, made.num_rows - failed, failed=failed, prompt_tokens=asked, sampled_tokens=sampled, seconds=seconds,
+        cost=ctx.recipe.budget.prices.cost(asked, sampled),
+    )  # fmt: skip

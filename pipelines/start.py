@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from ratoon.errors import MissingExtra, RatoonError, UsageError
 from ratoon.pipelines.context import Context
+from ratoon.pipelines.meter import signals
 from ratoon.pipelines.recipe import Recipe
 from ratoon.progress import Progress
 from ratoon.store import Store
@@ -72,6 +73,13 @@ def _spare_imports(root: Path, recipe: Recipe) -> None:
             )
 
 
+def _lost_server(error: BaseException) -> bool:
+    """Whether Prefect could not reach its server: its own words, or its HTTP client's."""
+    import httpx
+
+    return isinstance(error, httpx.TransportError) or (isinstance(error, RuntimeError) and "Failed to reach API" in str(error))
+
+
 def prefect_environment() -> None:
     """Quiet and offline unless the user says otherwise; before Prefect is imported."""
     for variable, value in _QUIET.items():
@@ -91,17 +99,20 @@ def run_flow(ctx: Context, body: Body, name: str) -> Any:
     @flow(name=name, flow_run_name="{run}", validate_parameters=False, persist_result=False)
     def ratoon_flow(run: str, recipe: dict[str, Any]) -> Any:
         ctx, body = _BODY.get()
-        return body(ctx)
+        with signals(ctx.meter):  # in the flow: Prefect listens for SIGTERM itself, and would cancel
+            return body(ctx)
 
     token = _BODY.set((ctx, body))
     try:
         workers = ctx.recipe.run.workers + 2  # two more, so that scoring need not wait for sampling
         configured = ratoon_flow.with_options(task_runner=ThreadPoolTaskRunner(max_workers=workers))
         return configured(run=ctx.store.root.name, recipe=ctx.recipe.semantic())
-    except RuntimeError as error:
-        if "Failed to reach API" not in str(error):
+    except Exception as error:
+        if not _lost_server(error):
             raise
-        hint = "start it (`prefect server start`), or unset PREFECT_API_URL to run on Prefect's embedded API"
-        raise RatoonError(f"Prefect's server does not answer: {os.environ.get('PREFECT_API_URL')}", hint) from None
+        ctx.meter.check_signal()  # Ctrl-C reaches the embedded server too
+        hint = "start it (`prefect server start`), or unset PREFECT_API_URL to run on Prefect's embedded API; what is done is kept"
+        where = os.environ.get("PREFECT_API_URL") or "the embedded one"
+        raise RatoonError(f"Prefect's server does not answer: {where}", hint) from None
     finally:
         _BODY.reset(token)

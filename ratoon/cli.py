@@ -44,14 +44,24 @@ def run(
     ] = None,
     iterations: Annotated[int | None, typer.Option(min=0, help="rounds; more than before goes on from there")] = None,
     set_: Sets = None,
-    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="ask failed rollouts again")] = False,
+    max_tokens: Annotated[int | None, typer.Option(min=0, help="prompt and sampled tokens of the whole run, at most")] = None,
+    max_cost: Annotated[float | None, typer.Option(min=0, help="cost of the whole run by [budget.prices], at most")] = None,
+    max_time: Annotated[str | None, typer.Option(help="time of this start: 90s, 45m, 2h")] = None,
+    target_accepted: Annotated[
+        int | None, typer.Option(min=1, help="verified replies a round asks for, in waves, until it has them")
+    ] = None,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="ask failed rollouts again, judge again what a verifier failed on")
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="check the recipe and show what would run")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="no progress bars")] = False,
 ) -> None:
     """Run a recipe, or go on with it: what is done is found, not made again."""
+    from ratoon import cli_budget
     from ratoon.run import Run, plan
 
     sets = [*(set_ or []), *([] if iterations is None else [f"run.iterations={iterations}"])]
+    sets += cli_budget.sets(max_tokens, max_cost, max_time, target_accepted)
     if dry_run:
         _print_rows(plan(recipe, sets), title="would run")
         return

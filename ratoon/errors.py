@@ -17,6 +17,7 @@
     │   └── Unsupported                  this engine has no such ability
     ├── TrainError              exit 1
     └── Stopped                 exit 3   a budget, gate or rule said stop
+        └── Interrupted         exit 128 + signal: SIGINT or SIGTERM said stop
 
 A message says what happened and the value; `hint` says which field or command mends it.
 """
@@ -111,3 +112,15 @@ class Stopped(RatoonError):
     """A budget, gate or rule stopped the run; what is done is kept."""
 
     exit_code = 3
+
+
+class Interrupted(Stopped):
+    """A signal stopped the run; what was in flight is finished and kept."""
+
+    def __init__(self, message: str, hint: str, signal: int) -> None:
+        super().__init__(message, hint)
+        self.signal = signal
+        self.exit_code = 128 + signal
+
+    def __reduce__(self) -> tuple[type, tuple[str, str, int]]:  # type: ignore[override]
+        return type(self), (self.message, self.hint, self.signal)

@@ -120,8 +120,9 @@ def _run(job: Job, on_progress: Callable[[Progress], None]) -> None:
     with log.open("ab") as sink, (work / PROGRESS).open(encoding="utf-8") as lines:
         lines.seek(0, os.SEEK_END)
         process = subprocess.Popen(
-            _command(job), stdin=subprocess.PIPE, stdout=sink, stderr=subprocess.STDOUT, env=os.environ | _environment(job)
-        )
+            _command(job), stdin=subprocess.PIPE, stdout=sink, stderr=subprocess.STDOUT, env=os.environ | _environment(job),
+            process_group=0,  # Ctrl-C is for the run, which ends this process in its own time
+        )  # fmt: skip
         try:
             for progress in _follow(process, lines):
                 on_progress(progress)

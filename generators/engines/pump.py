@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
+from itertools import islice
 from queue import SimpleQueue
 from typing import Any, Protocol, TypeVar
 
@@ -22,6 +23,7 @@ from ratoon.errors import EngineDead, StoreError
 from ratoon.generators.engines.requestlog import RequestLog
 
 Result = TypeVar("Result")
+_AHEAD = 2  # windows of requests that one caller hands over: the engine stays full, and a stop waits for no more than these
 
 
 class Core(Protocol):
@@ -81,19 +83,26 @@ class Pump:
     def generate(self, requests: Iterable[Request]) -> Iterator[Completion]:
         """Completions as they finish; leaving early takes the rest out of the engine. Raises EngineDead, StoreError."""
         replies: SimpleQueue[Completion | EngineDead | StoreError] = SimpleQueue()
-        asked = [_Asked(request, replies) for request in requests]
-        self._put(asked)
-        left = len(asked)
+        source, asked = iter(requests), dict[str, _Asked]()
+
+        def hand_over(n: int) -> None:
+            some = {request.request_id: _Asked(request, replies) for request in islice(source, n)}
+            if some:
+                self._put(list(some.values()))
+            asked.update(some)
+
+        hand_over(max(_AHEAD * self._core.window(), _AHEAD))
         try:
-            while left:
+            while asked:
                 reply = replies.get()
                 if isinstance(reply, EngineDead | StoreError):
                     raise type(reply)(reply.message, reply.hint)  # one each: callers in several threads
-                left -= 1
+                del asked[reply.request_id]
+                hand_over(1)
                 yield reply
         finally:
-            if left:
-                self._inbox.put(_Gone(asked))
+            if asked:
+                self._inbox.put(_Gone(list(asked.values())))
 
     def call(self, run: Callable[[], Result]) -> Result:
         """`run()` on the pump's thread, with nothing in flight; its exception is raised here."""
