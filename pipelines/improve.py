@@ -79,11 +79,12 @@ def evaluate_newest(ctx: Context, name: str) -> None:
 
 
 def gather(ctx: Context, pool: Manifests, prompts: Manifests, made_by: Manifest, policy: Policy, iteration: int) -> Crop:
-    """A round's training rollouts; an nft round asks in waves until enough groups hold right and wrong rollouts."""
+    """A round's training rollouts; asked in waves until enough are accepted, or enough groups of an nft round are mixed."""
     asked, rollouts, scores = list[Manifest](), list[Manifest](), list[Manifest]()
     n_tasks: int | None = None
     while n_tasks is None or n_tasks > 0:
-        asked.append(stage(sample.assign_round)(ctx, pool, prompts, iteration, len(asked), n_tasks))
+        weights = waves.weights(ctx, pool, rollouts, scores) if asked else None
+        asked.append(stage(sample.assign_round)(ctx, pool, prompts, iteration, len(asked), n_tasks, weights))
         made, judged = _sampled(ctx, pool, prompts, asked[-1], made_by, policy, first=len(rollouts))
         rollouts, scores = rollouts + made, scores + judged
         n_tasks = waves.more(ctx, pool, asked, rollouts, scores)

@@ -93,7 +93,10 @@ class GenerateConfig(Config):
         ge=1,
         description="nft rounds: ask further tasks until so many groups hold right and wrong rollouts; null asks once",
     )
-    max_waves: int = Field(4, ge=1, description="most times a round asks tasks to reach `mixed_groups`")
+    target_accepted: int | None = operational(
+        None, ge=1, description="ask further tasks, more of families that pass more, until so many rollouts are verified"
+    )
+    max_waves: int = Field(4, ge=1, description="most times a round asks tasks to reach `mixed_groups` or `target_accepted`")
     retry_share: float = Field(
         0.25, ge=0, le=1, description="runs with nft: most of a round's tasks that were never solved when last asked"
     )

@@ -47,15 +47,18 @@ class Shard:
 
 
 def assign_round(
-    ctx: Context, pool: Manifests, prompts: Manifests, iteration: int, wave: int = 0, n_tasks: int | None = None
-) -> Manifest:
-    """The training tasks of one round, each planned `generate.n` times; a later `wave` asks `n_tasks` others."""
+    ctx: Context, pool: Manifests, prompts: Manifests, iteration: int, wave: int = 0, n_tasks: int | None = None,
+    weights: dict[str, float] | None = None,
+) -> Manifest:  # fmt: skip
+    """The training tasks of one round, each planned `generate.n` times; a later `wave` asks `n_tasks` others, of families as
+    `weights` says where it is given."""
     generate, seed = ctx.recipe.generate, ctx.recipe.run.seed
     sampling = ctx.sampling(ctx.recipe.sampling)
     propose.sampling(ctx, sampling.row_fields(), sampling.sampling_id)
     earlier = [m for m in ctx.store.find("assign") if _before(m, iteration, wave)]
     config = generate.model_dump(include={"tasks", "n", "weights"}) | {"seed": seed, "sampling": sampling.sampling_id}
     config |= {"wave": wave, "tasks": n_tasks or generate.tasks} if wave else {}
+    config |= {"weights": weights} if weights is not None else {}
     inputs = {m.artifact_id: m.content_digest for m in [*several(pool), *several(prompts), *earlier]}
     retried = retry.sources(ctx.store, iteration) if ctx.recipe.train.uses("nft") and generate.retry_share else []
     if retried:
@@ -68,10 +71,10 @@ def assign_round(
         rows = ctx.store.read("assignments", earlier, columns=["iteration", "task_id"])
         asked = list(zip(rows["iteration"].to_pylist(), rows["task_id"].to_pylist(), strict=True))
         left = _unasked(tasks, [task for i, task in asked if i == iteration])
-        families = set(left["family"].to_pylist()) if wave else set(generate.weights)
+        families = set(left["family"].to_pylist()) if wave else set(config["weights"])
         chosen = choose(
             left, iteration, config["tasks"], ids.derive_seed(seed, "assign"), [task for _, task in asked],
-            {family: weight for family, weight in generate.weights.items() if family in families},
+            {family: weight for family, weight in config["weights"].items() if family in families},
             retry=retry.queue(ctx.store.read("state", retried), asked, generate.retry_times), retry_share=generate.retry_share,
         )  # fmt: skip
         return _planned(ctx, chosen, prompts, sampling, iteration, generate.n, "train", 0)

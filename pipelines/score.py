@@ -2,41 +2,73 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from ratoon import schema
 from ratoon.errors import Stopped
 from ratoon.metrics import groups as grouping
 from ratoon.metrics import verifiers
 from ratoon.metrics.score import score
 from ratoon.pipelines.context import Context
 from ratoon.pipelines.stage import Built, Manifests, key, run_stage, several
-from ratoon.store import Counts, Manifest
+from ratoon.store import ArtifactKey, Counts, Manifest
 
 _VERDICT = ["subject_kind", "subject_id", "scorer", "version", "status", "answer", "detail"]
 
+_TASK = ["task_id", "answer", "verifier", "verifier_args"]
 _GROUPED = ["rollout_id", "group_id", "task_id", "prompt_id", "policy_id", "sampling_id", "role", "iteration", "finish_reason",
             "error"]  # fmt: skip
 
 
 def score_shard(ctx: Context, rollouts: Manifest, pool: Manifests) -> Manifest:
-    """A verdict for every rollout of one shard whose task has a verifier."""
-    config = {"timeout_s": ctx.recipe.verify.timeout_s}
+    """A verdict for every rollout of one shard whose task has a verifier. With `retry_failed`, a verifier's errors are judged
+    once more; what it could judge stays."""
     versions = {f"verifier {name}": version for name, version in _versions(ctx, pool).items()}
 
+    def under(attempt: int) -> ArtifactKey:
+        config = {"timeout_s": ctx.recipe.verify.timeout_s} | ({"attempt": attempt} if attempt else {})
+        return key("scores", rollouts.key.iteration, rollouts.key.shard, config=config, inputs=[rollouts], versions=versions)
+
+    attempt, live = _last_attempt(ctx, rollouts, under)
+    if live is not None and not ctx.retry_failed:
+        return live
+    rows = ctx.store.read("rollouts", [rollouts], columns=["rollout_id", "task_id", "text", "finish_reason", "error"])
+    kept = ctx.store.read("scores", [live]) if live is not None else schema.empty("scores")
+    again = _verifier_errors(kept, rows)
+    if live is not None and not again.num_rows:
+        return live
+
     def build() -> Built:
-        rows = ctx.store.read("rollouts", [rollouts], columns=["rollout_id", "task_id", "text", "finish_reason", "error"])
-        judged = pc.unique(rows["task_id"])
-        tasks = ctx.lookup.rows("tasks", pool, "task_id", judged, ["task_id", "answer", "verifier", "verifier_args"])
-        made = score(rows, tasks, ctx.pool())
+        asked = rows if live is None else again
+        tasks = ctx.lookup.rows("tasks", pool, "task_id", pc.unique(asked["task_id"]), _TASK)
+        fresh = score(asked, tasks, ctx.pool())
+        stays = pc.invert(pc.is_in(kept["subject_id"], value_set=asked["rollout_id"].combine_chunks()))
+        made = pa.concat_tables([kept.filter(stays), fresh.cast(kept.schema)])
         passed = pc.sum(pc.equal(made["status"], "pass")).as_py() or 0
         counts = Counts(rows.num_rows, made.num_rows, dropped=rows.num_rows - made.num_rows)
         return Built({"scores": made}, counts, {"passed": passed})
 
-    wanted = key("scores", rollouts.key.iteration, rollouts.key.shard, config=config, inputs=[rollouts], versions=versions)
-    return run_stage(ctx.store, wanted, build)
+    return run_stage(ctx.store, under(attempt + 1 if again.num_rows else attempt), build)
+
+
+def _last_attempt(
+    ctx: Context, rollouts: Manifest, under: Callable[[int], ArtifactKey]
+) -> tuple[int, Manifest | None]:
+    """The number and manifest of the live verdicts of a shard; 0 and None before the first."""
+    for manifest in ctx.store.find("scores", rollouts.iteration):
+        attempt = int(manifest.key.config.get("attempt", 0)) if manifest.shard == rollouts.shard else -1
+        if attempt >= 0 and under(attempt).artifact_id == manifest.artifact_id:
+            return attempt, manifest
+    return 0, None
+
+
+def _verifier_errors(scores: pa.Table, rollouts: pa.Table) -> pa.Table:
+    """Rollouts that came back and that their verifier failed on: its crash or time-out is no fault of theirs."""
+    failed = scores.filter(pc.equal(scores["status"], "error"))["subject_id"].combine_chunks()
+    return rollouts.filter(pc.and_(pc.is_in(rollouts["rollout_id"], value_set=failed), pc.is_null(rollouts["error"])))
 
 
 def _versions(ctx: Context, pool: Manifests) -> dict[str, str]:

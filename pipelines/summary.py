@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from ratoon import sql
+from ratoon.pipelines.budget import PriceConfig, spent
 from ratoon.pipelines.stage import shard_of
 from ratoon.store import Manifest, Store
 
@@ -47,7 +49,9 @@ def _round(store: Store, live: list[Manifest], evals: list[dict[str, Any]], iter
         "mixed": sum(m.extra["mixed"] for m in groups) if groups and "mixed" in groups[0].extra else None,
         "mixed_wanted": groups[0].extra.get("wanted") if groups else None,
         "retry": sum(m.rows("state") for m in curated) if any("state" in m.digests for m in curated) else None,
+        "accepted": sum(int(m.extra.get("passed", 0)) for m in of("scores") if shard_of(m, "train")) if train else None,
         "kept": sum(m.counts.rows_out for m in curated) if curated else None,
+        "cost": _cost(here),
         "sampled_tokens": sum(m.counts.sampled_tokens for m in of("rollouts")),
         "trained_tokens": sum(m.counts.trained_tokens for m in policy) if policy else None,
         "pass@1": _metric(mine, "pass@1"),
@@ -73,18 +77,38 @@ def _metric(evals: list[dict[str, Any]], metric: str, against: int | None = None
     return None
 
 
+def _cost(manifests: Iterable[Manifest]) -> float | None:
+    """What they cost by the prices they were made under; null where no price was known."""
+    known = [m.counts.cost for m in manifests if m.counts.cost is not None]
+    return sum(known) if known else None
+
+
+def spending(store: Store) -> dict[str, Any]:
+    """Tokens that were paid for over the whole run, replaced artifacts and unfinished shards too, and their cost today."""
+    budget = store.config().get("budget", {})
+    prices = PriceConfig(**budget.get("prices", {}))
+    total = spent(store)
+    return {"prompt_tokens": total.prompt, "sampled_tokens": total.sampled, "trained_tokens": total.trained,
+            "cost": prices.cost(total.prompt, total.sampled, total.trained),
+            "max_tokens": budget.get("max_tokens"), "max_cost": budget.get("max_cost")}  # fmt: skip
+
+
 def stages(store: Store) -> list[dict[str, Any]]:
-    """One dict per iteration and stage: shards, rows, tokens, seconds of work."""
+    """One dict per iteration and stage: shards, rows, yield (rows out of those planned), tokens, seconds of work, cost."""
     rows: dict[tuple[int, str], dict[str, Any]] = {}
+    costs: dict[tuple[int, str], list[Manifest]] = {}
     for m in store.live().values():
         at = (m.iteration or 0, m.stage)
+        costs.setdefault(at, []).append(m)
         row = rows.setdefault(at, {"iteration": at[0], "stage": at[1]} | dict.fromkeys(_COUNTED, 0))
         counts = m.counts
         found = (1, counts.rows_planned, counts.rows_out, counts.dropped, counts.failed, counts.sampled_tokens,
                  counts.trained_tokens, counts.seconds)  # fmt: skip
         for name, value in zip(_COUNTED, found, strict=True):
             row[name] += value
-    return [row | {"seconds": round(row["seconds"], 1)} for _, row in sorted(rows.items(), key=lambda item: item[0][0])]
+    more = {at: {"seconds": round(row["seconds"], 1), "yield": row["out"] / row["planned"] if row["planned"] else None,
+                 "cost": _cost(costs[at])} for at, row in rows.items()}  # fmt: skip
+    return [row | more[at] for at, row in sorted(rows.items(), key=lambda item: item[0][0])]
 
 
 _COUNTED = ("shards", "planned", "out", "dropped", "failed", "sampled_tokens", "trained_tokens", "seconds")

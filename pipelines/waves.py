@@ -6,6 +6,7 @@ round that wants a batch of so many asks again: other tasks, the same policy, as
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from math import ceil
 
@@ -20,18 +21,59 @@ def more(
 ) -> int:
     """How many further tasks the round asks: 0 when enough groups are mixed, or when waves or tasks are used up (told)."""
     generate, iteration = ctx.recipe.generate, asked[0].iteration or 0
-    if generate.mixed_groups is None or ctx.recipe.train.in_round(iteration).method != "nft":
-        return 0
-    found = score.mixed_of(ctx, asked, rollouts, scores)
-    lacking = generate.mixed_groups - found
-    if lacking <= 0:
+    mixed = generate.mixed_groups is not None and ctx.recipe.train.in_round(iteration).method == "nft"
+    aims = [
+        (generate.mixed_groups, "mixed groups", lambda: score.mixed_of(ctx, asked, rollouts, scores), mixed),
+        (generate.target_accepted, "accepted rollouts", lambda: sum(int(m.extra["passed"]) for m in scores), True),
+    ]
+    wanted = [_lacking(ctx, pool, asked, aim, what, count()) for aim, what, count, on in aims if aim is not None and on]
+    return max(wanted, default=0)
+
+
+def _lacking(ctx: Context, pool: Manifests, asked: Sequence[Manifest], aim: int, what: str, found: int) -> int:
+    """How many further tasks bring `found` up to `aim` at the share so far; 0 when it is there, or cannot be reached (told)."""
+    generate, iteration = ctx.recipe.generate, asked[0].iteration or 0
+    if found >= aim:
         return 0
     done, left = sum(m.counts.rows_out for m in asked), sample.tasks_left(ctx, pool, asked)
     if len(asked) >= generate.max_waves or not left:
         why = f"generate.max_waves = {generate.max_waves}" if left else "every training task was asked"
-        ctx.progress.say(f"round {iteration}: {found} of {generate.mixed_groups} mixed groups after {done} tasks ({why})")
+        ctx.progress.say(f"round {iteration}: {found} of {aim} {what} after {done} tasks ({why})")
         return 0
-    return min(left, generate.tasks, ceil(lacking * done / max(found, 1)))
+    return min(left, generate.tasks, ceil((aim - found) * done / max(found, 1)))
+
+
+def weights(
+    ctx: Context, pool: Manifests, rollouts: Sequence[Manifest], scores: Sequence[Manifest]
+) -> dict[str, float] | None:
+    """What a further wave's families weigh under `target_accepted`: as the recipe says, times their share of passes so far.
+
+    A family that passed nothing keeps a quarter of the best one's share, since it may have been asked too little to tell.
+    None without a target.
+    """
+    generate = ctx.recipe.generate
+    if generate.target_accepted is None:
+        return None
+    rates = _pass_rates(ctx, pool, rollouts, scores)
+    best = max(rates.values(), default=1.0)
+    families = set(ctx.store.read("tasks", several(pool), columns=["family"])["family"].to_pylist())
+    return {f: round(generate.weights.get(f, 1.0) * max(rates.get(f, best), best / 4), 6) for f in sorted(families)}
+
+
+def _pass_rates(
+    ctx: Context, pool: Manifests, rollouts: Sequence[Manifest], scores: Sequence[Manifest]
+) -> dict[str, float]:
+    """Passed and one more of judged and two more (Laplace's rule), by family."""
+    family = dict(zip(*(ctx.store.read("tasks", several(pool), ["task_id", "family"])[n].to_pylist() for n in ("task_id", "family"))))
+    task = dict(zip(*(ctx.store.read("rollouts", rollouts, ["rollout_id", "task_id"])[n].to_pylist()
+                      for n in ("rollout_id", "task_id"))))  # fmt: skip
+    passed, judged = Counter[str](), Counter[str]()
+    for row in ctx.store.read("scores", scores, ["subject_kind", "subject_id", "status"]).to_pylist():
+        if row["subject_kind"] == "rollout" and row["status"] in ("pass", "fail"):
+            of = family[task[row["subject_id"]]]
+            judged[of] += 1
+            passed[of] += row["status"] == "pass"
+    return {f: (passed[f] + 1) / (judged[f] + 2) for f in judged}
 
 
 def drop_unasked(ctx: Context, iteration: int, asked: Sequence[Manifest]) -> None:

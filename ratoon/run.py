@@ -90,14 +90,14 @@ class Run:
         return rounds(self.store)
 
     def status(self) -> dict[str, Any]:
-        """Stages, shards, rows and tokens; rounds; the newest policy; how many commits."""
-        from ratoon.pipelines.summary import stages
+        """Stages, shards, rows, yield, tokens and cost; rounds; what was spent; the newest policy; how many commits."""
+        from ratoon.pipelines.summary import spending, stages
 
         rows = self.store.read("policies", columns=["policy_id", "iteration"]).to_pylist()
         made = [row for row in rows if row["iteration"] is not None]  # an imported policy has none: nobody here can serve it
         newest = max(made, key=lambda row: row["iteration"])["policy_id"] if made else None
         return {"run_id": self.store.run_id, "commits": len(self.store.commits()), "policy": newest,
-                "stages": stages(self.store), "rounds": self.rounds()}  # fmt: skip
+                "spent": spending(self.store), "stages": stages(self.store), "rounds": self.rounds()}  # fmt: skip
 
     def show(self, which: str = "any", n: int = 5) -> list[dict[str, Any]]:
         """Rollouts with prompt, verdict and, for `dropped`, the reason. `which`: any, failed, kept, dropped."""

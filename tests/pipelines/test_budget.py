@@ -19,6 +19,7 @@ from ratoon.engine import Completion, Policy, Request, Sampling
 from ratoon.errors import ConfigError, EngineDead, Interrupted, Stopped
 from ratoon.pipelines.budget import BudgetConfig, PriceConfig, Spent, spent
 from ratoon.pipelines.meter import Meter, MeteredEngine, signals
+from ratoon.run import Run
 from ratoon.store import Store
 
 PRICES = {"prompt": 1.0, "sampled": 4.0}
@@ -188,3 +189,23 @@ def test_a_run_with_a_limit_stops_before_it_and_goes_on_with_a_higher_one_asking
     assert len(sent) == len(set(sent))
     rollouts = Store.open(root).find("rollouts")
     assert spent(Store.open(root)).tokens == sum(m.counts.prompt_tokens + m.counts.sampled_tokens for m in rollouts)
+
+
+def test_a_round_asks_in_waves_until_enough_is_accepted_and_more_of_families_that_pass_more(
+    start: Callable[..., Any], tmp_path: Path
+) -> None:
+    root = tmp_path / "run"
+    more = ["run.iterations=1", "tasks.0.n=60", "tasks.1.n=60", "generate.tasks=12", "generate.n=2", "train.min_examples=1000"]
+    rates = "engine.scripted.pass_rate={add=0.9,'*'=0.05}"
+    told = start(root, *more, rates, flags=["--target-accepted", "22"])
+    assert told.code == 3, told.err  # training is refused: the round was gathered
+    store = Store.open(root)
+    asked = [m for m in store.find("assign", 1) if (m.shard or "").startswith("train")]
+    assert [m.shard for m in asked][:2] == ["train", "train+1"]
+    passed = sum(m.extra["passed"] for m in store.find("scores", 1))
+    assert passed >= 22
+    later = store.read("assignments", asked[1:], columns=["arm"])["arm"].to_pylist()
+    assert later.count("add") > 2 * later.count("max3") > 0
+    assert start(root, *more, rates, flags=["--target-accepted", "1000"]).code == 3
+    (last,) = [row for row in Run(root).rounds() if row["round"] == 1]
+    assert passed < last["accepted"] < 1000, "all that four waves could get, and the run goes on with it"
