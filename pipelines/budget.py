@@ -1,4 +1,4 @@
-"""`[budget]`: what a run may spend, and what tokens cost; counts and asks nothing. Every field is operational: it changes no digest."""
+"""`[budget]`: what a run may spend, and what tokens cost. Every field is operational: a budget changes no digest."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ class PriceConfig(Config):
 class BudgetConfig(Config):
     """Limits that end a run cleanly with exit code 3. A run that goes on counts what it spent before."""
 
-    max_tokens: int | None = operational(None, ge=0, description="prompt and sampled tokens over the whole run; absent: no limit")
-    max_cost: float | None = operational(None, ge=0, description="cost over the whole run, by `prices`; absent: no limit")
+    max_tokens: int | None = operational(None, ge=0, description="prompt and sampled tokens of the whole run; absent: no limit")
+    max_cost: float | None = operational(None, ge=0, description="cost of the whole run, by `prices`; absent: no limit")
     max_time_s: float | None = operational(None, ge=0, description="seconds of one start; absent: no limit")
     prices: PriceConfig = Field(PriceConfig(), description="what tokens cost")
 

@@ -21,8 +21,8 @@ from ratoon.generators.splits import SplitConfig
 from ratoon.generators.tasks import TaskConfig
 from ratoon.generators.tasks.proposers import ProposerConfig
 from ratoon.metrics.embeddings import EmbeddingConfig
-from ratoon.pipelines.budget import BudgetConfig
 from ratoon.metrics.measure_verifier import MeasureConfig
+from ratoon.pipelines.budget import BudgetConfig
 from ratoon.pipelines.curation import CurationConfig
 from ratoon.sft.base_models import ModelConfig
 from ratoon.sft.job import TrainConfig

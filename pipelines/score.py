@@ -54,9 +54,7 @@ def score_shard(ctx: Context, rollouts: Manifest, pool: Manifests) -> Manifest:
     return run_stage(ctx.store, under(attempt + 1 if again.num_rows else attempt), build)
 
 
-def _last_attempt(
-    ctx: Context, rollouts: Manifest, under: Callable[[int], ArtifactKey]
-) -> tuple[int, Manifest | None]:
+def _last_attempt(ctx: Context, rollouts: Manifest, under: Callable[[int], ArtifactKey]) -> tuple[int, Manifest | None]:
     """The number and manifest of the live verdicts of a shard; 0 and None before the first."""
     for manifest in ctx.store.find("scores", rollouts.iteration):
         attempt = int(manifest.key.config.get("attempt", 0)) if manifest.shard == rollouts.shard else -1

@@ -111,8 +111,8 @@ def run_flow(ctx: Context, body: Body, name: str) -> Any:
         if not _lost_server(error):
             raise
         ctx.meter.check_signal()  # Ctrl-C reaches the embedded server too
-        hint = "start it (`prefect server start`), or unset PREFECT_API_URL to run on Prefect's embedded API; what is done is kept"
+        hint = "start it (`prefect server start`), or unset PREFECT_API_URL to run on Prefect's embedded API, and run again"
         where = os.environ.get("PREFECT_API_URL") or "the embedded one"
-        raise RatoonError(f"Prefect's server does not answer: {where}", hint) from None
+        raise RatoonError(f"Prefect's server does not answer: {where}; what is done is kept", hint) from None
     finally:
         _BODY.reset(token)

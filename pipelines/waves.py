@@ -10,9 +10,11 @@ from collections import Counter
 from collections.abc import Sequence
 from math import ceil
 
+import pyarrow as pa
+
 from ratoon.pipelines import sample, score
 from ratoon.pipelines.context import Context
-from ratoon.pipelines.stage import Manifests, with_descendants
+from ratoon.pipelines.stage import Manifests, several, with_descendants
 from ratoon.store import Manifest
 
 
@@ -43,9 +45,7 @@ def _lacking(ctx: Context, pool: Manifests, asked: Sequence[Manifest], aim: int,
     return min(left, generate.tasks, ceil((aim - found) * done / max(found, 1)))
 
 
-def weights(
-    ctx: Context, pool: Manifests, rollouts: Sequence[Manifest], scores: Sequence[Manifest]
-) -> dict[str, float] | None:
+def weights(ctx: Context, pool: Manifests, rollouts: Sequence[Manifest], scores: Sequence[Manifest]) -> dict[str, float] | None:
     """What a further wave's families weigh under `target_accepted`: as the recipe says, times their share of passes so far.
 
     A family that passed nothing keeps a quarter of the best one's share, since it may have been asked too little to tell.
@@ -60,13 +60,10 @@ def weights(
     return {f: round(generate.weights.get(f, 1.0) * max(rates.get(f, best), best / 4), 6) for f in sorted(families)}
 
 
-def _pass_rates(
-    ctx: Context, pool: Manifests, rollouts: Sequence[Manifest], scores: Sequence[Manifest]
-) -> dict[str, float]:
+def _pass_rates(ctx: Context, pool: Manifests, rollouts: Sequence[Manifest], scores: Sequence[Manifest]) -> dict[str, float]:
     """Passed and one more of judged and two more (Laplace's rule), by family."""
-    family = dict(zip(*(ctx.store.read("tasks", several(pool), ["task_id", "family"])[n].to_pylist() for n in ("task_id", "family"))))
-    task = dict(zip(*(ctx.store.read("rollouts", rollouts, ["rollout_id", "task_id"])[n].to_pylist()
-                      for n in ("rollout_id", "task_id"))))  # fmt: skip
+    family = _pairs(ctx.store.read("tasks", several(pool), ["task_id", "family"]))
+    task = _pairs(ctx.store.read("rollouts", rollouts, ["rollout_id", "task_id"]))
     passed, judged = Counter[str](), Counter[str]()
     for row in ctx.store.read("scores", scores, ["subject_kind", "subject_id", "status"]).to_pylist():
         if row["subject_kind"] == "rollout" and row["status"] in ("pass", "fail"):
@@ -74,6 +71,11 @@ def _pass_rates(
             judged[of] += 1
             passed[of] += row["status"] == "pass"
     return {f: (passed[f] + 1) / (judged[f] + 2) for f in judged}
+
+
+def _pairs(table: pa.Table) -> dict[str, str]:
+    """Two columns as a dict."""
+    return dict(zip(*(column.to_pylist() for column in table.columns), strict=True))
 
 
 def drop_unasked(ctx: Context, iteration: int, asked: Sequence[Manifest]) -> None:

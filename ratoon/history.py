@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from hashlib import sha256
 from pathlib import Path
 from typing import TypeVar
 
@@ -40,7 +41,8 @@ class History:
 
     def append(self, add: Sequence[Manifest], remove: Sequence[str], why: str) -> Commit:
         """The commit point: once this file has its name, what it adds exists. Raises RunLocked when another wrote it."""
-        commit = Commit(len(self.commits) + 1, tuple(m.artifact_id for m in add), tuple(remove), why, now())
+        sums = {m.artifact_id: sha256(m.to_json()).hexdigest() for m in add if m.artifact_id not in self.known}
+        commit = Commit(len(self.commits) + 1, tuple(m.artifact_id for m in add), tuple(remove), why, now(), sums)
         try:
             self.files.put_new(_name(commit.n), commit.to_json())
         except FileExistsError:
@@ -64,7 +66,7 @@ class History:
         if not found:
             message = f"commit {commit.n} adds {artifact_id}, which has no manifest under {self.root / 'artifacts'}"
             raise StoreError(message, "restore that folder from a copy of the run")
-        manifest = _parsed(found[0], Manifest.from_json)
+        manifest = _parsed(found[0], lambda text: Manifest.from_json(_whole(text, commit.sums.get(artifact_id))))
         if manifest.artifact_id != artifact_id:
             raise StoreError(f"manifest {found[0]} is of {manifest.artifact_id}", _RESTORE)
         return manifest
@@ -75,6 +77,12 @@ class History:
         for n, name in enumerate(found, 1):
             if name != _name(n):
                 raise StoreError(f"{self.root / _name(n)} is missing, though {name} is there", _RESTORE)
+
+
+def _whole(text: bytes, sum: str | None) -> bytes:
+    if sum is not None and sha256(text).hexdigest() != sum:
+        raise ValueError("its checksum is not the one that its commit says")
+    return text
 
 
 def now() -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from hashlib import sha256
 from typing import Any
 
 from ratoon import ids
@@ -110,19 +111,34 @@ class Manifest:
 
 @dataclass(frozen=True)
 class Commit:
-    """One step of a run's history: what it added and removed, why and when (UTC)."""
+    """One step of a run's history: what it added and removed, why and when (UTC).
+
+    `sums` are the checksums of the manifests it added for the first time.
+    """
 
     n: int
     add: tuple[str, ...]
     remove: tuple[str, ...]
     why: str
     at: str
+    sums: Mapping[str, str] = field(default_factory=dict)
 
     def to_json(self) -> bytes:
-        return json.dumps(asdict(self), ensure_ascii=False).encode() + b"\n"
+        return json.dumps(summed(asdict(self)), ensure_ascii=False).encode() + b"\n"
 
     @classmethod
     def from_json(cls, text: bytes) -> Commit:
-        """Raises ValueError, KeyError or TypeError when `text` is no commit."""
+        """Raises ValueError, KeyError or TypeError when `text` is no commit, or not the one that was written."""
         tree = json.loads(text)
-        return cls(int(tree["n"]), tuple(tree["add"]), tuple(tree["remove"]), str(tree["why"]), str(tree["at"]))
+        told = (str(tree["why"]), str(tree["at"]), dict(tree.get("sums", {})))
+        commit = cls(int(tree["n"]), tuple(tree["add"]), tuple(tree["remove"]), *told)
+        if tree.keys() & {"sum", "sums"} and commit.to_json() != text:
+            raise ValueError("its checksum is another")
+        return commit
+
+
+def summed(tree: Mapping[str, Any]) -> dict[str, Any]:
+    """A JSON object with a checksum of all else in it, as `sum`."""
+    rest = {name: value for name, value in tree.items() if name != "sum"}
+    text = json.dumps(rest, sort_keys=True, separators=(",", ":"))
+    return {**rest, "sum": sha256(text.encode()).hexdigest()[:32]}

@@ -159,8 +159,10 @@ class Run:
         return evaluate(self.root, suite, sets=sets, quiet=quiet)
 
     def verify(self) -> list[str]:
-        """Problems found by re-reading every live part; none is an empty list."""
-        return self.store.verify()
+        """Problems found by re-reading every part, dataset and policy; none is an empty list."""
+        from ratoon.pipelines.repair import problems
+
+        return problems(self.store)
 
     def __repr__(self) -> str:
         return f"Run({str(self.root)!r})"

@@ -24,8 +24,9 @@ from ratoon.files import LocalFiles
 from ratoon.history import History, now
 from ratoon.journal import Journal
 from ratoon.lock import Lock
-from ratoon.manifest import ArtifactKey, Commit, Counts, Manifest, Part
+from ratoon.manifest import ArtifactKey, Commit, Counts, Manifest, Part, summed
 
+_UNSUMMED = {"run_id", "schema_version", "ratoon_version", "created_at", "frozen"}
 __all__ = ["ArtifactKey", "Commit", "Counts", "Manifest", "Part", "Store"]
 
 
@@ -55,7 +56,7 @@ class Store:
             "ratoon_version": _version(), "created_at": now(), "frozen": dict(frozen),
         }  # fmt: skip
         try:
-            files.put_new("run.json", json.dumps(run, indent=1).encode() + b"\n")
+            files.put_new("run.json", _run_text(run))
         except FileExistsError:
             raise StoreError(f"{root} already holds a run", "open it, or give another folder with --run") from None
         return cls(Path(root))
@@ -211,8 +212,14 @@ class Store:
             return self._journals[artifact_id]
 
     def verify(self) -> list[str]:
-        """Read every live part again; what is wrong, in words; empty when nothing is."""
-        return [problem for manifest in self.live().values() for problem in self._problems(manifest)]
+        """Read run.json and every part again that the log ever added; what is wrong, in words; empty when nothing is.
+
+        Commits and manifests are checked whenever a run is opened.
+        """
+        unsummed = self.run.keys() == _UNSUMMED  # written before there was a checksum
+        sound = unsummed or self.files.read("run.json") == _run_text(self.run)
+        run = [] if sound else [f"{self.root / 'run.json'} is damaged: its checksum is another"]
+        return run + [problem for manifest in self.history() for problem in self._problems(manifest)]
 
     def sweep(self, dry_run: bool = False) -> list[str]:
         """Remove what no commit names (artifact folders, temporary files) and journals of what is committed; the names."""
@@ -314,6 +321,10 @@ def _read_run(root: Path) -> dict[str, Any]:
         hint = f"open it with ratoon {wrote}, which wrote it, or start a new run folder with --run"
         raise SchemaMismatch(f"{root} has schema version {found}, this ratoon reads version {schema.SCHEMA_VERSION}", hint)
     return dict(run)
+
+
+def _run_text(run: Mapping[str, Any]) -> bytes:
+    return json.dumps(summed(run), indent=1).encode() + b"\n"
 
 
 def _strays(root: Path, known: set[str], writing: set[str]) -> Iterator[str]:

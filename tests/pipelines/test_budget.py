@@ -73,9 +73,7 @@ def asked(meter: Meter, requests: list[Request], engine: Window | None = None) -
     return got, None
 
 
-@given(
-    st.lists(st.tuples(st.integers(0, 5), st.integers(0, 10)), max_size=30), st.integers(0, 200), st.integers(1, 8)
-)
+@given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 10)), max_size=30), st.integers(0, 200), st.integers(1, 8))
 def test_no_limit_on_tokens_is_ever_passed_and_what_fits_is_asked(rows: list[tuple[int, int]], limit: int, room: int) -> None:
     requests = [request(i, p, s) for i, (p, s) in enumerate(rows)]
     meter = Meter(BudgetConfig(max_tokens=limit), Spent())
@@ -158,7 +156,8 @@ def test_a_shard_waits_for_what_others_may_leave_over_and_takes_it() -> None:
     meter = Meter(BudgetConfig(max_tokens=22), Spent())
     held = request(0, 1, 0)
     assert meter.admit(held)  # another shard's, which may take 11 of the 22
-    assert meter.admit(other := request(1, 1, 3))
+    other = request(1, 1, 3)
+    assert meter.admit(other)
     done: list[Completion] = []
     thread = threading.Thread(target=lambda: done.extend(asked(meter, [request(2, 1, 3)])[0]))
     thread.start()

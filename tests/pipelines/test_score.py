@@ -14,7 +14,7 @@ from ratoon.pipelines import sample, score
 from ratoon.pipelines.recipe import load
 from ratoon.pipelines.start import opened
 
-FLAKY = '''
+FLAKY = """
 from pathlib import Path
 HERE = Path(__file__).parent
 
@@ -22,7 +22,7 @@ def flaky(text, answer, args):
     if not (HERE / "mended").exists() and hash(text) % 2 == 0:
         raise RuntimeError("out of order")
     return answer in text
-'''
+"""
 
 
 def test_retry_failed_judges_a_verifier_s_errors_again_and_nothing_else(
@@ -44,7 +44,7 @@ def test_retry_failed_judges_a_verifier_s_errors_again_and_nothing_else(
             rollouts = [sample.sample_shard(ctx, s, on.prompts) for s in sample.shards(ctx, asked, on.base_row, on.base)]
             made = [score.score_shard(ctx, r, on.pool) for r in rollouts]
             tables.append({row["subject_id"]: row for row in ctx.store.read("scores", made).to_pylist()})
-            assert len([m for m in ctx.store.find("scores", 1)]) == len(made)
+            assert len(ctx.store.find("scores", 1)) == len(made)
         if len(tables) == 2:
             (tmp_path / "mended").touch()
     first, same, retried, again = tables

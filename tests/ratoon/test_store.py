@@ -303,7 +303,32 @@ def test_verify_finds_other_content_behind_right_checksums(store: Store) -> None
     made = put(store, "a", "1")
     manifest = store.root / "artifacts" / "tasks" / made.artifact_id / "manifest.json"
     manifest.write_text(manifest.read_text().replace(made.digests["oracles"], "0" * 32))
+    commit = store.root / "commits" / "000001.json"
+    tree = json.loads(commit.read_text())
+    commit.write_text(json.dumps({name: value for name, value in tree.items() if name not in ("sum", "sums")}))
     assert ["another content digest" in problem for problem in Store.open(store.root).verify()] == [True]
+
+
+@pytest.mark.parametrize("file", ["commits/000001.json", "artifacts/*/*/manifest.json"])
+def test_a_bit_that_flipped_in_a_commit_or_a_manifest_is_found_wherever_it_is(store: Store, file: str) -> None:
+    put(store, "a", "1")
+    (path,) = store.root.glob(file)
+    whole = path.read_bytes()
+    for at in range(0, len(whole), 7):
+        path.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
+        with pytest.raises(StoreError, match=path.name):
+            Store.open(store.root)
+    path.write_bytes(whole[:-1])
+    with pytest.raises(StoreError, match=path.name):
+        Store.open(store.root)
+    path.write_bytes(whole)
+    assert Store.open(store.root).verify() == []
+
+
+def test_a_run_json_that_is_not_as_it_was_written_is_found(store: Store) -> None:
+    path = store.root / "run.json"
+    path.write_text(path.read_text().replace('"created_at": "2', '"created_at": "3'))
+    assert ["run.json is damaged" in problem for problem in Store.open(store.root).verify()] == [True]
 
 
 @pytest.mark.parametrize(
