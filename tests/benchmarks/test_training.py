@@ -1,0 +1,34 @@
+"""The training benchmark runs and its figures hang together; the bars themselves are for a quiet machine and the real model."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+pytest.importorskip("torch")
+SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks" / "training.py"
+
+
+@pytest.fixture(scope="module")
+def training() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("training", SCRIPT)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_a_small_case_times_both_methods_on_the_same_steps_and_counts_every_token(training: ModuleType, tmp_path: Path) -> None:
+    folder = training.model_folder("tiny", tmp_path)
+    rows = training.rows_of(folder, 32)
+    assert rows.equals(training.rows_of(folder, 32))
+    found = training.steps_compared(folder, rows, 3, tmp_path / "out")
+    assert found["pairs"] == 6
+    assert 0 < found["nft_over_rft"] < 3  # 1.15 is the bar, on the real model and a quiet machine
+    told = training.ours(folder, rows, tmp_path / "out")
+    assert told["steps"] == 2
+    assert told["tokens_per_s"] > 0
