@@ -69,8 +69,11 @@ def texts_of(row: dict[str, Any]) -> Iterator[tuple[str, str]]:
             yield name, "\n".join(str(m["content"] or "") for m in value)
 
 
-def rows_of(name: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Where each readable row stands, and the row; of text files a row a line. Raises DataError, MissingExtra."""
+def rows_of(name: str, unreadable: list[str] | None = None) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Where each readable row stands, and the row; of text files a row a line. Raises DataError, MissingExtra.
+
+    What is wrong with a row that cannot be read is added to `unreadable`.
+    """
     path = Path(name)
     if not path.exists():
         if path.is_absolute() or path.suffix in (*SUFFIXES, *_TEXTS):
@@ -82,10 +85,10 @@ def rows_of(name: str) -> Iterator[tuple[str, dict[str, Any]]]:
         raise DataError(f"{name} holds no data file", f"files that are read: {', '.join((*SUFFIXES, *_TEXTS))}")
     for file in files:
         prefix = "" if path.is_file() else f"{file.parent.relative_to(path).as_posix()}/".removeprefix("./")
-        yield from ((f"{prefix}{where}", row) for where, row in _file(file))
+        yield from ((f"{prefix}{where}", row) for where, row in _file(file, unreadable))
 
 
-def _file(file: Path) -> Iterator[tuple[str, dict[str, Any]]]:
+def _file(file: Path, unreadable: list[str] | None) -> Iterator[tuple[str, dict[str, Any]]]:
     if file.suffix in _TEXTS:
         for number, line in enumerate(file.read_text(encoding="utf-8", errors="replace").splitlines(), 1):
             if line.strip():
@@ -93,7 +96,11 @@ def _file(file: Path) -> Iterator[tuple[str, dict[str, Any]]]:
         return
     if file.suffix not in SUFFIXES:
         raise DataError(f"{file} is of no kind that is read", f"files that are read: {', '.join((*SUFFIXES, *_TEXTS))}")
-    yield from ((item.where, item.row) for item in read_file(file) if item.problem is None)
+    for item in read_file(file):
+        if item.problem is None:
+            yield item.where, item.row
+        elif unreadable is not None:
+            unreadable.append(f"{item.where}: {item.problem}")
 
 
 def _hub(name: str) -> Iterator[tuple[str, dict[str, Any]]]:

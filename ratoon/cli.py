@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from ratoon import cli_store
+from ratoon.cli_decontaminate import decontaminate
 from ratoon.cli_verifiers import verifiers
 from ratoon.errors import RatoonError, UsageError
 
@@ -258,6 +259,9 @@ def doctor(
 app.command("verify", epilog="Example: ratoon verify runs/demo")(cli_store.verify)
 app.command("repair", epilog="Example: ratoon repair runs/demo --yes")(cli_store.repair)
 app.command("verifiers", epilog="Example: ratoon verifiers demo --formats")(verifiers)
+app.command("decontaminate", epilog="Example: ratoon decontaminate data.jsonl --against gsm8k.parquet --out clean")(
+    decontaminate
+)
 
 
 def _report(done: Any) -> None:

@@ -1,0 +1,111 @@
+"""`ratoon decontaminate`: planted items found in any kind of file, clean rows kept, a frozen index that cannot change."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from ratoon.errors import DataError, UsageError
+from ratoon.pipelines.decontaminate import decontaminate, load
+
+ITEM = "A farmer has twelve red hens and each hen lays three eggs on every sunny day. How many eggs in a week?"
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Path:
+    path = tmp_path / "bench.jsonl"
+    rows = [{"question": ITEM, "answer": "252"}, {"question": "2 + 2 = ?", "answer": "4"}]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+ROWS = [
+    {"prompt": [{"role": "user", "content": f"Please: {ITEM}"}], "completion": [{"role": "assistant", "content": "252"}]},
+    {"prompt": [{"role": "user", "content": "What is 3 + 5?"}], "completion": [{"role": "assistant", "content": "8"}]},
+    {"prompt": [{"role": "user", "content": "2+2=?"}], "completion": [{"role": "assistant", "content": "4"}]},
+]
+
+
+def data(folder: Path, kind: str) -> Path:
+    path = folder / f"data.{kind}"
+    if kind == "parquet":
+        pq.write_table(pa.Table.from_pylist(ROWS), path)
+    elif kind == "jsonl":
+        path.write_text("".join(json.dumps(row) + "\n" for row in ROWS))
+    else:
+        path.write_text("".join(row["prompt"][0]["content"] + "\n" for row in ROWS))
+    return path
+
+
+@pytest.mark.parametrize("kind", ["parquet", "jsonl", "txt"])
+def test_rows_that_hold_an_item_are_found_in_any_kind_of_file(tmp_path: Path, bench: Path, kind: str) -> None:
+    found = decontaminate(str(data(tmp_path, kind)), [str(bench)], out=tmp_path / "clean")
+    assert (found.rows, found.contaminated, found.tiers["long"], found.tiers["exact"]) == (3, 2, 1, 1)
+    assert found.benchmarks == [{"benchmark": "bench.jsonl", "items": 2, "items hit": 2, "share": 1.0}]
+    assert found.matches[0]["words"].startswith("a farmer has twelve red hens")
+    lines = (tmp_path / "clean" / "train.jsonl").read_text().splitlines()
+    assert len(lines) == 1
+    assert "3 + 5" in lines[0]
+    assert len(json.loads((tmp_path / "clean" / "removed" / "matches.json").read_text())) == 2
+
+
+def test_the_clean_folder_is_a_data_set(tmp_path: Path, bench: Path) -> None:
+    datasets = pytest.importorskip("datasets")
+    decontaminate(str(data(tmp_path, "jsonl")), [str(bench)], out=tmp_path / "clean")
+    assert len(datasets.load_dataset(str(tmp_path / "clean"))["train"]) == 1
+
+
+def test_a_frozen_index_gives_the_same_matches_and_a_changed_one_is_refused(tmp_path: Path, bench: Path) -> None:
+    rows = str(data(tmp_path, "jsonl"))
+    frozen = tmp_path / "frozen.parquet"
+    first = decontaminate(rows, [str(bench)], freeze=frozen)
+    bench.unlink()
+    assert decontaminate(rows, [], index=frozen) == first
+    assert load(frozen).digest == first.digest
+    with pytest.raises(UsageError, match="never changes"):
+        decontaminate(rows, [rows], freeze=frozen)
+    table = pq.read_table(frozen)
+    pq.write_table(table.slice(1), frozen)
+    with pytest.raises(DataError, match="not what was frozen"):
+        load(frozen)
+
+
+def test_invalid_utf8_and_rows_without_text_are_no_trouble(tmp_path: Path, bench: Path) -> None:
+    path = tmp_path / "odd.jsonl"
+    path.write_bytes(b'{"n": 3}\n\xff\xfe broken\n{"text": "\\ud800 alone"}\n' + json.dumps({"text": ITEM}).encode() + b"\n")
+    found = decontaminate(str(path), [str(bench)])
+    assert (found.rows, found.contaminated) == (3, 1)
+    assert found.unreadable == ["odd.jsonl:2: not valid UTF-8"]
+    text = tmp_path / "odd.txt"
+    text.write_bytes(b"\xff\xfe\n" + ITEM.encode())
+    assert decontaminate(str(text), [str(bench)]).contaminated == 1
+
+
+def test_what_cannot_be_compared_says_why(tmp_path: Path, bench: Path) -> None:
+    rows = str(data(tmp_path, "jsonl"))
+    with pytest.raises(UsageError, match="nothing to compare"):
+        decontaminate(rows, [])
+    with pytest.raises(DataError, match="there is no"):
+        decontaminate(rows, [str(tmp_path / "gone.jsonl")])
+    with pytest.raises(UsageError, match="exists"):
+        decontaminate(rows, [str(bench)], out=tmp_path)
+    odd = tmp_path / "columns.jsonl"
+    odd.write_text('{"colour": "red"}\n')
+    with pytest.raises(DataError, match="holds no question"):
+        decontaminate(rows, [str(odd)])
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match="no data file"):
+        decontaminate(str(tmp_path / "empty"), [str(bench)])
+
+
+def test_the_command_prints_and_says_json(tmp_path: Path, bench: Path, cli: Callable[..., object]) -> None:
+    rows = data(tmp_path, "jsonl")
+    told = cli("decontaminate", rows, "--against", bench)
+    assert "2 of 3 rows hold an item" in told.stdout  # type: ignore[attr-defined]
+    found = json.loads(cli("decontaminate", rows, "--against", bench, "--json").stdout)  # type: ignore[attr-defined]
+    assert found["tiers"]["exact"] == 1
