@@ -45,7 +45,8 @@ def improve(ctx: Context) -> None:
         crop = gather(ctx, [pool, *made.tasks], [prompts, *made.prompts], made_by, policy, iteration)
         curated.append(stage(curate)(ctx.store, ctx.recipe, crop))
         made_by, policy = stage(finetune)(ctx, curated, policy, base, iteration)
-        evaluate(ctx, pool, prompts, made_by, policy, iteration)
+        if iteration % ctx.recipe.run.evaluate_every == 0 or iteration == ctx.recipe.run.iterations:
+            evaluate(ctx, pool, prompts, made_by, policy, iteration)
         publish(ctx.store, iteration)
 
 

@@ -44,6 +44,9 @@ class RunConfig(Config):
     iterations: int = operational(
         1, ge=0, description="rounds of generate, verify, curate, train, evaluate; 0 only evaluates the base"
     )
+    evaluate_every: int = operational(
+        1, ge=1, description="rounds between evaluations, for many small rounds; the base and the last round always are"
+    )
     shard_size: int = operational(32, ge=1, description="tasks in a shard; frozen at the first start of a run")
     workers: int = operational(4, ge=1, description="shards worked on at once")
     runner: Literal["local"] = operational("local", description="Prefect task runner: threads of this process")
