@@ -93,6 +93,9 @@ class TrainConfig(Config):
     checkpoint_every: int = operational(50, ge=1, description="optimizer steps between checkpoints, from which a kill resumes")
     threads: int = operational(0, ge=0, description="CPU threads; 0: every core this process may use")
     processes: int = operational(0, ge=0, description="training processes (accelerate); 0: one per visible GPU, else one")
+    accelerate: str | None = operational(
+        None, description="an `accelerate config` file, for FSDP or several machines; it then says how many processes"
+    )
     report_to: tuple[Literal["tensorboard", "wandb", "mlflow"], ...] = operational((), description="trackers, where installed")
 
     @field_validator("data")

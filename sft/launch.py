@@ -107,6 +107,8 @@ def _check(job: Job) -> None:
             raise TrainError(
                 f"train.report_to names {tracker!r}, which is not installed", f"pip install {tracker}, or take it out"
             )
+    if job.config.accelerate and not Path(job.config.accelerate).is_file():
+        raise TrainError(f"there is no file {job.config.accelerate}", "write one with `accelerate config --config_file FILE`")
     training_rows(job)
 
 
@@ -150,13 +152,16 @@ def _refuse_another(job: Job) -> None:
 
 def _command(job: Job) -> list[str]:
     module = ["-m", "ratoon.sft.train", str(Path(job.work) / "job.json")]
+    accelerate = [sys.executable, "-m", "accelerate.commands.launch"]
+    if job.config.accelerate:  # the autocast is the trainer's own, whatever that file says
+        return [*accelerate, "--config_file", str(Path(job.config.accelerate).resolve()), "--mixed_precision", "no", *module]
     gpus = _visible_gpus()
     processes = job.config.processes or max(gpus, 1)
     if processes == 1:
         return [sys.executable, *module]
     device = "--multi_gpu" if gpus else "--cpu"
     options = ["--num_processes", str(processes), "--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
-    return [sys.executable, "-m", "accelerate.commands.launch", device, *options, "--main_process_port", "0", *module]
+    return [*accelerate, device, *options, "--main_process_port", "0", *module]
 
 
 def _visible_gpus() -> int:

@@ -42,8 +42,11 @@ def _with_adapter(model: Any, config: LoraConfig) -> Any:
         raise ModelError(f"no adapter fits the model: {error}", "mend train.lora.target_modules") from None
 
 
-def save(model: Any, job: Job, folder: Path) -> Literal["full", "lora"]:
-    """Write weights, config and tokenizer into `folder`, unflushed; the kind of policy it holds."""
+def save(model: Any, job: Job, folder: Path, weights: dict[str, Any] | None = None) -> Literal["full", "lora"]:
+    """Write weights, config and tokenizer into `folder`, unflushed; the kind of policy it holds.
+
+    `weights` is the whole state where `model` holds only a shard of it (FSDP).
+    """
     import torch
     from transformers import AutoConfig, GenerationConfig
 
@@ -54,10 +57,14 @@ def save(model: Any, job: Job, folder: Path) -> Literal["full", "lora"]:
     if lora is None or lora.merge:
         model = model.merge_and_unload() if lora else model
         model.generation_config = GenerationConfig()  # the start's own, however odd, is copied below
-        model.to(dtype).save_pretrained(folder)
+        if weights is None:
+            model.to(dtype).save_pretrained(folder)
+        else:
+            model.config.dtype = dtype
+            model.save_pretrained(folder, state_dict={name: tensor.to(dtype) for name, tensor in weights.items()})
     else:
         model.peft_config["default"].base_model_name_or_path = None  # a path of this machine; the base is in policy.json
-        model.save_pretrained(folder)
+        model.save_pretrained(folder, state_dict=weights)
         (folder / "README.md").unlink(missing_ok=True)
     policy.copy_tokenizer(Path(job.start), folder)
     return "lora" if lora and not lora.merge else "full"

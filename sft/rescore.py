@@ -9,6 +9,7 @@ Imported only in the training process.
 from __future__ import annotations
 
 import math
+import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -74,11 +75,14 @@ def _scored(job: Job, model: torch.nn.Module, rows: pa.Table, state: Any) -> lis
     config, whole = job.config, _whole(rows)
     groups = micro_batches([len(example.ids) for example in whole], config.micro_batch_tokens)
     temperatures = rows["temperature"].to_pylist()
+    # Under FSDP only the main process may have loaded the weights; the others get theirs when the trainer shards them.
+    sharers = 1 if os.environ.get("ACCELERATE_USE_FSDP", "false").lower() == "true" else state.num_processes
+    share = groups[state.process_index :: sharers] if state.process_index < sharers else []
     model.to(state.device).eval()
     forward = TrainedLogits(model, bf16_autocast=config.bf16)
     mine: list[tuple[int, np.ndarray]] = []
     with torch.no_grad():
-        for group in groups[state.process_index :: state.num_processes]:
+        for group in share:
             batch = {name: tensor.to(state.device) for name, tensor in collate([whole[i] for i in group]).items()}
             lengths = [int(whole[i].trained.sum()) for i in group]
             spread = torch.repeat_interleave(torch.tensor([temperatures[i] for i in group]), torch.tensor(lengths))

@@ -61,15 +61,19 @@ def run(job: Job) -> None:
     examples, facts = _examples(job, model, selection.rows)
     plan = collate.plan_steps(examples, epochs=config.epochs, batch_size=config.batch_size, world=world, seed=job.seed)
     trainer, progress = _trainer(job, model, examples, plan, len(plan) // world)
+    if trainer.is_fsdp_enabled and config.lora is not None and config.lora.merge:
+        raise TrainError("a sharded adapter cannot be merged", "set train.lora.merge = false, or train without FSDP")
     trainer.train(resume_from_checkpoint=resume_point(Path(job.work)))
     trainer.accelerator.wait_for_everyone()
+    # Sharded weights are brought together, in which every process takes part.
+    whole = trainer.accelerator.get_state_dict(trainer.model_wrapped) if trainer.is_fsdp_enabled else None
     if rank == 0:
         seconds, steps = progress.earlier + time.monotonic() - started, len(plan) // world
         loss = progress.mean_loss(trainer.state.log_history, steps // config.epochs)
         facts |= {"examples": len(examples), "skipped": selection.skipped, "steps": steps, "loss": loss, "seconds": seconds}
         facts["trained_tokens"] = config.epochs * sum(len(example.ids) for example in examples)
         facts["loss_tokens"] = config.epochs * sum(int(example.trained.sum()) for example in examples)
-        _finish(job, trainer.accelerator.unwrap_model(trainer.model), facts)
+        _finish(job, trainer.accelerator.unwrap_model(trainer.model), whole, facts)
 
 
 def _examples(job: Job, model: Any, rows: pa.Table) -> tuple[list[collate.Encoded], dict[str, Any]]:
@@ -89,12 +93,12 @@ def _examples(job: Job, model: Any, rows: pa.Table) -> tuple[list[collate.Encode
     return collate.encode_groups(found.rows, found.logprobs), facts
 
 
-def _finish(job: Job, model: Any, facts: dict[str, Any]) -> None:
+def _finish(job: Job, model: Any, weights: dict[str, Any] | None, facts: dict[str, Any]) -> None:
     """Write the policy beside its place, its manifest last, and rename it there."""
     final = Path(job.work) / "final"
     shutil.rmtree(final, ignore_errors=True)
     final.mkdir()
-    kind = save(model, job, final)
+    kind = save(model, job, final, weights)
     keep_records(Path(job.work), final)
     manifest = policy.PolicyManifest(
         policy_id=job.policy_id, parent_policy_id=job.parent_policy_id, base_policy_id=job.base_policy_id, kind=kind,

@@ -142,6 +142,23 @@ def test_rows_that_carry_no_log_probs_get_the_trainers_own(group_rows: Rows, nft
         assert old.tolist() == pytest.approx(plain, abs=1e-4)
 
 
+def test_weights_brought_together_from_shards_are_written_as_a_whole_model_is(tiny: Path, nft_job: Jobs, sampled: Rows) -> None:
+    from ratoon.sft.models import load, save
+
+    task, written = nft_job(sampled()), []
+    for whole in (False, True):
+        model, folder = load(task), Path(task.work) / str(whole)
+        folder.mkdir(parents=True)
+        assert save(model, task, folder, model.state_dict() if whole else None) == "full"
+        written.append({p.name: p.read_bytes() for p in folder.iterdir()})
+    assert written[0] == written[1]
+
+
+def test_an_accelerate_file_that_is_not_there_is_named(nft_job: Jobs, sampled: Rows) -> None:
+    with pytest.raises(TrainError, match=r"nowhere\.yaml"):
+        launch.train(nft_job(sampled(), accelerate="nowhere.yaml"))
+
+
 def test_rows_of_an_earlier_round_keep_the_log_probs_they_were_sampled_with(sampled: Rows, nft_job: Jobs, tiny: Path) -> None:
     rows = sampled()
     far = [[value - 2 for value in values] if i < 4 else values for i, values in enumerate(rows["logprobs"].to_pylist())]
@@ -246,11 +263,17 @@ def test_killed_it_goes_on_from_its_old_log_probs_and_another_job_does_not(
 
 
 @pytest.mark.slow
-def test_two_devices_and_an_adapter_end_where_one_does(sampled: Rows, nft_job: Jobs, tmp_path: Path) -> None:
+def test_two_devices_by_an_accelerate_file_and_an_adapter_end_where_one_does(
+    sampled: Rows, nft_job: Jobs, tmp_path: Path
+) -> None:
     pytest.importorskip("peft")
+    setup = tmp_path / "accelerate.yaml"
+    setup.write_text(
+        "distributed_type: MULTI_CPU\nuse_cpu: true\nnum_processes: 2\nmain_process_port: 0\nmixed_precision: bf16\n"
+    )
     rows, fields = sampled(), {"lora": {"rank": 4}}
     one = launch.train(nft_job(rows, **fields, out=tmp_path / "one"))
-    two = launch.train(nft_job(rows, **fields, out=tmp_path / "two", processes=2))
+    two = launch.train(nft_job(rows, **fields, out=tmp_path / "two", accelerate=str(setup)))
     weights = [load_file(trained.folder / "model.safetensors") for trained in (one, two)]
     assert max(float(abs(weights[0][name] - weights[1][name]).max()) for name in weights[0]) < 1e-4
     assert policy.verify_policy(two.folder).logprob_gap == pytest.approx(one.manifest.logprob_gap, abs=1e-6)
