@@ -10,6 +10,7 @@ from typing import Annotated
 from pydantic import Field
 
 from ratoon.filters import (
+    best_of,
     cap_per_task,
     consensus,
     decontaminate,
@@ -26,6 +27,7 @@ from ratoon.filters import (
     semantic,
     verified,
 )
+from ratoon.filters.best_of import BestOfConfig
 from ratoon.filters.cap_per_task import CapPerTaskConfig
 from ratoon.filters.consensus import ConsensusConfig
 from ratoon.filters.decontaminate import DecontaminateConfig
@@ -61,6 +63,7 @@ FILTERS: dict[str, Filter] = {
     "quality_floor": Filter(QualityFloorConfig, quality_floor.keep, quality_floor.VERSION, quality_floor.NEEDS, by="by"),
     "dpp": Filter(DppConfig, dpp.keep, dpp.VERSION, dpp.NEEDS, dpp.SIDE, "by"),
     "cap_per_task": Filter(CapPerTaskConfig, cap_per_task.keep, cap_per_task.VERSION, cap_per_task.NEEDS),
+    "best_of": Filter(BestOfConfig, best_of.keep, best_of.VERSION, best_of.NEEDS),
     "random_n": Filter(RandomNConfig, random_n.keep, random_n.VERSION, random_n.NEEDS),
 }
 
@@ -80,6 +83,7 @@ FilterConfig = Annotated[
     | DppConfig
     | CapPerTaskConfig
     | RandomNConfig
+    | BestOfConfig
     | EntryConfig,
     Field(discriminator="kind"),
 ]

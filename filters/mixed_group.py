@@ -18,8 +18,8 @@ from ratoon.config import Config
 from ratoon.filters.verdicts import Verdicts, coded, groups_of, numbers, whole
 
 VERSION = "1"
-NEEDS = ("group_id", "status", "pass_rate")
-REASONS = ("group:unjudged", "group:all_wrong", "group:all_right", "rollout:unjudged", "group:one_sided")
+NEEDS = ("group_id", "status", "pass_rate", "stop_rule")
+REASONS = ("group:unjudged", "group:all_wrong", "group:all_right", "rollout:unjudged", "group:one_sided", "group:stopped")
 
 
 class MixedGroupConfig(Config):
@@ -29,16 +29,18 @@ class MixedGroupConfig(Config):
 
 
 def keep(rows: pa.Table, _config: MixedGroupConfig) -> Verdicts:
-    """Drops for `group:unjudged`, `group:all_wrong`, `group:all_right`, `rollout:unjudged` (neither pass nor fail), and
-    `group:one_sided` (earlier steps left only right or only wrong rollouts of a mixed group); the value is the pass rate."""
+    """Drops for `group:unjudged`, `group:all_wrong`, `group:all_right`, `rollout:unjudged` (neither pass nor fail),
+    `group:one_sided` (earlier steps left only right or only wrong rollouts of a mixed group), and `group:stopped` (how long it
+    was asked hung on its answers, so its rate is biased); the value is the pass rate."""
     rate, status = numbers(rows["pass_rate"]), whole(rows["status"])
     right, wrong = (np.asarray(pc.fill_null(pc.equal(status, name), False)) for name in ("pass", "fail"))
     codes = np.select([np.isnan(rate), rate <= 0, rate >= 1, ~(right | wrong)], [0, 1, 2, 3], default=-1)
+    codes[np.asarray(pc.is_valid(whole(rows["stop_rule"])))] = 5
     group = groups_of(rows["group_id"])
     n = int(group.max(initial=-1)) + 1
     both = _any(group, right & (codes < 0), n) & _any(group, wrong & (codes < 0), n)
     codes[(codes < 0) & ~np.append(both, False)[group]] = 4
-    return coded(codes, REASONS, value=pa.array(rate, mask=np.isnan(rate)), thresholds=[None, 0.0, 1.0, None, None])
+    return coded(codes, REASONS, value=pa.array(rate, mask=np.isnan(rate)), thresholds=[None, 0.0, 1.0, None, None, None])
 
 
 def _any(group: np.ndarray, where: np.ndarray, n: int) -> np.ndarray:

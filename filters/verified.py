@@ -24,7 +24,7 @@ class VerifiedConfig(Config):
 
     kind: Literal["verified"] = Field("verified", description="this filter")
     label_source: str | None = Field(
-        None, description="the label must come from here (verifier, vote …); any source if not set"
+        None, description="the label must come from here (verifier, consensus …); any source if not set"
     )
 
 

@@ -19,6 +19,7 @@ from pydantic import Field, model_validator
 from ratoon import schema
 from ratoon.config import Config
 from ratoon.errors import DataError
+from ratoon.metrics.equivalence import merged
 from ratoon.metrics.estimators import Floats, wilson_columns
 from ratoon.metrics.groups import GROUP, latest, planned, vote_columns
 from ratoon.metrics.votes import Bools, Ints, Votes, Weighing, codes_of, plurality, weigh
@@ -111,6 +112,30 @@ def consensus(
     `stop_rule` (by group id) have no interval, because how long they were asked depended on what they said. `same` is asked
     where keys differ and `equivalence` is symbolic, and needs column `text`. Raises DataError on a rollout without a reading.
     """
+    box = ballots(rollouts, readings, config, same)
+    status = decided(box.votes, config, box.unweighed)
+    version = f"{VERSION}+{_version(readings)}"
+    return Labels(
+        _groups(box, status, version, planned(rollouts, assignments), stop_rule or {}),
+        _scores(box, status, version),
+    )
+
+
+class Ballots(NamedTuple):
+    """Rollouts in id order with what they say: per row its group, its answer's code and whether it came back."""
+
+    rows: pa.Table
+    group: Ints
+    groups: pa.Array
+    choice: Ints
+    answers: pa.Array
+    back: Bools
+    votes: Votes
+    unweighed: Bools
+
+
+def ballots(rollouts: pa.Table, readings: pa.Table, config: ConsensusConfig, same: Same | None = None) -> Ballots:
+    """The votes as they stand, before any threshold; as in `consensus`."""
     if config.equivalence == "symbolic" and same is None:
         raise DataError("symbolic equivalence needs something to judge it", "pass `same`")
     rows = _read(rollouts, readings).sort_by("rollout_id")
@@ -119,20 +144,13 @@ def consensus(
     back = ~_equal(rows["status"], "error")
     choice = np.where(_equal(rows["finish_reason"], "length"), -1, answer)
     if config.equivalence == "symbolic" and same is not None:
-        from ratoon.metrics.equivalence import merged
-
         choice = merged(group, choice, values, rows["text"], same)
     weight = _weights(rows, group, back, config)
     unweighed = np.zeros(len(names), bool)
     if weight is not None:
         unweighed[group[back & np.isnan(weight)]] = True
     votes = plurality(group, choice, back, len(names), None if weight is None else np.nan_to_num(weight))
-    status = decided(votes, config, unweighed)
-    version = f"{VERSION}+{_version(readings)}"
-    return Labels(
-        _groups(rows, group, names, values, votes, status, version, planned(rollouts, assignments), stop_rule or {}),
-        _scores(rows, group, choice, values, votes, status, back, version),
-    )
+    return Ballots(rows, group, names, choice, values, back, votes, unweighed)
 
 
 def _read(rollouts: pa.Table, readings: pa.Table) -> pa.Table:
@@ -166,15 +184,12 @@ def _weights(rows: pa.Table, group: Ints, back: Bools, config: ConsensusConfig) 
     return weigh(confidence, group, back, config.weights, config.weight_temperature, config.weight_power)
 
 
-def _groups(
-    rows: pa.Table, group: Ints, names: pa.Array, values: pa.Array, votes: Votes, status: Ints, version: str,
-    n_planned: dict[str, int], stop_rule: dict[str, str],
-) -> pa.Table:  # fmt: skip
+def _groups(box: Ballots, status: Ints, version: str, n_planned: dict[str, int], stop_rule: dict[str, str]) -> pa.Table:
+    rows, group, names, votes = box.rows, box.group, box.groups, box.votes
     n = len(names)
     head = rows.take(pa.array(np.unique(group, return_index=True)[1])) if n else rows.slice(0, 0)
     cut = _equal(rows["finish_reason"], "length")
-    came = ~_equal(rows["status"], "error")
-    silent = came & ~cut & rows["answer"].is_null().to_numpy()
+    silent = box.back & ~cut & rows["answer"].is_null().to_numpy()
     accepted = status == 0
     rules = pa.array([stop_rule.get(name) for name in names.to_pylist()], pa.string())
     valid, passed = np.where(accepted, votes.present, 0), np.where(accepted, votes.top_votes, 0)
@@ -191,15 +206,14 @@ def _groups(
         "pass_lo": pa.array(lo, mask=no_interval), "pass_hi": pa.array(hi, mask=no_interval),
         "vote_status": [STATUSES[i] for i in status.tolist()], "stop_rule": rules,
     }  # fmt: skip
-    return schema.from_columns("groups", columns | vote_columns(votes, values), n).sort_by("group_id")
+    return schema.from_columns("groups", columns | vote_columns(votes, box.answers), n).sort_by("group_id")
 
 
-def _scores(
-    rows: pa.Table, group: Ints, choice: Ints, values: pa.Array, votes: Votes, status: Ints, back: Bools, version: str
-) -> pa.Table:
+def _scores(box: Ballots, status: Ints, version: str) -> pa.Table:
     """pass: says the label; fail: says another thing, nothing, or was cut; abstain: its group has no label; error: no reply."""
+    rows, group, choice, values, back = box.rows, box.group, box.choice, box.answers, box.back
     n = rows.num_rows
-    labelled, agrees = (status == 0)[group], (choice >= 0) & (choice == votes.winner[group])
+    labelled, agrees = (status == 0)[group], (choice >= 0) & (choice == box.votes.winner[group])
     cut, silent = _equal(rows["finish_reason"], "length"), rows["answer"].is_null().to_numpy()
     kind = np.select([~back, ~labelled, agrees, cut, silent], [0, 1, 2, 3, 4], 5)
     verdicts = pa.array(["error", "abstain", "pass", "fail", "fail", "fail"]).take(pa.array(kind))

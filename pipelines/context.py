@@ -16,6 +16,9 @@ from ratoon.engine import Engine, Policy, Sampling
 from ratoon.generators.engines import open_engine
 from ratoon.generators.engines.scripted import Plant, planted
 from ratoon.ids import derive_seed
+from ratoon.metrics.consensus import Same
+from ratoon.metrics.equivalence import SAME, by_math
+from ratoon.metrics.verifiers import math
 from ratoon.metrics.verifiers.pool import VerifierPool
 from ratoon.pipelines.budget import spent
 from ratoon.pipelines.lookup import Lookup
@@ -96,8 +99,18 @@ class Context:
         with self._lock:
             if self._pool is None:
                 verify = self.recipe.verify
-                self._pool = VerifierPool(verify.workers, verify.timeout_s, extra=self.verifiers).__enter__()
+                extra = self.verifiers | ({SAME: math.same} if self._symbolic else {})
+                self._pool = VerifierPool(verify.workers, verify.timeout_s, extra=extra).__enter__()
             return self._pool
+
+    @property
+    def _symbolic(self) -> bool:
+        return self.recipe.consensus is not None and self.recipe.consensus.equivalence == "symbolic"
+
+    def same(self) -> Same | None:
+        """Who says whether two replies are equivalent, where votes ask for it."""
+        consensus = self.recipe.consensus
+        return by_math(self.pool(), consensus.reader_args) if consensus is not None and self._symbolic else None
 
     def logs(self, name: str) -> Path:
         """A file under the run's logs folder."""
@@ -142,5 +155,9 @@ class Context:
         with self._lock:
             if self._planted is None:
                 rows: pa.Table = self.store.read("tasks", columns=["task_id", "family", "answer", "parent_ids", "meta"])
-                self._planted = planted(rows.to_pylist(), {})
+                truth = dict(zip(*(c.to_pylist() for c in self.store.read("oracles").columns), strict=True))
+                told = [
+                    r | {"answer": truth.get(r["task_id"]) if r["answer"] is None else r["answer"]} for r in rows.to_pylist()
+                ]
+                self._planted = planted(told, {})
             return self._planted

@@ -6,7 +6,7 @@ comes before it: whole groups of right and wrong rollouts, by `[[group_filters]]
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,10 +17,12 @@ import pyarrow.compute as pc
 from ratoon import ids, schema
 from ratoon.config import Config, semantic
 from ratoon.errors import DataError
+from ratoon.filters import FILTERS
 from ratoon.filters.decide import decide, survivors, versions
 from ratoon.filters.mixed_group import MixedGroupConfig
 from ratoon.filters.random_n import RandomNConfig
 from ratoon.filters.verdicts import Side
+from ratoon.metrics.self_reward import list_sums
 from ratoon.pipelines import beside, retry, sources
 from ratoon.pipelines.beside import Beside
 from ratoon.pipelines.crop import Crop, crop_of
@@ -41,7 +43,7 @@ _TASK = ["problem_key", "family", "level"]
 _SCORE = ["status", "detail", "answer", "value"]
 _KEPT = ["rollout_id", "group_id", "status", "n_valid", "n_passed"]
 _GROUP = ["pass_rate", "pass_lo", "pass_hi", "n", "n_valid", "n_passed", "label_source", "vote", "vote_share", "vote_margin",
-          "vote_status"]  # fmt: skip
+          "vote_status", "stop_rule"]  # fmt: skip
 
 
 def curate(store: Store, recipe: Recipe, crop: Crop, name: str = "default") -> Manifest:
@@ -96,9 +98,10 @@ def _holds(folder: Path, dataset_id: str, digest: str) -> bool:
 
 def _curate(store: Store, recipe: Recipe, crop: Crop, name: str, wanted: ArtifactKey, read: Beside) -> Built:
     dataset_id = ids.content_id("dataset", wanted.artifact_id)
-    rows, side = candidates(store, crop), read.side(store)
+    views = _views(recipe, crop.iteration)
+    rows, side = candidates(store, crop, _likelihood(views)), read.side(store)
     release()
-    decided = [_View(v, *_decided(rows, v, steps, wanted, side)) for v, steps in _views(recipe, crop.iteration).items()]
+    decided = [_View(v, *_decided(rows, v, steps, wanted, side)) for v, steps in views.items()]
     planned, first = rows.num_rows, decided[0]
     del rows, side
     release()
@@ -151,20 +154,33 @@ def _built(store: Store, crop: Crop, view: _View, dataset_id: str) -> tuple[pa.T
     )  # fmt: skip
 
 
-def candidates(store: Store, crop: Crop) -> pa.Table:
+def candidates(store: Store, crop: Crop, likelihood: bool = False) -> pa.Table:
     """One row a rollout with what filters may look at, in id order; never the oracle. Joined column by column, so that no
-    more than the columns themselves is in memory. Raises DataError where a rollout has several scores or groups."""
-    parts = [_counted(pa.Table.from_batches([batch])) for batch in store.scan("rollouts", crop.rollouts, _ROLLOUT)]
-    rows = pa.concat_tables([_counted(schema.empty("rollouts").select(_ROLLOUT)), *parts]).sort_by("rollout_id")
-    scores = store.read("scores", crop.scores, ["subject_kind", "subject_id", *_SCORE])
-    scores = scores.filter(pc.equal(scores["subject_kind"], "rollout"))
+    more than the columns themselves is in memory. With `likelihood` there is `logprob`, of the whole reply.
+    Raises DataError where a rollout has several scores or groups."""
+    wanted = [*_ROLLOUT, "logprobs"] if likelihood else _ROLLOUT
+    parts = [_counted(pa.Table.from_batches([batch])) for batch in store.scan("rollouts", crop.rollouts, wanted)]
+    rows = pa.concat_tables([_counted(schema.empty("rollouts").select(wanted)), *parts]).sort_by("rollout_id")
+    scorer = ["scorer", "scorer_version"]
     rows = _beside(rows, "task_id", store.read("tasks", crop.pool, ["task_id", *_TASK]), "task_id", _TASK)
-    rows = _beside(rows, "rollout_id", scores, "subject_id", _SCORE)
-    return _beside(rows, "group_id", store.read("groups", [crop.groups], ["group_id", *_GROUP]), "group_id", _GROUP)
+    groups = store.read("groups", [crop.groups], ["group_id", *scorer, *_GROUP])
+    rows = _beside(rows, "group_id", groups, "group_id", [*scorer, *_GROUP])
+    scores = store.read("scores", [*crop.scores, crop.groups], ["subject_kind", "subject_id", "scorer", "version", *_SCORE])
+    scores = scores.filter(pc.equal(scores["subject_kind"], "rollout"))
+    scores = _keyed(scores, "subject_id", "scorer", "version")
+    return _beside(_keyed(rows, "rollout_id", *scorer), "key", scores, "key", _SCORE).drop_columns(["key", *scorer])
+
+
+def _keyed(rows: pa.Table, *names: str) -> pa.Table:
+    """With one column that holds a rollout and who labelled it: what others scored on the same rollout is beside the point."""
+    parts = [pc.fill_null(rows[name], "") for name in names]
+    return rows.append_column("key", pc.binary_join_element_wise(*parts, "\0"))
 
 
 def _counted(part: pa.Table) -> pa.Table:
-    """With the number of tokens in place of the tokens."""
+    """With the number of tokens in place of the tokens, and their sum in place of the log-probs."""
+    if "logprobs" in part.column_names:
+        part = part.append_column("logprob", list_sums(part["logprobs"])).drop_columns(["logprobs"])
     return part.drop_columns(["token_ids"]).append_column("n_tokens", pc.list_value_length(part["token_ids"]))
 
 
@@ -179,6 +195,11 @@ def _beside(rows: pa.Table, key: str, other: pa.Table, other_key: str, columns: 
     return rows
 
 
+def _likelihood(views: Mapping[str, list[tuple[str, Config]]]) -> bool:
+    """Whether any step looks at log-probs, which are as many as tokens."""
+    return any(kind in FILTERS and "logprob" in FILTERS[kind].needs for steps in views.values() for kind, _ in steps)
+
+
 def _steps(filters: Sequence[Any]) -> list[tuple[str, Config]]:
     return [(f.kind, f) for f in filters]
 
@@ -188,7 +209,7 @@ def _full(store: Store, crop: Crop, kept: pa.Table) -> pa.Table:
 
 
 def _scores_of(store: Store, crop: Crop, kept: pa.Table) -> pa.Table:
-    return _those(store, "scores", crop.scores, "subject_id", kept)
+    return _those(store, "scores", [*crop.scores, crop.groups], "subject_id", kept)
 
 
 def _those(store: Store, table: str, manifests: Sequence[Manifest], key: str, kept: pa.Table) -> pa.Table:

@@ -17,7 +17,8 @@ from prefect.utilities.annotations import quote
 
 from ratoon.engine import Completion, Policy
 from ratoon.errors import RatoonError, Stopped
-from ratoon.pipelines import measure, propose, sample, score, waves
+from ratoon.pipelines import asking, measure, propose, sample, score, waves
+from ratoon.pipelines.calibrate import calibrate
 from ratoon.pipelines.context import Context
 from ratoon.pipelines.curate import Crop, curate
 from ratoon.pipelines.evaluate import evals
@@ -43,6 +44,8 @@ def improve(ctx: Context) -> None:
     for iteration in range(1, ctx.recipe.run.iterations + 1):
         made = propose_tasks(ctx, [pool], made, iteration, stage, _asking(ctx, made_by, policy))
         crop = gather(ctx, [pool, *made.tasks], [prompts, *made.prompts], made_by, policy, iteration)
+        if ctx.recipe.consensus is not None:
+            stage(calibrate)(ctx, crop)
         curated.append(stage(curate)(ctx.store, ctx.recipe, crop))
         made_by, policy = stage(finetune)(ctx, curated, policy, base, iteration)
         if iteration % ctx.recipe.run.evaluate_every == 0 or iteration == ctx.recipe.run.iterations:
@@ -80,7 +83,10 @@ def evaluate_newest(ctx: Context, name: str) -> None:
 
 
 def gather(ctx: Context, pool: Manifests, prompts: Manifests, made_by: Manifest, policy: Policy, iteration: int) -> Crop:
-    """A round's training rollouts; asked in waves until enough are accepted, or enough groups of an nft round are mixed."""
+    """A round's training rollouts; asked in waves until enough are accepted, or enough groups of an nft round are mixed.
+
+    Where votes label, tasks whose vote is still open are asked again.
+    """
     asked, rollouts, scores = list[Manifest](), list[Manifest](), list[Manifest]()
     n_tasks: int | None = None
     while n_tasks is None or n_tasks > 0:
@@ -89,6 +95,10 @@ def gather(ctx: Context, pool: Manifests, prompts: Manifests, made_by: Manifest,
         made, judged = _sampled(ctx, pool, prompts, asked[-1], made_by, policy, first=len(rollouts))
         rollouts, scores = rollouts + made, scores + judged
         n_tasks = waves.more(ctx, pool, asked, rollouts, scores)
+    while (wave := asking.further(ctx, asked, rollouts, scores)) is not None:
+        asked.append(wave)
+        made, judged = _sampled(ctx, pool, prompts, wave, made_by, policy, first=len(rollouts))
+        rollouts, scores = rollouts + made, scores + judged
     waves.drop_unasked(ctx, iteration, asked)
     return _crop(ctx, pool, prompts, asked, rollouts, scores)
 

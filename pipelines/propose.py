@@ -14,12 +14,14 @@ from ratoon.config import semantic
 from ratoon.engine import Policy
 from ratoon.errors import ConfigError
 from ratoon.generators import prompts as prompting
+from ratoon.generators.hidden import hide_gold
 from ratoon.generators.splits import assign_splits, leaks
 from ratoon.generators.tasks import propose_all, versions
 from ratoon.generators.tasks.proposal import text_key
 from ratoon.metrics import verifiers
 from ratoon.metrics.score import score_gold
 from ratoon.pipelines.context import Context
+from ratoon.pipelines.recipe import Recipe
 from ratoon.pipelines.stage import Built, key, run_stage, with_descendants
 from ratoon.sft import policy as policies
 from ratoon.store import ArtifactKey, Counts, Manifest
@@ -29,8 +31,14 @@ def tasks(ctx: Context) -> Manifest:
     """Every task of every source, split by problem key; a task whose gold its own verifier refuses is a failure row."""
     recipe = ctx.recipe
     config = {"tasks": semantic(recipe.tasks), "splits": semantic(recipe.splits), "seed": task_seed(ctx)}
+    if _hides(recipe):
+        config["hide_gold"] = True
     own = versions(recipe.tasks) | _verifier_versions(ctx)
     return run_stage(ctx.store, key("tasks", 0, config=config, versions=own), lambda: _propose(ctx))
+
+
+def _hides(recipe: Recipe) -> bool:
+    return recipe.consensus is not None and recipe.consensus.labels == "consensus"
 
 
 def _verifier_versions(ctx: Context) -> dict[str, str]:
@@ -50,9 +58,12 @@ def _propose(ctx: Context) -> Built:
     proposed = propose_all(recipe.tasks, ids.derive_seed(seed, "tasks"))
     rows, refused = check_gold(ctx, proposed.tasks)
     split = sealed(assign_splits(rows, recipe.splits, ids.derive_seed(seed, "splits")))
-    kept = pc.is_in(proposed.oracles["task_id"], value_set=split["task_id"].combine_chunks())
+    oracles = proposed.oracles
+    if _hides(recipe):
+        split, oracles = hide_gold(split, oracles)
+    kept = pc.is_in(oracles["task_id"], value_set=split["task_id"].combine_chunks())
     failures = pa.concat_tables([proposed.failures, refused])
-    tables = {"tasks": split, "oracles": proposed.oracles.filter(kept), "failures": failures}
+    tables = {"tasks": split, "oracles": oracles.filter(kept), "failures": failures}
     counts = Counts(proposed.planned, split.num_rows, dropped=proposed.dropped, failed=failures.num_rows)
     return Built(tables, counts, {"verifiers": sorted(v for v in pc.unique(split["verifier"]).to_pylist() if v)})
 

@@ -20,6 +20,7 @@ from ratoon.generators.engines import EngineConfig
 from ratoon.generators.splits import SplitConfig
 from ratoon.generators.tasks import TaskConfig
 from ratoon.generators.tasks.proposers import ProposerConfig
+from ratoon.metrics.consensus import ConsensusConfig
 from ratoon.metrics.embeddings import EmbeddingConfig
 from ratoon.metrics.measure_verifier import MeasureConfig
 from ratoon.pipelines.budget import BudgetConfig
@@ -154,6 +155,7 @@ class Recipe(Config):
     sampling: SamplingConfig = Field(SamplingConfig(), description="how training rollouts are sampled")
     generate: GenerateConfig = Field(GenerateConfig(), description="tasks and rollouts per round")
     verify: VerifyConfig = Field(VerifyConfig(), description="verifier workers and limits")
+    consensus: ConsensusConfig | None = Field(None, description="labels by agreement; absent: only verifiers label")
     filters: tuple[FilterConfig, ...] = Field((), description="curation steps, in order")
     group_filters: tuple[FilterConfig, ...] = Field(
         (), description="curation steps of nft rounds, in order; none: groups stay whole. Kept rollouts are reweighted"
@@ -169,6 +171,10 @@ class Recipe(Config):
     def _consistent(self) -> Self:
         if "heldout" not in self.suites:
             raise ValueError("suites needs one called 'heldout': it is run on every policy")
+        if self.consensus is not None and self.consensus.wave is not None and self.generate.mixed_groups is not None:
+            raise ValueError(
+                "consensus.wave and generate.mixed_groups exclude each other: early-stopped groups never reach nft"
+            )
         if self.train.uses("nft") and (fields := bent(self.sampling.model_dump())):
             raise ValueError(
                 f"train.method nft needs samples of the model's own distribution, and [sampling] sets {', '.join(fields)}"

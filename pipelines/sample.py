@@ -16,7 +16,7 @@ from ratoon.errors import EngineDead
 from ratoon.generators import rollouts as driver
 from ratoon.generators.assign import choose
 from ratoon.generators.engines import EngineConfig
-from ratoon.pipelines import propose, retry
+from ratoon.pipelines import asking, propose, retry
 from ratoon.pipelines.context import Context
 from ratoon.pipelines.recipe import SamplingConfig, SuiteConfig
 from ratoon.pipelines.stage import Built, Manifests, key, run_stage, several
@@ -59,6 +59,8 @@ def assign_round(
     config = generate.model_dump(include={"tasks", "n", "weights"}) | {"seed": seed, "sampling": sampling.sampling_id}
     config |= {"wave": wave, "tasks": n_tasks or generate.tasks} if wave else {}
     config |= {"weights": weights} if weights is not None else {}
+    few = asking.first(ctx.recipe)
+    config |= {"first": few} if few != generate.n else {}
     inputs = {m.artifact_id: m.content_digest for m in [*several(pool), *several(prompts), *earlier]}
     retried = retry.sources(ctx.store, iteration) if ctx.recipe.train.uses("nft") and generate.retry_share else []
     if retried:
@@ -69,7 +71,7 @@ def assign_round(
         tasks = ctx.store.read("tasks", several(pool))
         tasks = tasks.filter(pc.equal(tasks["split"], "train"))
         rows = ctx.store.read("assignments", earlier, columns=["iteration", "task_id"])
-        asked = list(zip(rows["iteration"].to_pylist(), rows["task_id"].to_pylist(), strict=True))
+        asked = sorted(set(zip(rows["iteration"].to_pylist(), rows["task_id"].to_pylist(), strict=True)))
         left = _unasked(tasks, [task for i, task in asked if i == iteration])
         families = set(left["family"].to_pylist()) if wave else set(config["weights"])
         chosen = choose(
@@ -77,7 +79,7 @@ def assign_round(
             {family: weight for family, weight in config["weights"].items() if family in families},
             retry=retry.queue(ctx.store.read("state", retried), asked, generate.retry_times), retry_share=generate.retry_share,
         )  # fmt: skip
-        return _planned(ctx, chosen, prompts, sampling, iteration, generate.n, "train", 0)
+        return _planned(ctx, chosen, prompts, sampling, iteration, generate.n, "train", 0, few)
 
     return run_stage(ctx.store, key("assign", iteration, wave_name(wave), config=config, inputs=inputs), build)
 
@@ -134,7 +136,7 @@ def _few(tasks: pa.Table, n: int, seed: int) -> pa.Table:
 def first_sample(ctx: Context, name: str) -> int:
     """The first sample number of a suite: past those that training and the suites before it may take of one group."""
     recipe, suite = ctx.recipe, ctx.recipe.suites[name]
-    taken = recipe.generate.n if suite.split == "train" and suite.sampling == recipe.sampling else 0
+    taken = asking.most(recipe) if suite.split == "train" and suite.sampling == recipe.sampling else 0
     for other, config in recipe.suites.items():
         if other == name:
             break
@@ -144,15 +146,20 @@ def first_sample(ctx: Context, name: str) -> int:
 
 
 def _planned(
-    ctx: Context, tasks: pa.Table, prompts: Manifests, sampling: Sampling, iteration: int, n: int, purpose: str, first: int
-) -> Built:
-    """Assignment rows in task-id order; a task without a prompt (it did not fit) is dropped here, its failure is recorded."""
+    ctx: Context, tasks: pa.Table, prompts: Manifests, sampling: Sampling, iteration: int, n: int, purpose: str, first: int,
+    unjudged: int | None = None,
+) -> Built:  # fmt: skip
+    """Assignment rows in task-id order; a task without a prompt (it did not fit) is dropped here, its failure is recorded.
+
+    `unjudged` is the `n` of tasks without a verifier, where it is another.
+    """
     rendered = ctx.store.read("prompts", several(prompts), columns=["prompt_id", "task_id"])
-    joined = tasks.select(["task_id", "family"]).join(rendered, "task_id", join_type="inner").sort_by("task_id")
+    joined = tasks.select(["task_id", "family", "verifier"]).join(rendered, "task_id", join_type="inner").sort_by("task_id")
     size = joined.num_rows
+    asked = [n if verifier or unjudged is None else unjudged for verifier in joined["verifier"].to_pylist()]
     columns = {
         "iteration": [iteration] * size, "task_id": joined["task_id"], "prompt_id": joined["prompt_id"],
-        "sampling_id": [sampling.sampling_id] * size, "n_planned": [n] * size, "first_sample": [first] * size,
+        "sampling_id": [sampling.sampling_id] * size, "n_planned": asked, "first_sample": [first] * size,
         "purpose": [purpose] * size, "arm": joined["family"],
     }  # fmt: skip
     table = schema.from_columns("assignments", columns, size)

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from ratoon import schema
+from ratoon.config import semantic
 from ratoon.errors import Stopped
-from ratoon.metrics import groups as grouping
 from ratoon.metrics import verifiers
+from ratoon.metrics.consensus import VERSION
 from ratoon.metrics.score import score
 from ratoon.pipelines.context import Context
-from ratoon.pipelines.stage import Built, Manifests, key, run_stage, several
+from ratoon.pipelines.label import labelled, read_unjudged, voting_columns
+from ratoon.pipelines.stage import Built, Manifests, key, run_stage, several, shard_of
 from ratoon.store import ArtifactKey, Counts, Manifest
 
 _VERDICT = ["subject_kind", "subject_id", "scorer", "version", "status", "answer", "detail"]
@@ -24,12 +27,16 @@ _GROUPED = ["rollout_id", "group_id", "task_id", "prompt_id", "policy_id", "samp
 
 
 def score_shard(ctx: Context, rollouts: Manifest, pool: Manifests) -> Manifest:
-    """A verdict for every rollout of one shard whose task has a verifier. With `retry_failed`, a verifier's errors are judged
+    """A verdict for every rollout of one shard whose task has a verifier; where votes label the others, what they say. With `retry_failed`, a verifier's errors are judged
     once more; what it could judge stays."""
+    consensus = ctx.recipe.consensus if shard_of(rollouts, "train") else None
     versions = {f"verifier {name}": version for name, version in _versions(ctx, pool).items()}
+    if consensus is not None:
+        versions["reader"] = verifiers.version(consensus.reader, ctx.verifiers)
 
     def under(attempt: int) -> ArtifactKey:
-        config = {"timeout_s": ctx.recipe.verify.timeout_s} | ({"attempt": attempt} if attempt else {})
+        config: dict[str, Any] = {"timeout_s": ctx.recipe.verify.timeout_s} | ({"attempt": attempt} if attempt else {})
+        config |= {"reader": [consensus.reader, consensus.reader_args]} if consensus is not None else {}
         return key("scores", rollouts.key.iteration, rollouts.key.shard, config=config, inputs=[rollouts], versions=versions)
 
     attempt, live = _last_attempt(ctx, rollouts, under)
@@ -45,6 +52,8 @@ def score_shard(ctx: Context, rollouts: Manifest, pool: Manifests) -> Manifest:
         asked = rows if live is None else again
         tasks = ctx.lookup.rows("tasks", pool, "task_id", pc.unique(asked["task_id"]), _TASK)
         fresh = score(asked, tasks, ctx.pool())
+        if consensus is not None:
+            fresh = pa.concat_tables([fresh, read_unjudged(ctx, asked, tasks, consensus)])
         stays = pc.invert(pc.is_in(kept["subject_id"], value_set=asked["rollout_id"].combine_chunks()))
         made = pa.concat_tables([kept.filter(stays), fresh.cast(kept.schema)])
         passed = pc.sum(pc.equal(made["status"], "pass")).as_py() or 0
@@ -80,11 +89,12 @@ def group(
     """Pass rates with intervals and votes, one row a group; every rollout read is in exactly one group.
 
     `assigned` are the assignments, several where a round asked in waves; how its groups fell out is told in the manifest.
+    Where votes label, each rollout's agreement with the label is a score beside the groups.
     """
     asked = [assigned] if isinstance(assigned, Manifest) else list(assigned)
 
     def build() -> Built:
-        made = _grouped(ctx, asked, rollouts, scores)
+        made, agreement = _grouped(ctx, asked, rollouts, scores)
         told: dict[str, int | None] = {
             "mixed": mixed(made),
             "all_wrong": _count(made, 0.0),
@@ -92,21 +102,35 @@ def group(
             "waves": len(asked),
         }
         told |= {"wanted": ctx.recipe.generate.mixed_groups} if ctx.recipe.train.uses("nft") else {}
-        return Built({"groups": made}, Counts(made.num_rows, made.num_rows), told)
+        tables = {"groups": made} | ({} if agreement is None else {"scores": agreement})
+        return Built(tables, Counts(made.num_rows, made.num_rows), told)
 
     first = asked[0]
-    wanted = key("groups", first.key.iteration, first.key.shard, inputs=[*asked, *rollouts, *scores])
+    config, versions = _voting(ctx, first)
+    inputs = [*asked, *rollouts, *scores]
+    wanted = key("groups", first.key.iteration, first.key.shard, config=config, inputs=inputs, versions=versions)
     return run_stage(ctx.store, wanted, build)
 
 
-def _grouped(ctx: Context, asked: Sequence[Manifest], rollouts: Sequence[Manifest], scores: Sequence[Manifest]) -> pa.Table:
-    rows = ctx.store.read("rollouts", rollouts, columns=_GROUPED)
+def _voting(ctx: Context, asked: Manifest) -> tuple[Any, dict[str, str] | None]:
+    """What decides labels beside the scores: nothing, or how a round's rollouts vote."""
+    consensus = ctx.recipe.consensus
+    if consensus is None or asked.shard != "train":
+        return None, None
+    return {"consensus": semantic(consensus), "n": ctx.recipe.generate.n}, {"consensus": VERSION}
+
+
+def _grouped(
+    ctx: Context, asked: Sequence[Manifest], rollouts: Sequence[Manifest], scores: Sequence[Manifest]
+) -> tuple[pa.Table, pa.Table | None]:
+    consensus = ctx.recipe.consensus if asked[0].shard == "train" else None
+    rows = ctx.store.read("rollouts", rollouts, columns=[*_GROUPED, *voting_columns(consensus)])
     verdicts = ctx.store.read("scores", scores, columns=_VERDICT)
-    made = grouping.groups(rows, verdicts, ctx.store.read("assignments", asked))
+    made, agreement = labelled(ctx, rows, verdicts, ctx.store.read("assignments", asked))
     counted = pc.sum(made["n"]).as_py() or 0
     if counted != rows.num_rows:
         raise AssertionError(f"groups hold {counted} rollouts of {rows.num_rows}")
-    return made
+    return made, agreement
 
 
 def mixed(groups: pa.Table) -> int:
@@ -116,7 +140,7 @@ def mixed(groups: pa.Table) -> int:
 
 def mixed_of(ctx: Context, asked: Sequence[Manifest], rollouts: Sequence[Manifest], scores: Sequence[Manifest]) -> int:
     """`mixed` of what is there so far, without an artifact: a round may go on."""
-    return mixed(_grouped(ctx, asked, rollouts, scores))
+    return mixed(_grouped(ctx, asked, rollouts, scores)[0])
 
 
 def _count(groups: pa.Table, rate: float) -> int:

@@ -23,7 +23,7 @@ _STRINGS = pa.list_(_S)
 KEYS: dict[str, tuple[str, ...]] = {
     "tasks": ("task_id",),
     "oracles": ("task_id",),
-    "assignments": ("iteration", "task_id", "prompt_id", "sampling_id"),
+    "assignments": ("iteration", "task_id", "prompt_id", "sampling_id", "first_sample"),
     "prompts": ("prompt_id",),
     "samplings": ("sampling_id",),
     "policies": ("policy_id",),

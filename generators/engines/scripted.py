@@ -83,6 +83,7 @@ class ScriptedConfig(Config):
         min_length=1,
         description="wordings; {answer} is the answer, {a} and {b} are two whole numbers that add up to it",
     )
+    confidence: float = Field(1.0, ge=1, description="log-probs of right replies are divided by this: they grow likelier")
     fixed_tokens: int | None = Field(None, ge=2, description="pad every reply that is not cut to exactly this many tokens")
     context_tokens: int = Field(
         100_000, ge=1, description="prompts that leave less than max_tokens of this are refused, as by a real context"
@@ -167,6 +168,12 @@ class ScriptedEngine:
             return failed(request, *refusal, seconds)
         ids, reason = self._reply(request, draws)
         logprobs = self._logprobs_of(len(ids), draws[4]) if request.sampling.logprobs_mode != "none" else None
+        if (
+            logprobs is not None
+            and self._config.confidence != 1
+            and self._right(self._plants.get(request.task_id or ""), draws)
+        ):
+            logprobs = [value / self._config.confidence for value in logprobs]
         return Completion(
             request_id=request.request_id, token_ids=ids, logprobs=logprobs, finish_reason=reason, seconds=seconds,
             logprob_source=None if logprobs is None else self.name, prompt_tokens=_prompt_tokens(request),
@@ -218,6 +225,9 @@ class ScriptedEngine:
         answer = plant.answer if draws[0] < right else _wrong(plant.answer, draws[5])
         text = _worded(self._config.styles, answer, draws[1], draws[6])
         return ("truncated", f"{text}\n") if right <= draws[0] < truncated else ("whole", text)
+
+    def _right(self, plant: Plant | None, draws: Sequence[float]) -> bool:
+        return plant is not None and plant.answer is not None and draws[0] < self._pass_rate(plant.family)
 
     def _pass_rate(self, family: str) -> float:
         rates, gain = self._config.pass_rate, self._config.gain_per_iteration

@@ -11,9 +11,9 @@ STATUS = st.sampled_from(["pass", "fail", "abstain", "error", None])
 
 
 def rows(*made):
-    """(group_id, status, pass_rate)"""
-    columns = list(zip(*made, strict=True)) or [()] * 3
-    kinds = {"group_id": pa.string(), "status": pa.string(), "pass_rate": pa.float64()}
+    """(group_id, status, pass_rate), and a stop_rule where there is one"""
+    columns = list(zip(*((*row, None)[:4] for row in made), strict=True)) or [()] * 4
+    kinds = {"group_id": pa.string(), "status": pa.string(), "pass_rate": pa.float64(), "stop_rule": pa.string()}
     return pa.table({name: pa.array(column, kind) for (name, kind), column in zip(kinds.items(), columns, strict=True)})
 
 
@@ -24,6 +24,11 @@ def reasons(*made):
 def test_groups_all_right_all_wrong_or_unjudged_go_and_mixed_ones_stay_whole():
     made = [("a", "pass", 1.0), ("b", "fail", 0.0), ("c", None, None), ("d", "pass", 0.5), ("d", "fail", 0.5)]
     assert reasons(*made) == ["group:all_right", "group:all_wrong", "group:unjudged", None, None]
+
+
+def test_a_group_that_was_stopped_early_never_teaches_by_contrast():
+    made = [("d", "pass", 0.5, "curtail"), ("d", "fail", 0.5, "curtail"), ("e", "pass", 0.5), ("e", "fail", 0.5)]
+    assert reasons(*made) == ["group:stopped", "group:stopped", None, None]
 
 
 def test_a_rollout_that_nobody_judged_goes_alone():
