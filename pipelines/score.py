@@ -27,8 +27,10 @@ _GROUPED = ["rollout_id", "group_id", "task_id", "prompt_id", "policy_id", "samp
 
 
 def score_shard(ctx: Context, rollouts: Manifest, pool: Manifests) -> Manifest:
-    """A verdict for every rollout of one shard whose task has a verifier; where votes label the others, what they say. With `retry_failed`, a verifier's errors are judged
-    once more; what it could judge stays."""
+    """A verdict for every rollout of one shard whose task has a verifier; where votes label the others, what they say.
+
+    With `retry_failed`, a verifier's errors are judged once more; what it could judge stays.
+    """
     consensus = ctx.recipe.consensus if shard_of(rollouts, "train") else None
     versions = {f"verifier {name}": version for name, version in _versions(ctx, pool).items()}
     if consensus is not None:
