@@ -220,6 +220,18 @@ def test_the_trainers_loss_is_the_public_one_over_all_trained_tokens(tiny: Path,
     assert loss == pytest.approx(whole.item() / sum(map(sum, masks)), abs=1e-5)
 
 
+def test_without_negatives_and_prompt_weight_a_step_is_rfts(group_rows: Rows) -> None:
+    from ratoon.sft import nft_step, rft
+
+    rows = group_rows(right=4)
+    old = [np.array(v, np.float32) for v in rows["logprobs"].to_pylist()]
+    batch = collate(encode_groups(rows, old))
+    logits = torch.randn(len(batch["targets"]), 259, generator=torch.Generator().manual_seed(0), requires_grad=True)
+    config = job.NftConfig(prompt_weight="one", negative_weight=0.0)
+    gradients = [torch.autograd.grad(step(logits, batch)[0], logits)[0] for step in (rft.step_loss, nft_step.step_loss(config))]
+    assert (gradients[0] - gradients[1]).norm() <= 1e-6 * gradients[0].norm()
+
+
 def test_groups_share_a_step_and_padding_hides_no_signal(sampled: Rows) -> None:
     rows = sampled(groups=5)
     encoded = encode_groups(rows, [np.array(v, np.float32) for v in rows["logprobs"].to_pylist()])
