@@ -101,30 +101,36 @@ def _trainer(model: Any, encoded: list[Encoded], out: Path, loss: Any, measure: 
 
 
 def steps_compared(folder: Path, rows: pa.Table, repeats: int, out: Path) -> dict[str, float]:
-    """Seconds of whole optimizer steps by each method on one model and the same micro-batches, turn about; median of pairs."""
+    """Wall and processor seconds of whole optimizer steps by each method, turn about on one model and the same micro-batches.
+
+    The ratios are medians over pairs of neighbours.
+    """
     model = _model(folder)
     old = [np.full(len(ids), -2.0, np.float32) for ids in rows["token_ids"].to_pylist()]
     encoded = encode_groups(rows, old)
     losses = {"rft": (rft.step_loss, None), "nft": (nft_step.step_loss(NftConfig()), nft_step.measured)}
     trainers = {name: _trainer(model, encoded, out, *pair) for name, pair in losses.items()}
-    optimizer, seconds = torch.optim.AdamW(model.parameters(), lr=1e-7, fused=True), dict[str, list[float]](rft=[], nft=[])
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-7, fused=True)
+    seconds: dict[str, list[tuple[float, float]]] = {"rft": [], "nft": []}
+    steps = trainers["rft"].train_dataset
     for turn in range(repeats + 1):
-        for step in (trainers["rft"].train_dataset[i] for i in range(len(trainers["rft"].train_dataset))):
+        for step in (steps[i] for i in range(len(steps))):
             for name in ("rft", "nft") if turn % 2 else ("nft", "rft"):
-                begun = time.perf_counter()
+                begun = _now()
                 trainers[name].training_step(model, step)
                 if name == "nft":
                     nft_step.measured(trainers[name]._sums)
                 optimizer.step()
                 optimizer.zero_grad()
-                _wait()
                 if turn:
-                    seconds[name].append(time.perf_counter() - begun)
-    pairs = [n / r for n, r in zip(seconds["nft"], seconds["rft"], strict=True)]
-    return {
-        "rft_step_s": statistics.median(seconds["rft"]), "nft_step_s": statistics.median(seconds["nft"]),
-        "nft_over_rft": statistics.median(pairs), "pairs": len(pairs), "rescoring_s": _rescoring(model, encoded),
-    }  # fmt: skip
+                    seconds[name].append(_since(begun))
+        print(f"turn {turn} of {repeats}", file=sys.stderr, flush=True)
+    told = {"pairs": len(seconds["rft"]), "rescoring_s": _rescoring(model, encoded)}
+    for i, clock in enumerate(("s", "cpu_s")):
+        of = {name: [pair[i] for pair in pairs] for name, pairs in seconds.items()}
+        told |= {f"{name}_step_{clock}": statistics.median(values) for name, values in of.items()}
+        told[f"nft_over_rft_{clock}"] = statistics.median(n / r for n, r in zip(of["nft"], of["rft"], strict=True))
+    return told
 
 
 def _rescoring(model: Any, encoded: list[Encoded]) -> float:
@@ -144,17 +150,23 @@ def plan_of(encoded: list[Encoded]) -> Any:
     return plan_steps(encoded, epochs=1, batch_size=BATCH, world=1, seed=0)
 
 
-def _wait() -> None:
+def _now() -> tuple[float, float]:
+    """Wall and processor seconds, once the device has done what it was given."""
     if torch.cuda.is_available():
         torch.cuda.synchronize()
+    return time.perf_counter(), time.process_time()
+
+
+def _since(begun: tuple[float, float]) -> tuple[float, float]:
+    wall, processor = _now()
+    return wall - begun[0], processor - begun[1]
 
 
 class _Clock(TrainerCallback):
     """Wall and processor seconds from the end of the first step to the end of the last."""
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        _wait()
-        now = time.perf_counter(), time.process_time()
+        now = _now()
         self.first = getattr(self, "first", now)
         self.last = now
 
