@@ -18,9 +18,11 @@ from ratoon.filters import (
     exact_dedup,
     finish_reason,
     length,
+    length_band,
     lint,
     minhash,
     mixed_group,
+    noise_words,
     pass_rate,
     quality_floor,
     random_n,
@@ -36,9 +38,11 @@ from ratoon.filters.entry import EntryConfig
 from ratoon.filters.exact_dedup import ExactDedupConfig
 from ratoon.filters.finish_reason import FinishReasonConfig
 from ratoon.filters.length import LengthConfig
+from ratoon.filters.length_band import LengthBandConfig
 from ratoon.filters.lint import LintConfig
 from ratoon.filters.minhash import MinHashFilterConfig
 from ratoon.filters.mixed_group import MixedGroupConfig
+from ratoon.filters.noise_words import NoiseWordsConfig
 from ratoon.filters.pass_rate import PassRateConfig
 from ratoon.filters.quality_floor import QualityFloorConfig
 from ratoon.filters.random_n import RandomNConfig
@@ -50,6 +54,8 @@ FILTERS: dict[str, Filter] = {
     "finish_reason": Filter(FinishReasonConfig, finish_reason.keep, finish_reason.VERSION, finish_reason.NEEDS),
     "lint": Filter(LintConfig, lint.keep, lint.VERSION, lint.NEEDS, lint.SIDE),
     "length": Filter(LengthConfig, length.keep, length.VERSION, length.NEEDS),
+    "length_band": Filter(LengthBandConfig, length_band.keep, length_band.VERSION, length_band.NEEDS),
+    "noise_words": Filter(NoiseWordsConfig, noise_words.keep, noise_words.VERSION, noise_words.NEEDS),
     "verified": Filter(VerifiedConfig, verified.keep, verified.VERSION, verified.NEEDS),
     "pass_rate": Filter(PassRateConfig, pass_rate.keep, pass_rate.VERSION, pass_rate.NEEDS),
     "mixed_group": Filter(MixedGroupConfig, mixed_group.keep, mixed_group.VERSION, mixed_group.NEEDS),
@@ -71,6 +77,8 @@ FilterConfig = Annotated[
     FinishReasonConfig
     | LintConfig
     | LengthConfig
+    | LengthBandConfig
+    | NoiseWordsConfig
     | VerifiedConfig
     | PassRateConfig
     | MixedGroupConfig

@@ -40,7 +40,7 @@ def choose(
     shares = _checked(weights or {}, pools)
     asked = Counter(assigned)
     chosen: list[str] = []
-    for family, count in _parted(n_tasks, shares, {f: len(pools[f]) for f in shares}).items():
+    for family, count in parted(n_tasks, shares, {f: len(pools[f]) for f in shares}).items():
         ordered = sorted(pools[family], key=lambda t: (asked[t], ids.derive_seed(seed, f"assign/{iteration}", t), t))
         again = [t for t in ordered if t in retry][: int(count * retry_share)]
         taken = set(again)
@@ -75,7 +75,7 @@ def _checked(weights: Mapping[str, float], pools: Mapping[str, list[str]]) -> di
     return found
 
 
-def _parted(n: int, weights: Mapping[str, float], sizes: Mapping[str, int]) -> dict[str, int]:
+def parted(n: int, weights: Mapping[str, float], sizes: Mapping[str, int]) -> dict[str, int]:
     """`n` parted by weight; what a family cannot fill goes to those that can."""
     shares = dict.fromkeys(weights, 0)
     left = min(n, sum(sizes.values()))

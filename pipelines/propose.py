@@ -16,7 +16,7 @@ from ratoon.errors import ConfigError
 from ratoon.generators import prompts as prompting
 from ratoon.generators.hidden import hide_gold
 from ratoon.generators.splits import assign_splits, leaks
-from ratoon.generators.tasks import propose_all, versions
+from ratoon.generators.tasks import propose_all, verifiers_of, versions
 from ratoon.generators.tasks.proposal import text_key
 from ratoon.metrics import verifiers
 from ratoon.metrics.score import score_gold
@@ -43,8 +43,7 @@ def _hides(recipe: Recipe) -> bool:
 
 def _verifier_versions(ctx: Context) -> dict[str, str]:
     """Of the verifiers that the arms name: they decide which gold answers stand."""
-    named = {"reasoning_gym" if arm.source == "reasoning_gym" else arm.verifier for arm in ctx.recipe.tasks}
-    return {f"verifier {name}": verifiers.version(name, ctx.verifiers) for name in named if name is not None}
+    return {f"verifier {name}": verifiers.version(name, ctx.verifiers) for name in verifiers_of(ctx.recipe.tasks)}
 
 
 def task_seed(ctx: Context) -> int:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from ratoon.errors import Stopped
 from ratoon.pipelines import propose_model
 from ratoon.pipelines.context import Context
 from ratoon.pipelines.propose_model import Wave
@@ -32,7 +34,21 @@ def propose_tasks(ctx: Context, pool: Sequence[Manifest], before: Made, iteratio
             tasks.append(made)
             prompts.append(stage(propose_model.prompts)(ctx, made))
     propose_model.drop_unplanned(ctx, iteration, waves)
+    _enough(ctx, iteration, tasks[len(before.tasks) :])
     return Made(tasks, prompts)
+
+
+def _enough(ctx: Context, iteration: int, made: Sequence[Manifest]) -> None:
+    """Raise Stopped where a round's arms gave fewer tasks than the recipe wants."""
+    new, least = sum(m.counts.rows_out for m in made), ctx.recipe.propose.min_tasks
+    if made and new < least:
+        planned = sum(m.counts.rows_planned for m in made)
+        reasons = Counter(ctx.store.read("decisions", made, ["reason"])["reason"].to_pylist())
+        worst = ", ".join(f"{reason} {n}" for reason, n in reasons.most_common(3) if reason is not None) or "replies failed"
+        raise Stopped(
+            f"round {iteration}: proposers gave {new} tasks of {planned} candidates, propose.min_tasks is {least} ({worst})",
+            "look at their replies (table rollouts, role 'proposer'), mend [propose], or ask a stronger model",
+        )
 
 
 def _wave(ctx: Context, wave: Wave, stage: Stage, sampled: Sampled) -> Manifest:

@@ -113,6 +113,7 @@ class ProposeConfig(Config):
     sampling: SamplingConfig = Field(SamplingConfig(max_tokens=512), description="how proposers are sampled")
     embedding: EmbeddingConfig | None = Field(None, description="model of the vectors by which new tasks are compared too")
     max_cosine: float = Field(0.9, ge=-1, le=1, description="cosine to a task of the pool above which a task is no longer new")
+    min_tasks: int = Field(1, ge=0, description="fewest new tasks a round's arms must give together; fewer stop the run")
     arms: tuple[ProposerConfig, ...] = Field((), description="proposers, in the order they are asked")
 
     @field_validator("arms")

@@ -12,10 +12,11 @@ import pyarrow as pa
 from pydantic import Field
 
 from ratoon.errors import ConfigError
-from ratoon.generators.tasks import arithmetic, dataset, entry, reasoning_gym, seeds
+from ratoon.generators.tasks import arithmetic, dataset, entry, mix, reasoning_gym, seeds
 from ratoon.generators.tasks.arithmetic import ArithmeticConfig
 from ratoon.generators.tasks.dataset import DatasetConfig
 from ratoon.generators.tasks.entry import EntryConfig, Functions
+from ratoon.generators.tasks.mix import MixConfig
 from ratoon.generators.tasks.proposal import Proposal, proposal
 from ratoon.generators.tasks.reasoning_gym import ReasoningGymConfig
 from ratoon.generators.tasks.seeds import SeedsConfig
@@ -24,12 +25,13 @@ TASK_SOURCES: dict[str, Callable[..., Proposal]] = {
     "arithmetic": arithmetic.propose,
     "reasoning_gym": reasoning_gym.propose,
     "dataset": dataset.propose,
+    "mix": mix.propose,
     "seeds": seeds.propose,
     "entry": entry.propose,
 }
 
 TaskConfig = Annotated[
-    ArithmeticConfig | ReasoningGymConfig | DatasetConfig | SeedsConfig | EntryConfig,
+    ArithmeticConfig | ReasoningGymConfig | DatasetConfig | MixConfig | SeedsConfig | EntryConfig,
     Field(discriminator="source"),
 ]
 
@@ -51,11 +53,20 @@ def versions(configs: Sequence[Any], functions: Functions | None = None) -> dict
             found[f"tasks {config.entry}"] = entry.version(config, functions)
         elif isinstance(config, DatasetConfig):
             found[f"data {config.family}"] = dataset.version(config)
+        elif isinstance(config, MixConfig):
+            found[f"data {config.family}"] = mix.version(config)
         elif isinstance(config, SeedsConfig):
             found[f"seeds {config.family}"] = seeds.version(config)
         elif isinstance(config, ReasoningGymConfig):
             found["reasoning-gym"] = reasoning_gym.version()
     return {name: version for name, version in found.items() if version is not None}
+
+
+def verifiers_of(configs: Sequence[Any]) -> set[str]:
+    """The verifiers that the arms name; seeds have no gold and name none."""
+    arms = [part for config in configs for part in (config.parts if isinstance(config, MixConfig) else (config,))]
+    named = {"reasoning_gym" if isinstance(arm, ReasoningGymConfig) else getattr(arm, "verifier", None) for arm in arms}
+    return {name for name in named if name is not None}
 
 
 def propose_all(configs: Sequence[Any], seed: int, functions: Functions | None = None) -> Proposal:
@@ -83,4 +94,4 @@ def _merged(found: Sequence[Proposal]) -> Proposal:
     return Proposal(merged.tasks, merged.oracles, pa.concat_tables([each.failures for each in found]), merged.dropped)
 
 
-__all__ = ["TASK_SOURCES", "Proposal", "TaskConfig", "propose", "propose_all", "versions"]
+__all__ = ["TASK_SOURCES", "Proposal", "TaskConfig", "propose", "propose_all", "verifiers_of", "versions"]

@@ -43,7 +43,9 @@ class DocumentsConfig(Config):
     per_ask: int = Field(1, ge=1, le=10, description="questions that one reply is asked for")
     constrained: bool | None = Field(None, description="decode under a JSON schema; null: where the engine can")
     novelty: float = Field(0.7, gt=0, le=1, description="ROUGE-L to another question from which one is no longer new")
-    support: float = Field(0.5, ge=0, le=1, description="share of the answer's words that must stand in the passage")
+    support: float = Field(
+        0.5, ge=0, le=1, description="share of the answer's words, weighted by rarity, that must stand in the passage"
+    )
     closed_book: int = Field(2, ge=0, description="times a question is asked without its passage; 0 leaves that check out")
     agree: float = Field(0.6, gt=0, le=1, description="word F1 from which such a reply agrees with the answer")
     context: Literal["own", "retrieved", "none"] = Field("own", description="what the task shows with the question")
@@ -134,7 +136,8 @@ def _candidate(
             "passage": ask.extra["passage"], "asked": question}  # fmt: skip
     return Candidate(
         f"{rollout_id}/{number}", rollout_id, question, message if shown else question,
-        malformed="cut" if cut else _fault(config, ask, draft), problem_key=text_key(question) if question else None, meta=meta,
+        malformed="cut" if cut else _fault(config, known, ask, draft),
+        problem_key=text_key(question) if question else None, meta=meta,
     )  # fmt: skip
 
 
@@ -146,7 +149,7 @@ def _context(config: DocumentsConfig, known: Known, ask: Ask, question: str) -> 
     return [passage.text for passage in known.material.index.best(question, config.passages)]
 
 
-def _fault(config: DocumentsConfig, ask: Ask, draft: Draft) -> str | None:
+def _fault(config: DocumentsConfig, known: Known, ask: Ask, draft: Draft) -> str | None:
     if not draft.instruction:
         return "no_question"
     if len(form.words(draft.instruction)) < 3:
@@ -159,10 +162,14 @@ def _fault(config: DocumentsConfig, ask: Ask, draft: Draft) -> str | None:
         return "no_answer"
     if _REFERS.search(draft.instruction):
         return "refers_to_passage"
-    answer, passage = form.words(draft.output), set(form.words(ask.extra["passage"]))
-    if sum(word in passage for word in answer) < config.support * len(answer):
-        return "unsupported"
-    return None
+    return None if _support(known, ask, draft) >= config.support else "unsupported"
+
+
+def _support(known: Known, ask: Ask, draft: Draft) -> float:
+    """The share of the answer's words that stand in the passage, each by how much it tells: `the` supports nothing."""
+    passage = set(form.words(ask.extra["passage"]))
+    weights = [(known.material.index.weight(word), word in passage) for word in form.words(draft.output)]
+    return sum(weight for weight, held in weights if held) / sum(weight for weight, _ in weights)
 
 
 def agreement(config: DocumentsConfig, candidate: Candidate, replies: Sequence[str]) -> float:

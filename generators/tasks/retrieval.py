@@ -130,14 +130,17 @@ class Bm25:
             for word in counts:
                 self._places.setdefault(word, []).append(place)
 
+    def weight(self, word: str) -> float:
+        """How much a word tells: the fewer passages hold it the more, most where none does."""
+        held = len(self._places.get(word, ()))
+        return math.log(1 + (len(self.passages) - held + 0.5) / (held + 0.5))
+
     def best(self, question: str, k: int) -> list[Passage]:
         """At most `k` passages that share a word with the question, best first; ties go by passage id."""
         scores: dict[int, float] = {}
-        n = len(self.passages)
-        for word in set(words(question)):
-            places = self._places.get(word, ())
-            weight = math.log(1 + (n - len(places) + 0.5) / (len(places) + 0.5))
-            for place in places:
+        for word in sorted(set(words(question))):
+            weight = self.weight(word)
+            for place in self._places.get(word, ()):
                 count = self._counts[place][word]
                 norm = _K1 * (1 - _B + _B * self._lengths[place] / self._mean)
                 scores[place] = scores.get(place, 0.0) + weight * count * (_K1 + 1) / (count + norm)

@@ -35,10 +35,6 @@ class SeedsConfig(Config):
     def family(self) -> str:
         return self.name or "seeds"
 
-    @property
-    def verifier(self) -> None:
-        """Seeds have no gold: nothing judges them."""
-
 
 def propose(config: SeedsConfig, seed: int) -> Proposal:
     """The seed tasks, split train; a line that is none is a failure. Raises DataError where no line can be used."""
