@@ -75,8 +75,8 @@ def embed(
         if not stored.has(key.tobytes()):
             new[key.tobytes()] = text
     for chunk in _chunks(sorted(new.items(), key=lambda item: len(item[1]))):
-        rows = _run(_load(config), [text for _, text in chunk], config)
-        stored.add(np.frombuffer(b"".join(key for key, _ in chunk), keys.dtype), rows.astype(np.float16))
+        made = _run(_load(config), [text for _, text in chunk], config)
+        stored.add(np.frombuffer(b"".join(key for key, _ in chunk), keys.dtype), made.astype(np.float16))
     rows = stored.take(keys)
     return rows if half else unit(rows)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Sequence
 from hashlib import blake2b
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -19,9 +19,10 @@ from numpy.typing import NDArray
 
 from ratoon.errors import UsageError
 from ratoon.metrics import words
+from ratoon.metrics.sketches import Sketch, distinct, merge
 
 VERSION = "1"
-Texts = Sequence[str | None] | pa.Array | pa.ChunkedArray
+Texts: TypeAlias = Sequence[str | None] | pa.Array | pa.ChunkedArray
 _ZSTD_LEVEL = 9
 
 
@@ -83,6 +84,29 @@ def n_grams(texts: Texts, n: int) -> tuple[words.Hashes, NDArray[np.int64]]:
         keys.append(grams)
         rows.append(pieces.row[at] + batch.first)
     return np.concatenate(keys), np.concatenate(rows)
+
+
+def gram_sketches(texts: Texts, orders: Sequence[int] = (1, 2, 3, 4)) -> list[Sketch]:
+    """How many unlike n-grams there are of each order, mergeable, from one pass over the texts."""
+    parts: list[Sketch] = []
+    for batch in words.batches(_there(texts), 1 << 21):
+        pieces = words.words(batch, words.kinds(batch))
+        grams, at = words.mixed(pieces.hashes), np.arange(len(pieces.hashes))
+        end = pieces.starts[1:][pieces.row]
+        for n in range(1, max(orders) + 1):
+            if n in orders:
+                parts.append(distinct(f"gram_{n}", grams, words.VERSION))
+            fits = at + n < end[at]
+            grams, at = grams[fits], at[fits]
+            grams = words.longer(grams, pieces.hashes, at + n)
+    return merge(parts)
+
+
+def text_sketch(texts: Texts) -> Sketch:
+    """How many unlike texts there are, mergeable: exact duplicates are the rest."""
+    there = _there(texts).to_pylist()
+    digests = b"".join(blake2b(text.encode(), digest_size=8).digest() for text in there)
+    return distinct("text", np.frombuffer(digests, np.uint64))
 
 
 def _there(texts: Texts) -> pa.Array:

@@ -51,7 +51,7 @@ def vendi_score(x: NDArray[Any], q: float = 1.0, kernel: Kernel = "linear", sigm
     return of_eigenvalues(np.linalg.eigvalsh(small / len(rows)), q)
 
 
-def of_eigenvalues(values: Floats, q: float = 1.0) -> float:
+def of_eigenvalues(values: NDArray[Any], q: float = 1.0) -> float:
     """The Vendi score of eigenvalues that sum to 1; what is below rounding counts as 0."""
     if not q >= 0:
         raise UsageError(f"q = {q} is no order", "0 to infinity")

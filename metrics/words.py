@@ -19,6 +19,7 @@ Ints = NDArray[np.int64]
 Hashes = NDArray[np.uint64]
 Bytes = NDArray[np.uint8]
 
+VERSION = "1"
 SPACE, WORD, SIGN, REST = 0, 1, 2, 3  # what a byte is; REST continues the character before it
 BATCH_BYTES = 1 << 19
 _ODD = np.uint64(0x9E3779B97F4A7C15)

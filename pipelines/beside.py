@@ -21,10 +21,10 @@ from ratoon import ids as identity
 from ratoon import schema
 from ratoon.config import semantic
 from ratoon.filters import FILTERS
-from ratoon.metrics import contamination, embeddings, lint, minhash
+from ratoon.metrics import contamination, embeddings, minhash
 from ratoon.metrics import semantic as cosines
 from ratoon.metrics.near import Past, near
-from ratoon.pipelines import benchmarks, foreign
+from ratoon.pipelines import benchmarks, foreign, linting
 from ratoon.pipelines.crop import Crop, earlier
 from ratoon.pipelines.curation import CurationConfig
 from ratoon.pipelines.stage import Built, key, run_stage
@@ -75,28 +75,9 @@ def measured(store: Store, config: CurationConfig, crop: Crop, name: str, kinds:
         edges += [like_pairs(store, config, each) for each in crops]
     past = [m for m in store.find("curate") if m.shard == name and (m.iteration or 0) < crop.iteration]
     return Beside(
-        [linted(store, crop)] if "lint" in needs else [], edges, vectors, past if "past" in needs else [],
+        linting.lint(store, crop) if "lint" in needs else [], edges, vectors, past if "past" in needs else [],
         foreign.digests(config.runs) if "past" in needs else None,
     )  # fmt: skip
-
-
-def linted(store: Store, crop: Crop) -> Manifest:
-    """Table lint: surface numbers of every rollout's text."""
-
-    def build() -> Built:
-        tables = [_lint_rows(batch) for batch in store.scan("rollouts", crop.rollouts, _TEXT)]
-        return _built("lint", pa.concat_tables([schema.empty("lint"), *tables]))
-
-    return run_stage(
-        store, key("lint", crop.iteration, "train", inputs=crop.rollouts, versions={"numbers": lint.VERSION}), build
-    )
-
-
-def _lint_rows(batch: pa.RecordBatch) -> pa.Table:
-    found = lint.lint(batch["text"])
-    columns = {name: found[name] for name in found.column_names}
-    columns |= {"rollout_id": batch["rollout_id"], "version": pa.repeat(lint.VERSION, batch.num_rows)}
-    return schema.from_columns("lint", columns, batch.num_rows)
 
 
 def near_pairs(store: Store, config: CurationConfig, crop: Crop) -> Manifest:

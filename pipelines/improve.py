@@ -17,7 +17,7 @@ from prefect.utilities.annotations import quote
 
 from ratoon.engine import Completion, Policy
 from ratoon.errors import RatoonError, Stopped
-from ratoon.pipelines import asking, measure, propose, sample, score, waves
+from ratoon.pipelines import asking, linting, measure, propose, qdc, sample, score, waves
 from ratoon.pipelines.calibrate import calibrate
 from ratoon.pipelines.context import Context
 from ratoon.pipelines.curate import Crop, curate
@@ -46,7 +46,9 @@ def improve(ctx: Context) -> None:
         crop = gather(ctx, [pool, *made.tasks], [prompts, *made.prompts], made_by, policy, iteration)
         if ctx.recipe.consensus is not None:
             stage(calibrate)(ctx, crop)
+        linted = stage(linting.lint)(ctx.store, crop)
         curated.append(stage(curate)(ctx.store, ctx.recipe, crop))
+        stage(qdc.measure)(ctx.store, ctx.recipe, crop, curated[-1], linted)
         made_by, policy = stage(finetune)(ctx, curated, policy, base, iteration)
         if iteration % ctx.recipe.run.evaluate_every == 0 or iteration == ctx.recipe.run.iterations:
             evaluate(ctx, pool, prompts, made_by, policy, iteration)

@@ -23,6 +23,7 @@ from ratoon.generators.tasks.proposers import ProposerConfig
 from ratoon.metrics.consensus import ConsensusConfig
 from ratoon.metrics.embeddings import EmbeddingConfig
 from ratoon.metrics.measure_verifier import MeasureConfig
+from ratoon.metrics.tiers import TierConfig
 from ratoon.pipelines.budget import BudgetConfig
 from ratoon.pipelines.curation import CurationConfig
 from ratoon.sft.base_models import ModelConfig
@@ -162,6 +163,7 @@ class Recipe(Config):
         (), description="curation steps of nft rounds, in order; none: groups stay whole. Kept rollouts are reweighted"
     )
     curation: CurationConfig = Field(CurationConfig(), description="what the numbers that filters read are measured by")
+    measure: TierConfig = Field(TierConfig(), description="quality, diversity and complexity of each round and its dataset")
     train: TrainConfig = Field(TrainConfig(), description="fine-tuning of each round")
     budget: BudgetConfig = Field(BudgetConfig(), description="what the run may spend, and what tokens cost")
     suites: dict[str, SuiteConfig] = Field(

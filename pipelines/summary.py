@@ -114,6 +114,33 @@ def stages(store: Store) -> list[dict[str, Any]]:
 _COUNTED = ("shards", "planned", "out", "dropped", "failed", "sampled_tokens", "trained_tokens", "seconds")
 
 
+_HEADLINES = {
+    "pass": ("quality.pass_rate_corrected", "quality.pass_rate"), "difficulty": ("complexity.difficulty",),
+    "steps": ("complexity.steps",), "duplicates": ("diversity.duplicates",), "gzip": ("diversity.compression_gzip",),
+    "vendi": ("diversity.vendi",), "rke": ("diversity.rke",), "clusters": ("diversity.clusters",),
+    "alpha": ("diversity.alpha",), "beta": ("diversity.beta",), "novelty": ("diversity.novelty",),
+}  # fmt: skip
+
+
+def headlines(store: Store) -> list[dict[str, Any]]:
+    """One dict per round and per dataset: quality, diversity and complexity, each a value with its interval and n, or null.
+
+    `rollouts` is how many there are; the pass rate is the corrected one where the verifier was measured.
+    """
+    measured = store.find("measure")
+    table = store.read("measures", measured, ["scope_kind", "scope_id", "iteration", "metric", "value", "lo", "hi", "n"])
+    scopes: dict[tuple[Any, ...], dict[str, dict[str, Any]]] = {}
+    for row in table.to_pylist():
+        at = (row["iteration"], row["scope_kind"] == "dataset", row["scope_id"])
+        scopes.setdefault(at, {})[row["metric"]] = {name: row[name] for name in ("value", "lo", "hi", "n")}
+    return [
+        {"round": at[0], "of": "dataset" if at[1] else "round", "id": at[2],
+         "rollouts": found.get("complexity.chars", {}).get("n"),
+         **{name: next((found[m] for m in metrics if m in found), None) for name, metrics in _HEADLINES.items()}}
+        for at, found in sorted(scopes.items(), key=lambda item: item[0])
+    ]  # fmt: skip
+
+
 def publish(store: Store, iteration: int) -> None:
     """The rounds so far as a table artifact of the running flow."""
     from prefect.artifacts import create_table_artifact

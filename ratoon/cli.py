@@ -13,6 +13,7 @@ import typer
 
 from ratoon import cli_store
 from ratoon.cli_decontaminate import decontaminate
+from ratoon.cli_measure import measure
 from ratoon.cli_verifiers import verifiers
 from ratoon.errors import RatoonError, UsageError
 
@@ -85,6 +86,7 @@ def status(run: RunDir, json: Json = False) -> None:
     short = {"iteration": "it", "sampled_tokens": "sampled", "trained_tokens": "trained"}
     _print_rows([{short.get(name, name): value for name, value in row.items()} for row in state["stages"]], title="stages")
     _print_rounds(state["rounds"])
+    _print_measures(state["measures"])
 
 
 @app.command(epilog='Example: ratoon sql runs/demo "select scorer, status, count(*) from scores group by all"')
@@ -258,6 +260,7 @@ def doctor(
 
 app.command("verify", epilog="Example: ratoon verify runs/demo")(cli_store.verify)
 app.command("repair", epilog="Example: ratoon repair runs/demo --yes")(cli_store.repair)
+app.command("measure", epilog="Example: ratoon measure runs/demo --set measure.tier=medium")(measure)
 app.command("verifiers", epilog="Example: ratoon verifiers demo --formats")(verifiers)
 app.command("decontaminate", epilog="Example: ratoon decontaminate data.jsonl --against gsm8k.parquet --out clean")(
     decontaminate
@@ -286,6 +289,12 @@ def _print_rounds(rows: list[dict[str, Any]]) -> None:
     from ratoon.cli_print import print_rounds
 
     print_rounds(rows)
+
+
+def _print_measures(rows: list[dict[str, Any]]) -> None:
+    from ratoon.cli_print import print_measures
+
+    print_measures(rows)
 
 
 def _print_json(value: Any) -> None:

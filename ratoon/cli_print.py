@@ -73,6 +73,35 @@ def print_rounds(rounds: Sequence[dict[str, Any]]) -> None:
             print(f"round {row['round']}: {row['mixed']} of {row['mixed_wanted']} mixed groups, with all that could be asked")
 
 
+def print_measures(found: Sequence[dict[str, Any]]) -> None:
+    """What rounds and datasets are made of: value and half the width of its interval; what was not measured is left out."""
+    if not found:
+        return
+    names = [n for n in ("pass", "duplicates", "gzip", "vendi", "rke", "clusters") if any(row[n] for row in found)]
+    table = _table("measures ± half of the 95 % interval (more in table measures)")
+    for name in ("round", "of", "rollouts", *names):
+        table.add_column(
+            {"rollouts": "rows", "duplicates": "dup", "clusters": "regions"}.get(name, name), justify="right", no_wrap=True
+        )
+    for row in found:
+        table.add_row(
+            cell(row["round"]),
+            {"dataset": "kept"}.get(row["of"], row["of"]),
+            cell(row["rollouts"]),
+            *(_plus_minus(row[n]) for n in names),
+        )
+    _console().print(table)
+
+
+def _plus_minus(metric: dict[str, Any] | None) -> str:
+    if metric is None:
+        return "–"
+    parts = [f"{metric['value']:.3g}"]
+    if metric["lo"] is not None:
+        parts.append(f"{(metric['hi'] - metric['lo']) / 2:.1g}")
+    return "±".join("." + part[2:] if part.startswith("0.") else part for part in parts)
+
+
 def _interval(metric: dict[str, Any] | None, signed: bool = False) -> str:
     if metric is None or metric["value"] is None:
         return "–"

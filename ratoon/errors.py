@@ -4,7 +4,8 @@
     ├── UsageError              exit 2   (also a ValueError: a value the user gave)
     │   ├── ConfigError                  a recipe, a flag or a --set
     │   ├── DataError                    a table, a file or a column map
-    │   └── SqlError                     a query that is no single SELECT
+    │   ├── SqlError                     a query that is no single SELECT
+    │   └── Unlike                       two measures that were not made alike
     ├── MissingExtra            exit 1   a package that an extra installs
     ├── StoreError              exit 1
     │   ├── CorruptPart                  a part that is not what its manifest says
@@ -55,6 +56,10 @@ class DataError(UsageError):
 
 class SqlError(UsageError):
     """A query that is not exactly one SELECT, or that DuckDB refuses."""
+
+
+class Unlike(UsageError):
+    """Two measures that cannot be compared: another version, model, kernel or sample size."""
 
 
 class MissingExtra(RatoonError):

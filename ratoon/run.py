@@ -91,13 +91,14 @@ class Run:
 
     def status(self) -> dict[str, Any]:
         """Stages, shards, rows, yield, tokens and cost; rounds; what was spent; the newest policy; how many commits."""
-        from ratoon.pipelines.summary import spending, stages
+        from ratoon.pipelines.summary import headlines, spending, stages
 
         rows = self.store.read("policies", columns=["policy_id", "iteration"]).to_pylist()
         made = [row for row in rows if row["iteration"] is not None]  # an imported policy has none: nobody here can serve it
         newest = max(made, key=lambda row: row["iteration"])["policy_id"] if made else None
         return {"run_id": self.store.run_id, "commits": len(self.store.commits()), "policy": newest,
-                "spent": spending(self.store), "stages": stages(self.store), "rounds": self.rounds()}  # fmt: skip
+                "spent": spending(self.store), "stages": stages(self.store), "rounds": self.rounds(),
+                "measures": headlines(self.store)}  # fmt: skip
 
     def show(self, which: str = "any", n: int = 5) -> list[dict[str, Any]]:
         """Rollouts with prompt, verdict and, for `dropped`, the reason. `which`: any, failed, kept, dropped."""
@@ -110,6 +111,12 @@ class Run:
         from ratoon.pipelines.look import explain
 
         return explain(self.store, id)
+
+    def measure(self, *, sets: Iterable[str] = ()) -> list[dict[str, Any]]:
+        """Quality, diversity and complexity of every round and dataset, measured anew where `sets` change how."""
+        from ratoon.pipelines.remeasure import remeasure
+
+        return remeasure(self.root, sets)
 
     def curate(self, name: str, *, sets: Iterable[str] = ()) -> list[dict[str, Any]]:
         """New decisions and datasets `name` for every round, from stored numbers. One dict per round."""

@@ -38,6 +38,7 @@ KEYS: dict[str, tuple[str, ...]] = {
     "decisions": ("curation_id", "step", "subject_kind", "subject_id"),
     "rescored": ("rollout_id", "policy_id", "source"),
     "measures": ("scope_kind", "scope_id", "iteration", "metric", "version"),
+    "sketches": ("scope_kind", "scope_id", "iteration", "name", "version", "fingerprint"),
     "examples": ("dataset_id", "example_id"),
     "failures": ("stage", "subject_id", "attempt"),
     "state": ("iteration", "step", "key"),
@@ -93,7 +94,9 @@ _COLUMNS: dict[str, list[tuple[str, pa.DataType]]] = {
         ("ellipsis_line_share", _F), ("dup_line_share", _F), ("dup_line_char_share", _F), ("dup_paragraph_share", _F),
         ("dup_paragraph_char_share", _F), ("top_2", _F), ("top_3", _F), ("top_4", _F), ("dup_5", _F), ("dup_6", _F),
         ("dup_7", _F), ("dup_8", _F), ("dup_9", _F), ("dup_10", _F), ("script_share", _F), ("script", _S), ("empty", _B),
-        ("refusal", _B), ("echo", _F), ("leaked", _B),
+        ("refusal", _B), ("echo", _F), ("leaked", _B), ("sentences", _I32), ("blocks", _I32), ("equations", _I32),
+        ("operators", _I32), ("operator_kinds", _I32), ("steps", _I32), ("verification", _I32), ("backtracking", _I32),
+        ("subgoals", _I32), ("backward_chaining", _I32),
     ],
     "signatures": [
         ("subject_id", _S), ("kind", _S), ("version", _S), ("size", _I32), ("whole", _I), ("bands", pa.list_(_I32)),
@@ -112,6 +115,10 @@ _COLUMNS: dict[str, list[tuple[str, pa.DataType]]] = {
     "measures": [
         ("scope_kind", _S), ("scope_id", _S), ("iteration", _I32), ("metric", _S), ("version", _S), ("value", _F),
         ("lo", _F), ("hi", _F), ("n", _I), ("seed", _I), ("fingerprint", _S), ("params", _S),
+    ],
+    "sketches": [
+        ("scope_kind", _S), ("scope_id", _S), ("iteration", _I32), ("name", _S), ("version", _S), ("fingerprint", _S),
+        ("n", _I), ("values", pa.list_(_F)),
     ],
     "examples": [
         ("dataset_id", _S), ("example_id", _S), ("view", _S), ("role", _S), ("task_id", _S), ("rollout_ids", _STRINGS),
