@@ -1,7 +1,7 @@
 """Quality, diversity and complexity of a round and of what was kept: table `measures`. Knows no Prefect.
 
-Everything cheap is summed from stored lint rows (`pipelines/linting.py`); word diversity and the medium tier look at a sample of
-whole tasks. Past rounds are history: their samples are embedded once in a lifetime (`metrics/vectors.py`).
+Everything cheap is summed from stored lint rows (`pipelines/linting.py`); word diversity and the medium tier look at a sample
+of whole tasks. Past rounds are history: their samples are embedded once in a lifetime (`metrics/vectors.py`).
 """
 
 from __future__ import annotations
