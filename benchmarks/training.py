@@ -1,8 +1,8 @@
 """How fast training is: an NFT step beside an RFT step of the same tokens, and RFT beside TRL's SFTTrainer. Prints JSON.
 
-Usage: python benchmarks/training.py [--model FOLDER|packaged|tiny] [--rows 64] [--repeats 3] [--peer PYTHON]
+Usage: OMP_WAIT_POLICY=passive python benchmarks/training.py [--model packaged|tiny|DIR] [--rows N] [--repeats N] [--peer PY]
 
-`--peer` is a Python that has TRL (1.16 was measured) and this package; without it that part is left out. Both trainers get the
+`PY` is a Python that has TRL (1.16 was measured) and this package; without it that part is left out. Both trainers get the
 same token ids and labels, float32 weights under bfloat16 autocast, AdamW and 16 rows a step. Each runs in a process of its own,
 in turn, so that what else the machine does meets both; the first step of a process is not counted. TRL runs with batches of 16
 and of 4 x 4 rows, gradient checkpointing off, and the better one counts. Tokens are prompt and completion without padding.
@@ -39,6 +39,7 @@ from ratoon.sft.tiny import make_tiny
 from ratoon.sft.trainer import Steps, StepTrainer
 
 BATCH, GROUP, BUDGET = 16, 4, 2048
+PASSIVE = {"OMP_WAIT_POLICY": "passive"}  # threads that spin at a barrier would count as work, and slow what they wait for
 WORDS = (
     "so",
     "we",
@@ -221,7 +222,7 @@ def beside_trl(python: str, folder: Path, rows: int, repeats: int) -> dict[str, 
     for _ in range(repeats):
         for side in SIDES:
             command = [python, __file__, "--side", side, "--model", str(folder), "--rows", str(rows)]
-            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            done = subprocess.run(command, env=os.environ | PASSIVE, capture_output=True, text=True, check=False)
             if done.returncode:
                 sys.exit(f"{side} failed:\n{done.stderr[-3000:]}")
             found[side].append(json.loads(done.stdout.strip().splitlines()[-1]))
