@@ -12,6 +12,7 @@ from typing import Any, Self
 
 import pyarrow as pa
 
+from ratoon.children import Children
 from ratoon.engine import Engine, Policy, Sampling
 from ratoon.generators.engines import open_engine
 from ratoon.generators.engines.scripted import Plant, planted
@@ -47,6 +48,7 @@ class Context:
         self.tag = tag
         self.store, self.recipe, self.progress = store, recipe, progress
         self.lookup = Lookup(store)
+        self.children = Children(store.root)
         self.meter = Meter(recipe.budget, spent(store))
         self.verifiers, self.retry_failed = dict(verifiers or {}), retry_failed
         self.model_folder = base_models.prepare(recipe.model, store.root)
@@ -100,7 +102,10 @@ class Context:
             if self._pool is None:
                 verify = self.recipe.verify
                 extra = self.verifiers | ({SAME: math.same} if self._symbolic else {})
-                self._pool = VerifierPool(verify.workers, verify.timeout_s, extra=extra).__enter__()
+                self._pool = VerifierPool(
+                    verify.workers, verify.timeout_s, extra=extra,
+                    on_start=lambda pid: self.children.started(pid, "verifier workers"),
+                ).__enter__()  # fmt: skip
             return self._pool
 
     @property

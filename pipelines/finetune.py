@@ -70,7 +70,7 @@ def _train(ctx: Context, job: jobs.Job) -> Built:
             bar.update(event.step, event.total, event.tokens_per_second)
             ctx.meter.check()  # a stop leaves the last checkpoint, from which the next start goes on
 
-        done = launch.train(job, on_step)
+        done = launch.train(job, on_step, lambda pid: ctx.children.started(pid, "training"))
     ctx.meter.trained(done.trained_tokens)
     row = done.manifest.row(ctx.relative(done.folder))
     cost = ctx.recipe.budget.prices.cost(0, 0, done.trained_tokens)

@@ -42,6 +42,8 @@ def opened(
             Progress(quiet=quiet) as progress,
             Context(store, recipe, progress, verifiers=verifiers, retry_failed=retry_failed) as ctx,
         ):
+            for orphan in ctx.children.end_orphans():
+                progress.say(f"ended {orphan.what} (process {orphan.pid}), left by a start that was killed")
             if store.frozen["shard_size"] != recipe.run.shard_size:
                 progress.say(f"shards stay at {store.frozen['shard_size']} tasks, as this run began; the recipe says otherwise")
             yield ctx
@@ -73,6 +75,15 @@ def _spare_imports(root: Path, recipe: Recipe) -> None:
             )
 
 
+def _record_server(ctx: Context) -> None:
+    """Prefect's embedded server outlives a flow that is killed: written down, the next start ends it."""
+    from prefect.server.api.server import SubprocessASGIServer
+
+    for server in SubprocessASGIServer._instances.values():
+        if server.server_process is not None:
+            ctx.children.started(server.server_process.pid, "Prefect's embedded server")
+
+
 def _lost_server(error: BaseException) -> bool:
     """Whether Prefect could not reach its server: its own words, or its HTTP client's."""
     import httpx
@@ -99,6 +110,7 @@ def run_flow(ctx: Context, body: Body, name: str) -> Any:
     @flow(name=name, flow_run_name="{run}", validate_parameters=False, persist_result=False)
     def ratoon_flow(run: str, recipe: dict[str, Any]) -> Any:
         ctx, body = _BODY.get()
+        _record_server(ctx)
         with signals(ctx.meter):  # in the flow: Prefect listens for SIGTERM itself, and would cancel
             return body(ctx)
 

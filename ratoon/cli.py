@@ -56,17 +56,19 @@ def run(
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="ask failed rollouts again, judge again what a verifier failed on")
     ] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="check the recipe and show what would run")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="ask a few tasks; predict tokens, time, cost and yield")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="no progress bars")] = False,
 ) -> None:
     """Run a recipe, or go on with it: what is done is found, not made again."""
     from ratoon import cli_budget
-    from ratoon.run import Run, plan
+    from ratoon.run import Run, plan, predict
 
     sets = [*(set_ or []), *([] if iterations is None else [f"run.iterations={iterations}"])]
     sets += cli_budget.sets(max_tokens, max_cost, max_time, target_accepted)
     if dry_run:
         _print_rows(plan(recipe, sets), title="would run")
+        found = predict(recipe, sets)
+        _print_rows(found["rows"], title=f"predicted from {found['asked_rollouts']} rollouts asked now (95 % interval)")
         return
     done = Run.start(recipe, run, sets=sets, retry_failed=retry_failed, quiet=quiet)
     _report(done)

@@ -15,9 +15,10 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from ratoon.errors import RunLocked
 from ratoon.files import LocalFiles, write_error
@@ -113,10 +114,20 @@ class Lock:
 def read_owner(path: Path) -> Owner | None:
     """Who holds the lock; None when nobody does, or when the file is no lock of ours (it is then replaced)."""
     try:
-        fields = json.loads(path.read_bytes())
-        return Owner(int(fields["pid"]), *(str(fields[k]) for k in ("start", "boot", "namespace", "host")))
+        return owner_from(json.loads(path.read_bytes()))
     except (OSError, ValueError, KeyError, TypeError):
         return None
+
+
+def owner_from(fields: Mapping[str, Any]) -> Owner:
+    """A process as JSON has it. Raises ValueError, KeyError or TypeError when it is none."""
+    return Owner(int(fields["pid"]), *(str(fields[k]) for k in ("start", "boot", "namespace", "host")))
+
+
+def owner_of(pid: int) -> Owner | None:
+    """A process of this host; None when it is gone."""
+    start = _start_time(pid)
+    return None if start is None else Owner(pid, start, _boot_id(), _namespace(), socket.gethostname())
 
 
 _GUARD = ".lock.guard"

@@ -189,6 +189,14 @@ def plan(recipe: str | Path, sets: Iterable[str] = ()) -> list[dict[str, Any]]:
     return rows
 
 
+def predict(recipe: str | Path, sets: Iterable[str] = (), *, tasks: int | None = None) -> dict[str, Any]:
+    """What a recipe will take (tokens, cost, engine seconds, yield), with intervals, from really asking a few tasks."""
+    from ratoon.pipelines import dryrun
+    from ratoon.pipelines.recipe import load
+
+    return dryrun.predict(load(recipe, sets), tasks=tasks or dryrun.TASKS)
+
+
 def evaluate(
     target: str | Path, suite: str = "heldout", *, against: str | None = None, root: str | Path | None = None,
     sets: Iterable[str] = (), quiet: bool = False,

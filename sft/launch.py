@@ -64,7 +64,9 @@ class Trained:
     loss: float | None
 
 
-def train(job: Job, on_progress: Callable[[Progress], None] | None = None) -> Trained:
+def train(
+    job: Job, on_progress: Callable[[Progress], None] | None = None, on_start: Callable[[int], None] | None = None
+) -> Trained:
     """The job's policy, trained unless it is there already; blocks until it is done.
 
     Raises Stopped on too few examples, ModelError on a folder that is not what it should be, TrainError when the training
@@ -74,7 +76,7 @@ def train(job: Job, on_progress: Callable[[Progress], None] | None = None) -> Tr
     if not out.exists():
         _check(job)
         work.mkdir(parents=True, exist_ok=True)
-        _run(job, on_progress or _ignore)
+        _run(job, on_progress or _ignore, on_start or _ignore)
     manifest = policy.verify_policy(out)
     if manifest.policy_id != job.policy_id:
         raise TrainError(
@@ -112,7 +114,7 @@ def _check(job: Job) -> None:
     training_rows(job)
 
 
-def _run(job: Job, on_progress: Callable[[Progress], None]) -> None:
+def _run(job: Job, on_progress: Callable[[Progress], None], on_start: Callable[[int], None]) -> None:
     work, log = Path(job.work), Path(job.log)
     log.parent.mkdir(parents=True, exist_ok=True)
     (work / "error.json").unlink(missing_ok=True)
@@ -126,6 +128,7 @@ def _run(job: Job, on_progress: Callable[[Progress], None]) -> None:
             process_group=0,  # Ctrl-C is for the run, which ends this process in its own time
         )  # fmt: skip
         try:
+            on_start(process.pid)
             for progress in _follow(process, lines):
                 on_progress(progress)
         finally:
@@ -215,5 +218,5 @@ def _reason(job: Job, code: int) -> errors.RatoonError:
     )
 
 
-def _ignore(_: Progress) -> None:
+def _ignore(_: object) -> None:
     pass

@@ -82,14 +82,16 @@ class VerifierPool:
         *,
         extra: Mapping[str, Callable[..., Any]] | None = None,
         memory_mb: int = 4096,
+        on_start: Callable[[int], None] | None = None,
     ) -> None:
+        """`on_start` is told the pid of the process that starts the workers."""
         if workers < 1 or timeout_s <= 0 or memory_mb < 256:
             raise UsageError(
                 f"a verifier pool of {workers} workers, {timeout_s} s and {memory_mb} MB is impossible",
                 "workers ≥ 1, timeout_s > 0, memory_mb ≥ 256",
             )
         self.workers, self.timeout_s, self.memory_mb = workers, timeout_s, memory_mb
-        self.extra = dict(extra or {})
+        self.extra, self._on_start = dict(extra or {}), on_start
         self._pickled = {name: _by_reference(name, function) for name, function in self.extra.items()}
         self._lock = threading.Lock()
         self._alive: list[_Worker] = []
@@ -120,14 +122,24 @@ class VerifierPool:
         return [worker.pid for worker in self._alive]
 
     def run(self, items: Sequence[Item]) -> list[Verdict]:
-        """One verdict per item, in order. Raises UsageError for an unknown verifier, MissingExtra for a missing package."""
+        """One verdict per item, in order. Raises UsageError for an unknown verifier, MissingExtra for a missing package.
+
+        When the process that starts the workers dies, it is started again, once, and everything is judged anew.
+        """
         with self._lock:
             try:
-                self._load(dict.fromkeys(item[0] for item in items))
-                return self._run(items)
-            except BaseException:
-                self.close()  # workers may be inside a batch nobody waits for
-                raise
+                return self._loaded_and_run(items)
+            except _MotherDied:
+                self.close()
+                return self._loaded_and_run(items)
+
+    def _loaded_and_run(self, items: Sequence[Item]) -> list[Verdict]:
+        try:
+            self._load(dict.fromkeys(item[0] for item in items))
+            return self._run(items)
+        except BaseException:
+            self.close()  # workers may be inside a batch nobody waits for
+            raise
 
     def _run(self, items: Sequence[Item]) -> list[Verdict]:
         size = max(1, min(_BATCH, len(items) // (8 * self.workers)))
@@ -245,6 +257,8 @@ class VerifierPool:
         theirs.close()
         self._control = Connection(ours.detach())
         self._stop = weakref.finalize(self, _end, self._control, mother)
+        if self._on_start is not None:
+            self._on_start(mother.pid)
         self._control.send(self._pickled)
         self._reply()
 
@@ -252,14 +266,21 @@ class VerifierPool:
         self._board[2 * slot] = self._board[2 * slot + 1] = -1.0
         ours, theirs = socket.socketpair()
         assert self._control is not None
-        self._control.send(("fork", slot))
-        send_handle(self._control, theirs.fileno(), 0)
-        theirs.close()
+        try:
+            self._control.send(("fork", slot))
+            send_handle(self._control, theirs.fileno(), 0)
+        except OSError:
+            raise _MotherDied() from None
+        finally:
+            theirs.close()
         return _Worker(slot, self._reply(), Connection(ours.detach()))
 
     def _ask(self, kind: str, argument: object) -> None:
         assert self._control is not None
-        self._control.send((kind, argument))
+        try:
+            self._control.send((kind, argument))
+        except OSError:
+            raise _MotherDied() from None
         self._reply()
 
     def _reply(self) -> Any:
@@ -269,10 +290,20 @@ class VerifierPool:
                 raise UsageError(f"a verifier did not load within {_LOAD_S:g} s", "its import must be quick")
             reply = self._control.recv()
         except (EOFError, OSError):
-            raise RatoonError("the process that starts verifier workers died", "run again; its last words are above") from None
+            raise _MotherDied() from None
         if isinstance(reply, RatoonError):
             raise reply
         return reply
+
+
+class _MotherDied(RatoonError):
+    """Somebody killed the process that starts the workers."""
+
+    def __init__(self) -> None:
+        super().__init__("the process that starts verifier workers died twice", "run again; its last words are above")
+
+    def __reduce__(self) -> tuple[type, tuple[()]]:  # type: ignore[override]
+        return type(self), ()
 
 
 def _end(control: Connection, mother: subprocess.Popen[bytes]) -> None:

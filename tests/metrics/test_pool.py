@@ -207,3 +207,13 @@ def test_a_verifier_of_an_outside_package_is_found_by_its_entry_point(tmp_path: 
         assert [v.status for v in pool.run([Item("palindrome", t, None, {}) for t in ("abba", "abc")])] == ["pass", "fail"]
         assert pool.version("palindrome").startswith("u")
     sys.path.remove(str(tmp_path))
+
+
+def test_a_death_of_the_process_that_starts_the_workers_costs_no_verdict(act: object) -> None:
+    mothers: list[int] = []
+    with VerifierPool(2, 5.0, extra={"act": act}, on_start=mothers.append) as pool:
+        assert [v.status for v in pool.run([Item("act", "yes", "yes", {})])] == ["pass"]
+        os.kill(mothers[0], 9)
+        items = [Item("act", text, "yes", {}) for text in ("yes", "exit", "no")]  # a new worker is wanted, and nobody forks it
+        assert [v.status for v in pool.run(items)] == ["pass", "error", "fail"]
+    assert len(mothers) == 2

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -80,24 +81,61 @@ def test_a_disk_that_is_full_at_any_write_is_told_and_with_room_again_nothing_is
     assert set(plain.asked(tmp_path / "run")) == set(plain.asked(tmp_path / "whole"))
 
 
-def room_for(n: int) -> faults.Hook:
-    """A disk with room for `n` more writes."""
+def test_a_clock_that_goes_backwards_changes_no_content_and_no_order(
+    plain: Any, verifiers: VerifierPool, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = plain.recipe(tiny_model)
+    plain.run(tmp_path / "whole", config, verifiers)
+    hours = iter(range(10_000))
+
+    def earlier() -> str:
+        return (datetime(2030, 1, 1, tzinfo=UTC) - timedelta(hours=next(hours))).isoformat()
+
+    monkeypatch.setattr("ratoon.history.now", earlier)
+    monkeypatch.setattr("ratoon.store.now", earlier)
+    plain.run(tmp_path / "run", config, verifiers)
+    stores = [Store.open(tmp_path / name) for name in ("whole", "run")]
+    assert stores[1].commits()[0].at > stores[1].commits()[-1].at
+    assert plain.slots(list(stores[0].live().values())) == plain.slots(list(stores[1].live().values()))
+    assert [m.stage for m in stores[0].live().values()] == [m.stage for m in stores[1].live().values()]
+    assert stores[1].verify() == []
+    plain.run(tmp_path / "run", config, verifiers)
+    assert len(Store.open(tmp_path / "run").commits()) == len(stores[1].commits()), "nothing is made again"
+
+
+def test_a_folder_that_turns_read_only_is_told_and_nothing_is_lost(
+    plain: Any, verifiers: VerifierPool, tiny_model: Path, tmp_path: Path
+) -> None:
+    config = plain.recipe(tiny_model)
+    plain.run(tmp_path / "whole", config, verifiers)
+    error = broken(lambda: plain.run(tmp_path / "run", config, verifiers), 40, errno.EROFS)
+    assert error is not None
+    assert "Read-only file system" in error.message
+    assert "make" in error.hint
+    assert "writable" in error.hint
+    plain.run(tmp_path / "run", config, verifiers)
+    whole, run = (plain.slots(list(Store.open(tmp_path / name).live().values())) for name in ("whole", "run"))
+    assert run == whole
+
+
+def room_for(n: int, error: int) -> faults.Hook:
+    """A disk that takes `n` more writes."""
     left = iter(range(n))
 
     def hook(when: str, step: str, path: Path, data: faults.Bytes) -> None:
         if when == "before" and step in ("write", "append") and next(left, None) is None:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            raise OSError(error, os.strerror(error))
 
     return hook
 
 
-def broken(work: Callable[[], None], room: int) -> StoreError | None:
-    """The error of `work` on a disk with room for so many writes."""
-    faults.hook = room_for(room)
+def broken(work: Callable[[], None], room: int, error: int = errno.ENOSPC) -> StoreError | None:
+    """The error of `work` on a disk that takes so many writes."""
+    faults.hook = room_for(room, error)
     try:
         work()
-    except StoreError as error:
-        return error
+    except StoreError as told:
+        return told
     finally:
         faults.hook = None
     return None
