@@ -8,7 +8,6 @@ from pathlib import Path
 import pyarrow.compute as pc
 
 from ratoon import ids, schema
-from ratoon.config import semantic
 from ratoon.engine import Policy
 from ratoon.errors import Stopped
 from ratoon.pipelines.budget import Spent
@@ -42,7 +41,7 @@ def finetune(ctx: Context, curated: Sequence[Manifest], last: Policy, base: Poli
         template_digest=ctx.renderer.template_digest,
     )
     used = curated[-1:] if train.data == "this" else curated
-    wanted = key("policy", iteration, config={"train": semantic(train), "policy": job.policy_id}, inputs=used)
+    wanted = key("policy", iteration, config={"train": jobs.identity(train), "policy": job.policy_id}, inputs=used)
     manifest = run_stage(ctx.store, wanted, lambda: _train(ctx, job))
     if not Path(job.out).exists():  # removed by hand, as a message about damaged weights advises
         _train(ctx, job)

@@ -73,19 +73,23 @@ def _encoded(example_id: str, prompt: list[int], completion: list[int], mask: li
     return Encoded(example_id, np.array(prompt + completion, np.int64), trained, weight)
 
 
-def plan_steps(examples: Sequence[Encoded], *, epochs: int, batch_size: int, world: int, seed: int) -> list[Step]:
+def plan_steps(
+    examples: Sequence[Encoded], *, epochs: int, batch_size: int, world: int, seed: int, steps: int | None = None
+) -> list[Step]:
     """Every device's part of every step, step by step: entry `step * world + rank`.
 
     Each epoch is its own order by hash of seed, epoch and example_id, cut into equal steps of at most `batch_size`. Groups
     stay whole: it is they that are ordered and shared out evenly, so a step may hold a little more or less than `batch_size`.
+    With `steps` an epoch has so many, as long as there are units enough, and `batch_size` does not count.
     """
     plan: list[Step] = []
     units: dict[str, list[int]] = {}
     for i, example in enumerate(examples):
         units.setdefault(example.group or example.example_id, []).append(i)
+    count = min(steps or -(-len(examples) // batch_size), len(units))
     for epoch in range(epochs):
         order = sorted(units, key=lambda name: _rank(seed, epoch, name))
-        for names in np.array_split(np.array(order, object), min(-(-len(examples) // batch_size), len(order))):
+        for names in np.array_split(np.array(order, object), count):
             step = [i for name in names for i in units[name]]
             tokens = sum(int(examples[i].trained.sum()) for i in step)
             by_length = sorted(step, key=lambda i: (-len(examples[i].ids), examples[i].example_id))

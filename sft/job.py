@@ -18,7 +18,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from ratoon import ids
-from ratoon.config import Config, operational, semantic, semantic_digest
+from ratoon.config import Config, operational, semantic
 from ratoon.engine import Policy
 from ratoon.errors import TrainError
 from ratoon.sft import dataset
@@ -76,6 +76,9 @@ class TrainConfig(Config):
     learning_rate: float = Field(2e-5, gt=0, description="peak learning rate of AdamW")
     epochs: int = Field(2, ge=1, description="passes over the data")
     batch_size: int = Field(16, ge=1, description="examples per optimizer step, over all devices")
+    steps: int | None = Field(
+        None, ge=1, description="optimizer steps per epoch, to compare methods at equal steps: batch_size then follows"
+    )
     warmup: float = Field(0.05, ge=0, lt=1, description="share of the steps over which the learning rate rises")
     schedule: Literal["constant", "linear", "cosine"] = Field("constant", description="the learning rate after warm-up")
     weight_decay: float = Field(0.0, ge=0, description="AdamW's weight decay")
@@ -194,7 +197,7 @@ def plan(
     digests = [info.content_digest for info in infos]
     data_digest = digests[0] if len(digests) == 1 else ids.digest(digests)
     start = base if config.start == "base" and config.methods[0] == "rft" else last
-    policy_id = ids.policy_id(start.policy_id, data_digest, semantic(config), seed)
+    policy_id = ids.policy_id(start.policy_id, data_digest, identity(config), seed)
     folder = (out or root / "policies" / policy_id).resolve()
     return Job(
         policy_id=policy_id, parent_policy_id=start.policy_id, base_policy_id=base.policy_id, start=_absolute(start.path),
@@ -209,6 +212,13 @@ def _absolute(path: str | Path) -> str:
     return str(Path(path).resolve())
 
 
+def identity(config: TrainConfig) -> dict[str, Any]:
+    """What the config computes: semantic fields, without those that its one method does not use or that are not set."""
+    unused = {"nft"} if config.methods == ("rft",) else set()
+    unused |= {"steps"} if config.steps is None else set()
+    return {name: value for name, value in semantic(config).items() if name not in unused}
+
+
 def config_digest(config: TrainConfig) -> str:
     """The digest of what the config computes, not of where or how fast."""
-    return semantic_digest(config)
+    return ids.digest(identity(config))

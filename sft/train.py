@@ -59,7 +59,9 @@ def run(job: Job) -> None:
     transformers.set_seed(job.seed % 2**32)
     selection, model = training_rows(job), load(job)
     examples, facts = _examples(job, model, selection.rows)
-    plan = collate.plan_steps(examples, epochs=config.epochs, batch_size=config.batch_size, world=world, seed=job.seed)
+    plan = collate.plan_steps(
+        examples, epochs=config.epochs, batch_size=config.batch_size, world=world, seed=job.seed, steps=config.steps
+    )
     trainer, progress = _trainer(job, model, examples, plan, len(plan) // world)
     if trainer.is_fsdp_enabled and config.lora is not None and config.lora.merge:
         raise TrainError("a sharded adapter cannot be merged", "set train.lora.merge = false, or train without FSDP")

@@ -137,3 +137,12 @@ def test_logits_at_trained_positions_only_give_the_gradient_of_plain_cross_entro
     ours, gradient = _gradient(tiny, 10_000)
     assert abs(loss.item() - ours) < 1e-5
     assert torch.allclose(torch.cat([p.grad.flatten() for p in model.parameters()]), gradient, atol=1e-6)
+
+
+@pytest.mark.parametrize(("examples", "expected"), [(50, 5), (17, 5), (3, 3)])
+def test_an_epoch_of_so_many_steps_has_so_many_however_many_examples_there_are(examples: int, expected: int) -> None:
+    encoded = [Encoded(f"e_{i}", np.arange(4), np.arange(4) > 0, 1.0) for i in range(examples)]
+    plan = plan_steps(encoded, epochs=2, batch_size=1, world=1, seed=0, steps=5)
+    assert len(plan) == 2 * expected
+    sizes = [len(step.indices) for step in plan]
+    assert max(sizes) - min(sizes) <= 1

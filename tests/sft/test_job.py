@@ -66,3 +66,31 @@ def test_a_folder_that_is_no_dataset_and_no_dataset_at_all_are_refused(tmp_path:
         plan(TrainConfig(), datasets=[], **rest)
     with pytest.raises(DataError, match="no dataset folder"):
         plan(TrainConfig(), datasets=[tmp_path], **rest)
+
+
+def test_what_a_method_does_not_use_changes_no_policys_id(
+    make_job: Callable[..., Job], make_dataset: Callable[..., Path]
+) -> None:
+    data = [make_dataset()]
+    plain = make_job(data)
+    assert make_job(data, nft={"negative_clip": 0.1}).policy_id == plain.policy_id
+    assert make_job(data, method=["rft", "nft"]).policy_id == plain.policy_id
+    assert make_job(data, method="nft").policy_id != make_job(data, method="nft", nft={"negative_clip": 0.1}).policy_id
+    assert make_job(data, steps=3).policy_id != plain.policy_id
+
+
+def test_a_schedule_names_the_method_of_each_round_and_its_last_repeats() -> None:
+    config = TrainConfig(method=["rft", "nft"])
+    assert [config.in_round(i).method for i in (1, 2, 3, 9)] == ["rft", "nft", "nft", "nft"]
+    assert config.uses("nft")
+    assert not TrainConfig().uses("nft")
+    with pytest.raises(ConfigError, match="at least one round"):
+        parse(TrainConfig, {"method": []}, "[train]")
+
+
+def test_nft_starts_from_the_policy_that_sampled_whatever_start_says(
+    make_job: Callable[..., Job], make_dataset: Callable[..., Path]
+) -> None:
+    data, last = [make_dataset()], Policy("m_last", "/nowhere")
+    assert make_job(data, method="nft", start="base", last=last).parent_policy_id == "m_last"
+    assert make_job(data, method="rft", start="base", last=last).parent_policy_id != "m_last"
