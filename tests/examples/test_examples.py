@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from ratoon import Run
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -36,3 +38,13 @@ def test_a_verifier_passed_in_python_judges_a_run(prefect_server: str, tmp_path:
     scores = Run(tmp_path / "run").sql("select scorer, status, version from scores where scorer = 'ends_with'").fetchall()
     assert {status for _, status, _ in scores} == {"pass", "fail"}
     assert {version[0] for _, _, version in scores} == {"u"}
+
+
+@pytest.mark.slow
+def test_nft_learns_from_a_plain_file_of_labelled_replies(tmp_path: Path) -> None:
+    told = python(EXAMPLES / "nft_from_parquet.py", tmp_path / "out")
+    first, *steps = told.splitlines()
+    assert int(first.split()[0]) >= 16
+    assert float(first.split()[-4]) < 0.01, "engine and trainer are the same model"
+    assert "'ratio': 1.0" in steps[0], "the first step is on the policy that sampled"
+    assert (tmp_path / "out" / "trained" / "policy.json").exists()
