@@ -28,7 +28,7 @@ from ratoon.pipelines.budget import BudgetConfig
 from ratoon.pipelines.curation import CurationConfig
 from ratoon.sft.base_models import ModelConfig
 from ratoon.sft.job import TrainConfig
-from ratoon.sft.nft_gate import bent
+from ratoon.sft.nft_gate import MOST_NEGATIVE, bent
 
 SHIPPED = Path(__file__).resolve().parent.parent / "recipes"
 
@@ -182,7 +182,20 @@ class Recipe(Config):
             raise ValueError(
                 f"train.method nft needs samples of the model's own distribution, and [sampling] sets {', '.join(fields)}"
             )
+        if self.train.uses("nft") and self.consensus is not None:
+            self._votes_fit_nft(self.consensus)
         return self
+
+    def _votes_fit_nft(self, consensus: ConsensusConfig) -> None:
+        """Raise ValueError on what training would refuse after a round was paid for."""
+        if consensus.wave is not None:
+            raise ValueError("train.method nft needs whole groups, and consensus.wave stops asking some early: take it out")
+        weight = self.train.nft.negative_weight
+        if consensus.labels == "consensus" and (weight > MOST_NEGATIVE or not consensus.share):
+            raise ValueError(
+                f"train.method nft on votes pushes the minority, perhaps the truth, down: train.nft.negative_weight is {weight}"
+                f", at most {MOST_NEGATIVE}; consensus.share is {consensus.share}, above 0"
+            )
 
     def semantic(self) -> dict[str, Any]:
         """The recipe as plain JSON without operational fields."""

@@ -11,15 +11,16 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from ratoon.metrics.consensus import ConsensusConfig
 from ratoon.store import Store
 
 _CONSTRAINTS = {"schema", "grammar"}
 _POLICY = ["policy_id", "iteration", "weights_digest", "tokenizer_digest", "template_digest"]
 
 
-def of(store: Store, rows: pa.Table) -> dict[str, Any]:
-    """Of the rows of view `group`: `policies` and `samplings` as stored, `stop_rules` and `label_sources` as lists, and
-    `constrained`, how many rollouts were sampled under a schema or grammar."""
+def of(store: Store, rows: pa.Table, votes: ConsensusConfig | None = None) -> dict[str, Any]:
+    """Of the rows of view `group`: `policies` and `samplings` as stored, `stop_rules` and `label_sources` as lists; how many
+    rollouts were sampled under a schema or grammar (`constrained`), and the share a vote needed to be a label."""
     mine = rows.filter(pc.equal(rows["view"], "group"))
     used, constrained = _samplings(store, mine["rollout_id"].combine_chunks())
     groups = store.read("groups", columns=["group_id", "stop_rule"])
@@ -30,6 +31,7 @@ def of(store: Store, rows: pa.Table) -> dict[str, Any]:
         "stop_rules": sorted(set(groups["stop_rule"].to_pylist()) - {None}),
         "label_sources": sorted(set(mine["label_source"].to_pylist()) - {None}),
         "constrained": constrained,
+        "vote_threshold": None if votes is None else votes.share,
     }
 
 

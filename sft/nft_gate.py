@@ -18,7 +18,7 @@ from ratoon.sft.job import Job
 # field, the value that leaves the distribution whole, and what a person calls the rest
 _WHOLE = {"top_p": 1.0, "top_k": 0, "min_p": 0.0, "presence_penalty": 0.0, "frequency_penalty": 0.0, "repetition_penalty": 1.0}
 _VOTES = ("consensus",)
-_MOST_NEGATIVE = 0.5
+MOST_NEGATIVE = 0.5
 
 
 def bent(sampling: Mapping[str, Any]) -> list[str]:
@@ -84,9 +84,9 @@ def _check_votes(job: Job, source: Mapping[str, Any]) -> None:
     """Votes label the minority wrong by construction, and it may be right: only gently, and only above a threshold."""
     votes = [name for name in source.get("label_sources", ()) if name in _VOTES]
     weight, threshold = job.config.nft.negative_weight, source.get("vote_threshold")
-    if votes and (weight > _MOST_NEGATIVE or not threshold):
+    if votes and (weight > MOST_NEGATIVE or not threshold):
         raise TrainError(
             f"labels come from votes ({', '.join(votes)}), train.nft.negative_weight is {weight} and the vote threshold is "
             f"{threshold if threshold else 'not set'}: the minority, perhaps the truth, would be pushed down hard",
-            f"set train.nft.negative_weight to {_MOST_NEGATIVE} or less and consensus.share above 0; or train.method = \"rft\"",
+            f"set train.nft.negative_weight to {MOST_NEGATIVE} or less and consensus.share above 0; or train.method = \"rft\"",
         )  # fmt: skip

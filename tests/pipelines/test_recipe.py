@@ -67,3 +67,16 @@ def test_a_recipe_needs_the_suite_that_every_policy_is_measured_by() -> None:
 def test_an_unknown_key_inside_a_list_is_refused_with_the_nearest_name() -> None:
     with pytest.raises(ConfigError, match="did you mean 'digits'"):
         load("smoke", ["tasks.0.digit=[1]"])
+
+
+@pytest.mark.parametrize(("changes", "told"), [
+    (["sampling.top_p=0.9"], r"top_p = 0\.9"),
+    (["sampling.temperature=0"], "temperature = 0"),
+    (["consensus.wave=2", "train.nft.negative_weight=0.5"], "consensus.wave stops asking some early"),
+    (["consensus.labels=consensus"], "negative_weight is 1.0"),
+    (["consensus.labels=consensus", "consensus.share=0", "train.nft.negative_weight=0.5"], "consensus.share is 0.0, above 0"),
+])  # fmt: skip
+def test_what_nft_would_refuse_after_a_round_is_refused_before_it(changes: list[str], told: str) -> None:
+    load("smoke", [c for c in changes if "negative_weight" not in c])
+    with pytest.raises(ConfigError, match=told):
+        load("smoke", ["train.method=nft", *changes])
