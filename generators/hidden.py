@@ -24,9 +24,9 @@ def hide_gold(tasks: pa.Table, oracles: pa.Table) -> tuple[pa.Table, pa.Table]:
     hidden: dict[str, dict[str, object]] = {}
     truth: dict[str, set[str | None]] = {}
     for row in tasks.filter(mine).to_pylist():
-        id = ids.task_id(row["messages"], None, None, None)
+        id = ids.task_id(row["messages"], None, None, {})
         truth.setdefault(id, set()).add(known.get(row["task_id"], row["answer"]))
-        hidden.setdefault(id, row | {"task_id": id, "answer": None, "verifier": None, "verifier_args": None})
+        hidden.setdefault(id, row | {"task_id": id, "answer": None, "verifier": None, "verifier_args": "{}"})
     kept = tasks.filter(pc.invert(mine))
     rows = pa.concat_tables([kept, schema.from_rows("tasks", hidden.values())]).sort_by("task_id")
     told = [oracle_row(row, said.pop()) for id, row in hidden.items() if len(said := truth[id] - {None}) == 1]  # type: ignore[arg-type]

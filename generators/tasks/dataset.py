@@ -12,7 +12,7 @@ from hashlib import file_digest, sha256
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from ratoon import ids
 from ratoon.config import Config
@@ -60,11 +60,20 @@ class DatasetConfig(Config):
         description="the data set's split names to train, probe and eval",
     )
     wording: str = Field("{prompt}", description="the prompt, with {prompt} in it; not applied to `messages`")
-    verifier: str | None = Field("exact", description="the verifier of these tasks")
+    verifier: str | None = Field("exact", description="the verifier of these tasks; none if not set and without answers")
     verifier_args: dict[str, Any] = Field(default_factory=dict, description="the verifier's arguments")
     limit: int | None = Field(
         None, ge=1, description="at most so many tasks, picked by hash; the others are counted as dropped"
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_verifier_without_answers(cls, tree: Any) -> Any:
+        """Here and not where tasks are made, so that the resolved recipe says it."""
+        columns = tree.get("columns") if isinstance(tree, dict) else None
+        if isinstance(columns, dict) and columns.get("answer") == "" and "verifier" not in tree:
+            return {**tree, "verifier": None}
+        return tree
 
     @field_validator("wording")
     @classmethod

@@ -228,3 +228,14 @@ def test_arguments_that_are_no_object_are_a_failure_with_their_row(tmp_path):
     made = propose(arm(write(tmp_path, "jsonl", rows), columns={"verifier_args": "args"}), 0)
     assert sorted(failures(made).values()) == ["verifier_args is no JSON", "verifier_args is no object"]
     assert made.tasks.num_rows == 2
+
+
+def test_a_data_set_without_answers_has_no_verifier_unless_one_is_named(tmp_path):
+    path = write(tmp_path, "jsonl")
+    bare = config.parse(DatasetConfig, {"path": str(path), "columns": {"answer": ""}}, "tasks.0")
+    made = propose(bare, 0)
+    assert {(t["answer"], t["verifier"]) for t in made.tasks.to_pylist()} == {(None, None)}
+    assert made.oracles.num_rows == 0
+    assert config.parse(DatasetConfig, bare.model_dump(mode="json"), "tasks.0") == bare, "the stored recipe says the same"
+    assert arm(path, columns={"answer": ""}).verifier == "numeric"
+    assert config.parse(DatasetConfig, {"path": str(path)}, "tasks.0").verifier == "exact"

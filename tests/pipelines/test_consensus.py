@@ -16,8 +16,9 @@ from ratoon.generators.hidden import hide_gold
 from ratoon.metrics.agreement import Label, measures, trend
 from ratoon.pipelines import asking, calibrate, propose, sample, score
 from ratoon.pipelines.curate import Crop, crop_of, curate
+from ratoon.pipelines.finetune import finetune
 from ratoon.pipelines.look import show
-from ratoon.pipelines.recipe import load
+from ratoon.pipelines.recipe import SHIPPED, load
 from ratoon.pipelines.start import opened
 from ratoon.sft.dataset import read_dataset
 from ratoon.store import Store
@@ -66,7 +67,7 @@ def test_training_tasks_have_no_gold_and_evaluation_tasks_keep_theirs(run: Store
     tasks = run.read("tasks").to_pylist()
     mine = [t for t in tasks if t["split"] == "train"]
     assert mine
-    assert all(t["answer"] is t["verifier"] is t["verifier_args"] is None for t in mine)
+    assert all((t["answer"], t["verifier"], t["verifier_args"]) == (None, None, "{}") for t in mine)
     assert all(t["answer"] and t["verifier"] for t in tasks if t["split"] != "train")
     assert {t["task_id"] for t in tasks} == set(run.read("oracles")["task_id"].to_pylist()), "the truth is kept for measuring"
 
@@ -164,6 +165,49 @@ def test_all_at_once_and_in_waves_label_alike(sets: list[str], tmp_path: Path) -
         spent = sum(g["n"] for g in made)
         assert spent == 36 * 16 if name == "all" else spent < 36 * 16
     assert found[0] == found[1]
+
+
+@pytest.mark.parametrize(
+    ("more", "status"),
+    [(["engine.scripted.unparsed=1.0", 'engine.scripted.pass_rate={"*"=0.0}'], "none"), (["generate.n=1"], "few")],
+)
+def test_votes_where_nothing_parses_or_one_reply_is_all_label_nothing_and_stop_the_round(
+    sets: list[str], tmp_path: Path, more: list[str], status: str
+) -> None:
+    recipe = load("consensus", [*sets, "generate.tasks=12", *more])
+    with opened(tmp_path / "run", recipe, quiet=True) as ctx:
+        crop = gather(ctx)
+        made = ctx.store.read("groups", [crop.groups]).to_pylist()
+        said = {g["vote_status"] for g in made}
+        assert status in said
+        assert said <= {"none", "few"}
+        assert all(g["pass_rate"] is None for g in made)
+        found = curate(ctx.store, ctx.recipe, crop)
+        assert found.counts.rows_out == 0
+        reasons = set(ctx.store.read("decisions", [found])["reason"].to_pylist())
+        assert "unverified:abstain" in reasons
+        assert reasons <= {"unverified:abstain", "finish_reason:length", None}, "null where a step let a row pass"
+        assert calibrate.calibrate(ctx, crop) is not None
+        base = propose.base(ctx)[1]
+        with pytest.raises(Stopped, match="kept 0 of"):
+            finetune(ctx, [found], base, base, 1)
+
+
+def test_a_round_may_mix_tasks_that_a_verifier_judges_with_tasks_that_only_votes_label(sets: list[str], tmp_path: Path) -> None:
+    (tmp_path / "questions.jsonl").write_text("".join(json.dumps({"prompt": f"Why {i}?"}) + "\n" for i in range(8)))
+    text = (SHIPPED / "consensus.toml").read_text()
+    arm = f'[[tasks]]\nsource = "dataset"\nname = "open"\npath = "{tmp_path}/questions.jsonl"\ncolumns = {{ answer = "" }}\n'
+    (tmp_path / "mixed.toml").write_text(f"{text}\n{arm}")
+    more = ["consensus.labels=verifier", "generate.tasks=16", "splits.eval=1", "splits.probe=1"]
+    with opened(tmp_path / "run", load(tmp_path / "mixed.toml", [*sets, *more]), quiet=True) as ctx:
+        crop = gather(ctx)
+        made = ctx.store.read("groups", [crop.groups]).to_pylist()
+        tasks = {t["task_id"]: t for t in ctx.store.read("tasks").to_pylist()}
+    assert len(made) == 16
+    assert {g["label_source"] for g in made} == {"verifier", "consensus"}
+    for g in made:
+        assert (g["label_source"] == "consensus") == (tasks[g["task_id"]]["verifier"] is None)
+        assert (g["n_planned"] == 16) or g["label_source"] == "consensus", "only votes are asked in waves"
 
 
 def test_sharpening_trains_on_each_group_s_likeliest_reply_and_on_nothing_never_said(sets: list[str], tmp_path: Path) -> None:
