@@ -59,7 +59,9 @@ FILTERS: dict[str, Filter] = {
     "verified": Filter(VerifiedConfig, verified.keep, verified.VERSION, verified.NEEDS),
     "pass_rate": Filter(PassRateConfig, pass_rate.keep, pass_rate.VERSION, pass_rate.NEEDS),
     "mixed_group": Filter(MixedGroupConfig, mixed_group.keep, mixed_group.VERSION, mixed_group.NEEDS),
-    "exact_dedup": Filter(ExactDedupConfig, exact_dedup.keep, exact_dedup.VERSION, exact_dedup.NEEDS),
+    "exact_dedup": Filter(
+        ExactDedupConfig, exact_dedup.keep, exact_dedup.VERSION, exact_dedup.NEEDS, stored=exact_dedup.STORED
+    ),
     "decontaminate": Filter(
         DecontaminateConfig, decontaminate.keep, decontaminate.VERSION, decontaminate.NEEDS, decontaminate.SIDE
     ),

@@ -47,7 +47,7 @@ def _needed(candidates: pa.Table, steps: Sequence[tuple[str, Config]]) -> list[s
     """What the steps read, so that a filter copies no more of a row; a user's own filter is given all."""
     if any(kind not in FILTERS for kind, _ in steps):
         return candidates.column_names
-    needs = {"rollout_id", *(name for kind, config in steps for name in FILTERS[kind].columns(config))}
+    needs = {"rollout_id", *(name for kind, config in steps for name in FILTERS[kind].columns(config, candidates.column_names))}
     return [name for name in candidates.column_names if name in needs]
 
 
@@ -75,7 +75,7 @@ def _check(candidates: pa.Table, steps: Sequence[tuple[str, Config]], side: Side
     for kind, config in steps:
         if kind not in FILTERS and kind != "entry":
             raise ConfigError(f"no filter is called {kind!r}", f"filters: {', '.join([*FILTERS, 'entry'])}")
-        needs = {"rollout_id", *(FILTERS[kind].columns(config) if kind in FILTERS else ())}
+        needs = {"rollout_id", *(FILTERS[kind].columns(config, candidates.column_names) if kind in FILTERS else ())}
         if absent := sorted(needs - set(candidates.column_names)):
             raise DataError(f"filter {kind!r} needs column {absent}", f"the candidates have {candidates.column_names}")
         if absent := sorted(set(FILTERS[kind].side if kind in FILTERS else ()) - set(side)):

@@ -14,10 +14,11 @@ from pydantic import Field
 
 from ratoon.config import Config
 from ratoon.filters.verdicts import Verdicts, coded, groups_of, whole
-from ratoon.text import normalise
+from ratoon.hashes import text_digests
 
 VERSION = "1"
 NEEDS = ("rollout_id", "text", "prompt_id", "problem_key")
+STORED = ("text_hi", "text_lo")  # of table lint: what takes the place of the text
 _SCOPES = {"prompt": "prompt_id", "problem": "problem_key"}
 
 
@@ -32,7 +33,7 @@ class ExactDedupConfig(Config):
 
 def keep(rows: pa.Table, config: ExactDedupConfig) -> Verdicts:
     """Drops for `duplicate`; the evidence is the rollout that stays. A null text or scope equals no other."""
-    text = _normalised(whole(rows["text"]))
+    text = _normalised(rows)
     scope = np.zeros(rows.num_rows, np.int64) if config.scope == "all" else groups_of(rows[_SCOPES[config.scope]])
     known = np.flatnonzero((text >= 0) & (scope >= 0))
     rank = np.asarray(pc.rank(whole(rows["rollout_id"]), tiebreaker="first"))
@@ -47,9 +48,17 @@ def keep(rows: pa.Table, config: ExactDedupConfig) -> Verdicts:
     return coded(codes, ["duplicate"], evidence_id=ids)
 
 
-def _normalised(text: pa.Array) -> np.ndarray:
-    """One int per row, equal where the normalised texts are; null is -1. Each distinct text is normalised once."""
-    found = text.dictionary_encode()
-    numbers: dict[str, int] = {}
-    codes = [numbers.setdefault(normalise(t), len(numbers)) for t in found.dictionary.to_pylist()]
-    return np.array([*codes, -1])[np.asarray(found.indices.fill_null(len(codes)))]
+def _normalised(rows: pa.Table) -> np.ndarray:
+    """One int per row, equal where the normalised texts are; null is -1. Stored digests spare reading the texts."""
+    if {"text_hi", "text_lo"} <= set(rows.column_names):
+        known = np.asarray(rows["text_hi"].is_valid())
+        digests = np.stack([np.asarray(whole(rows[name]).fill_null(0)) for name in ("text_hi", "text_lo")], axis=1)
+    else:
+        known, digests = np.asarray(rows["text"].is_valid()), text_digests(rows["text"])
+    order = np.lexsort((digests[:, 1], digests[:, 0]))
+    new = np.ones(len(order), bool)
+    new[1:] = (digests[order][1:] != digests[order][:-1]).any(axis=1)
+    codes = np.empty(len(order), np.int64)
+    codes[order] = np.cumsum(new) - 1
+    codes[~known] = -1
+    return codes

@@ -47,6 +47,10 @@ class LintConfig(Config):
             raise ValueError(f"no lint number is called {odd[0]!r}; there are {', '.join(numbers_of)}")
         return self
 
+    def columns(self) -> set[str]:
+        """The lint numbers that are looked at."""
+        return {"words", *(name for name, _, _ in _rules(self))}
+
 
 def keep(rows: pa.Table, config: LintConfig, side: Side) -> Verdicts:
     """Drops for `lint:COLUMN`, the first limit that a row breaks; value and threshold are that column's."""

@@ -6,7 +6,7 @@ point (two unknown texts are no duplicates).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -36,7 +36,7 @@ class Filter(NamedTuple):
     """A catalogue entry: its config, `keep(rows, config) -> Verdicts`, its version, the columns it reads.
 
     A filter with `side` reads those tables beside the rows: `keep(rows, config, side)`. `by` is the field of its config that
-    names one more column it reads.
+    names one more column it reads; `stored` are columns that, where they are there, spare it the text.
     """
 
     config: type[Config]
@@ -45,10 +45,12 @@ class Filter(NamedTuple):
     needs: tuple[str, ...]
     side: tuple[str, ...] = ()
     by: str | None = None
+    stored: tuple[str, ...] = ()
 
-    def columns(self, config: Config) -> set[str]:
-        """Every column it reads under this config."""
-        return {*self.needs, *([getattr(config, self.by)] if self.by else [])}
+    def columns(self, config: Config, there: Collection[str] = ()) -> set[str]:
+        """Every column it reads under this config, where the candidates have those that are `there`."""
+        needs = {*self.needs, *([getattr(config, self.by)] if self.by else [])}
+        return needs - {"text"} | {*self.stored} if self.stored and {*self.stored} <= {*there} else needs
 
 
 def coded(

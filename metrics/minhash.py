@@ -14,7 +14,8 @@ from pydantic import Field
 
 from ratoon import ids
 from ratoon.config import Config, operational, semantic, semantic_digest
-from ratoon.metrics.shingles import Shingles, Unit, mix, shingle
+from ratoon.hashes import mix
+from ratoon.metrics.shingles import Shingles, Unit, shingle
 
 VERSION = "1"
 

@@ -20,6 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ratoon import schema
+from ratoon.hashes import blocks
 from ratoon.metrics.minhash import MinHashConfig, Signed, edge_version, sign, version
 from ratoon.metrics.spool import BandFiles, ShingleFile
 
@@ -77,7 +78,7 @@ class _Rows:
 
     def _take(self, ids: pa.Array, texts: pa.Array) -> Iterator[np.ndarray]:
         """Keep what is needed of each block of rows; its bands."""
-        for begin, end in _blocks(texts, self.config.block):
+        for begin, end in blocks(texts, self.config.block, _BLOCK_BYTES):
             made, found = sign(texts.slice(begin, end - begin), self.config)
             self._keep(ids.slice(begin, end - begin), made)
             self.shingles.append(found)
@@ -122,17 +123,6 @@ class _Rows:
             if met.any():
                 for _ in self._take(*past.texts(ids.filter(pa.array(met)))):
                     pass
-
-
-def _blocks(texts: pa.Array, rows: int) -> Iterator[tuple[int, int]]:
-    """Cuts of at most so many rows and, unless a single one is longer, so many bytes."""
-    ends = np.cumsum(np.asarray(pc.fill_null(pc.binary_length(texts), 0)), dtype=np.int64)
-    begin = 0
-    while begin < len(ends):
-        spent = ends[begin - 1] if begin else 0
-        end = min(begin + rows, max(begin + 1, int(np.searchsorted(ends, spent + _BLOCK_BYTES, "right"))), len(ends))
-        yield begin, end
-        begin = end
 
 
 def _read(batch: pa.Table | pa.RecordBatch, config: MinHashConfig) -> tuple[pa.Array, np.ndarray, np.ndarray]:

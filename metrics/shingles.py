@@ -2,24 +2,22 @@
 
 Tokens are those of `text.tokenise(text.normalise(text))`: words, and every other visible character by itself, so that
 `3 + 4` and `3 - 4` differ. ASCII text is cut on its bytes; any other text takes the slow way through Python.
-A hash is 64 bits of splitmix64 (Steele et al., 2014) over the token hashes.
+A hash is 64 bits over the token hashes (`ratoon.hashes`).
 """
 
 from __future__ import annotations
 
-from hashlib import blake2b
 from typing import Literal, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from ratoon.hashes import data_of, fold, is_space, mix, runs, token_hashes
 from ratoon.text import normalise, tokenise
 
 Unit = Literal["words", "chars"]
 _MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
-_LONG = 512  # bytes of a token beyond which it is hashed by itself
-_MASKS = np.array([(1 << (8 * n)) - 1 for n in range(9)], np.uint64)
 
 
 class Shingles(NamedTuple):
@@ -38,13 +36,6 @@ def shingle(texts: pa.Array, unit: Unit = "words", size: int = 5) -> Shingles:
     return _runs(tokens, size)
 
 
-def mix(values: np.ndarray) -> np.ndarray:
-    """The finalizer of splitmix64 over uint64: every bit of the input reaches every bit of the output."""
-    values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return values ^ (values >> np.uint64(31))
-
-
 def plain(texts: pa.Array) -> pa.Array:
     """The column with null as empty and every text that is not ASCII as its tokens, a blank between two."""
     texts = texts.cast(pa.string()).fill_null("")
@@ -56,48 +47,14 @@ def plain(texts: pa.Array) -> pa.Array:
 
 
 def _word_tokens(texts: pa.Array) -> Shingles:
-    data, rows = _bytes(plain(texts))
-    upper = (data - np.uint8(65)) < 26
-    data |= upper.view(np.uint8) << np.uint8(5)
+    data, rows = data_of(plain(texts))
+    fold(data)
     word = ((data - np.uint8(97)) < 26) | ((data - np.uint8(48)) < 10) | (data == 95) | (data >= 128)
-    space = (data == 32) | ((data - np.uint8(9)) < 5) | ((data - np.uint8(28)) < 4)
-    begins, ends = word.copy(), word.copy()
-    begins[1:] &= ~word[:-1]
-    ends[:-1] &= ~word[1:]
-    inner = rows[1:-1][(rows[1:-1] > 0) & (rows[1:-1] < len(data))]
-    begins[inner] |= word[inner]
-    ends[inner - 1] |= word[inner - 1]
-    single = ~(word | space)
-    starts, stops = np.flatnonzero(begins | single), np.flatnonzero(ends | single) + 1
-    return Shingles(_token_hashes(data, starts, stops), np.searchsorted(starts, rows))
-
-
-def _bytes(texts: pa.Array) -> tuple[np.ndarray, np.ndarray]:
-    """A copy of the column's bytes, and where each row begins in it, with one more entry for the end."""
-    offsets = np.frombuffer(texts.buffers()[1], np.int32)[texts.offset : texts.offset + len(texts) + 1].astype(np.int64)
-    if not len(offsets) or texts.buffers()[2] is None:
-        return np.zeros(0, np.uint8), np.zeros(len(texts) + 1, np.int64)
-    data = np.frombuffer(texts.buffers()[2], np.uint8)[offsets[0] : offsets[-1]].copy()
-    return data, offsets - offsets[0]
-
-
-def _token_hashes(data: np.ndarray, starts: np.ndarray, stops: np.ndarray) -> np.ndarray:
-    """Eight bytes at a time: most words need one step."""
-    padded = np.concatenate([data, np.zeros(8, np.uint8)])
-    eights = np.ndarray((len(data),), "<u8", buffer=padded.data, strides=(1,))
-    lengths = stops - starts
-    hashes = mix((eights[starts] & _MASKS[np.minimum(lengths, 8)]) + _MULTIPLIER)
-    more = np.flatnonzero((lengths > 8) & (lengths <= _LONG))
-    done = 8
-    while len(more):
-        left = np.minimum(lengths[more] - done, 8)
-        hashes[more] = mix((hashes[more] ^ (eights[starts[more] + done] & _MASKS[left])) + _MULTIPLIER)
-        done += 8
-        more = more[lengths[more] > done]
-    for i in np.flatnonzero(lengths > _LONG):
-        token = data[starts[i] : stops[i]].tobytes()
-        hashes[i] = int.from_bytes(blake2b(token, digest_size=8).digest(), "little")
-    return hashes
+    starts, stops = runs(word, rows)
+    single = np.flatnonzero(~(word | is_space(data)))
+    if len(single):
+        starts, stops = np.sort(np.concatenate([starts, single])), np.sort(np.concatenate([stops, single + 1]))
+    return Shingles(token_hashes(data, starts, stops), np.searchsorted(starts, rows))
 
 
 def _char_tokens(texts: pa.Array) -> Shingles:

@@ -8,7 +8,7 @@ but the embedding model; Prefect is not known here.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,8 +19,9 @@ import pyarrow.compute as pc
 
 from ratoon import ids as identity
 from ratoon import schema
-from ratoon.config import semantic
+from ratoon.config import Config, semantic
 from ratoon.filters import FILTERS
+from ratoon.filters.lint import LintConfig
 from ratoon.metrics import contamination, embeddings, minhash
 from ratoon.metrics import semantic as cosines
 from ratoon.metrics.near import Past, near
@@ -28,7 +29,7 @@ from ratoon.pipelines import benchmarks, foreign, linting
 from ratoon.pipelines.crop import Crop, earlier
 from ratoon.pipelines.curation import CurationConfig
 from ratoon.pipelines.stage import Built, key, run_stage
-from ratoon.store import Counts, Manifest, Store
+from ratoon.store import ArtifactKey, Counts, Manifest, Store
 
 _TEXT = ["rollout_id", "text"]
 _EMBEDDED = 8192  # texts embedded at once
@@ -49,12 +50,13 @@ class Beside:
         """Every artifact that decisions may depend on."""
         return [*self.lint, *self.edges, *self.vectors, *self.past]
 
-    def side(self, store: Store) -> dict[str, Any]:
-        """The tables that filters are given, read from the store; vectors are read when a filter asks for some."""
+    def side(self, store: Store, steps: Iterable[tuple[str, Config]]) -> dict[str, Any]:
+        """The tables that filters are given, as far as they are read; vectors when a filter asks for some."""
+        lint = {name for _, config in steps if isinstance(config, LintConfig) for name in config.columns()}
         past = [store.read("examples", self.past, ["rollout_ids"])["rollout_ids"].combine_chunks().flatten()]
         past += [foreign.kept(root) for root in self.runs or {}]
         return {
-            "lint": store.read("lint", self.lint),
+            "lint": store.read("lint", self.lint, ["rollout_id", *sorted(lint)]),
             "edges": store.read("edges", self.edges),
             "past": pa.table({"subject_id": pa.chunked_array(past, pa.string())}),
             "vectors": lambda wanted: _vectors(store, self.vectors, wanted),
@@ -117,11 +119,10 @@ def _texts(store: Store, crop: Crop) -> Callable[[pa.Array], tuple[pa.Array, pa.
 
 def embedded(store: Store, config: CurationConfig, crop: Crop) -> Manifest:
     """Table embeddings: the vector of every rollout that passed."""
-    made_by = embeddings.fingerprint(config.embedding)
-    inputs = [*crop.rollouts, *crop.scores]
-    wanted = key("embed", crop.iteration, f"train-{made_by}", inputs=inputs, versions={"model": made_by})
+    wanted = embed_key(config, crop)
 
     def build() -> Built:
+        made_by = embeddings.fingerprint(config.embedding)
         scores = store.read("scores", crop.scores, ["subject_id", "status"])
         passed = scores.filter(pc.equal(scores["status"], "pass"))["subject_id"].combine_chunks()
         ids, texts = _texts(store, crop)(passed)
@@ -140,6 +141,13 @@ def embedded(store: Store, config: CurationConfig, crop: Crop) -> Manifest:
         return _built("embeddings", schema.from_columns("embeddings", columns, len(ids)))
 
     return run_stage(store, wanted, build)
+
+
+def embed_key(config: CurationConfig, crop: Crop) -> ArtifactKey:
+    """What a round's vectors are made of."""
+    made_by = embeddings.fingerprint(config.embedding)
+    inputs = [*crop.rollouts, *crop.scores]
+    return key("embed", crop.iteration, f"train-{made_by}", inputs=inputs, versions={"model": made_by})
 
 
 def _vectors(store: Store, manifests: Sequence[Manifest], wanted: pa.Array) -> np.ndarray:

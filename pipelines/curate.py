@@ -22,9 +22,9 @@ from ratoon.filters.decide import decide, survivors, versions
 from ratoon.filters.mixed_group import MixedGroupConfig
 from ratoon.filters.random_n import RandomNConfig
 from ratoon.filters.verdicts import Side
-from ratoon.metrics.self_reward import list_sums
 from ratoon.pipelines import beside, retry, sources
 from ratoon.pipelines.beside import Beside
+from ratoon.pipelines.candidates import STORED, candidates
 from ratoon.pipelines.crop import Crop, crop_of
 from ratoon.pipelines.recipe import Recipe
 from ratoon.pipelines.stage import Built, key, release, run_stage
@@ -38,12 +38,7 @@ __all__ = ["CONTROL", "Crop", "candidates", "crop_of", "curate"]
 CONTROL = "-control"
 _CORRECT = {"finish_reason", "decontaminate", "verified", "consensus"}
 
-_ROLLOUT = ["rollout_id", "group_id", "task_id", "prompt_id", "iteration", "text", "finish_reason", "error", "token_ids"]
-_TASK = ["problem_key", "family", "level"]
-_SCORE = ["status", "detail", "answer", "value"]
 _KEPT = ["rollout_id", "group_id", "status", "n_valid", "n_passed"]
-_GROUP = ["pass_rate", "pass_lo", "pass_hi", "n", "n_valid", "n_passed", "label_source", "vote", "vote_share", "vote_margin",
-          "vote_status", "stop_rule"]  # fmt: skip
 
 
 def curate(store: Store, recipe: Recipe, crop: Crop, name: str = "default") -> Manifest:
@@ -99,7 +94,10 @@ def _holds(folder: Path, dataset_id: str, digest: str) -> bool:
 def _curate(store: Store, recipe: Recipe, crop: Crop, name: str, wanted: ArtifactKey, read: Beside) -> Built:
     dataset_id = ids.content_id("dataset", wanted.artifact_id)
     views = _views(recipe, crop.iteration)
-    rows, side = candidates(store, crop, _likelihood(views)), read.side(store)
+    rows, side = (
+        candidates(store, crop, read.lint, _needed(views, read.lint)),
+        read.side(store, [step for steps in views.values() for step in steps]),
+    )
     release()
     decided = [_View(v, *_decided(rows, v, steps, wanted, side)) for v, steps in views.items()]
     planned, first = rows.num_rows, decided[0]
@@ -154,50 +152,13 @@ def _built(store: Store, crop: Crop, view: _View, dataset_id: str) -> tuple[pa.T
     )  # fmt: skip
 
 
-def candidates(store: Store, crop: Crop, likelihood: bool = False) -> pa.Table:
-    """One row a rollout with what filters may look at, in id order; never the oracle. Joined column by column, so that no
-    more than the columns themselves is in memory. With `likelihood` there is `logprob`, of the whole reply.
-    Raises DataError where a rollout has several scores or groups."""
-    wanted = [*_ROLLOUT, "logprobs"] if likelihood else _ROLLOUT
-    parts = [_counted(pa.Table.from_batches([batch])) for batch in store.scan("rollouts", crop.rollouts, wanted)]
-    rows = pa.concat_tables([_counted(schema.empty("rollouts").select(wanted)), *parts]).sort_by("rollout_id")
-    scorer = ["scorer", "scorer_version"]
-    rows = _beside(rows, "task_id", store.read("tasks", crop.pool, ["task_id", *_TASK]), "task_id", _TASK)
-    groups = store.read("groups", [crop.groups], ["group_id", *scorer, *_GROUP])
-    rows = _beside(rows, "group_id", groups, "group_id", [*scorer, *_GROUP])
-    scores = store.read("scores", [*crop.scores, crop.groups], ["subject_kind", "subject_id", "scorer", "version", *_SCORE])
-    scores = scores.filter(pc.equal(scores["subject_kind"], "rollout"))
-    scores = _keyed(scores, "subject_id", "scorer", "version")
-    return _beside(_keyed(rows, "rollout_id", *scorer), "key", scores, "key", _SCORE).drop_columns(["key", *scorer])
-
-
-def _keyed(rows: pa.Table, *names: str) -> pa.Table:
-    """With one column that holds a rollout and who labelled it: what others scored on the same rollout is beside the point."""
-    parts = [pc.fill_null(rows[name], "") for name in names]
-    return rows.append_column("key", pc.binary_join_element_wise(*parts, "\0"))
-
-
-def _counted(part: pa.Table) -> pa.Table:
-    """With the number of tokens in place of the tokens, and their sum in place of the log-probs."""
-    if "logprobs" in part.column_names:
-        part = part.append_column("logprob", list_sums(part["logprobs"])).drop_columns(["logprobs"])
-    return part.drop_columns(["token_ids"]).append_column("n_tokens", pc.list_value_length(part["token_ids"]))
-
-
-def _beside(rows: pa.Table, key: str, other: pa.Table, other_key: str, columns: Sequence[str]) -> pa.Table:
-    """`rows` with columns of the row of `other` that has the same key, null where there is none."""
-    keys = other[other_key].combine_chunks()
-    if pc.count_distinct(keys).as_py() != len(keys):
-        raise DataError(f"several rows are beside one {key}", "join one score and one group per rollout")
-    at = pc.index_in(rows[key], value_set=keys)
-    for name in columns:
-        rows = rows.append_column(name, other[name].combine_chunks().take(at))
-    return rows
-
-
-def _likelihood(views: Mapping[str, list[tuple[str, Config]]]) -> bool:
-    """Whether any step looks at log-probs, which are as many as tokens."""
-    return any(kind in FILTERS and "logprob" in FILTERS[kind].needs for steps in views.values() for kind, _ in steps)
+def _needed(views: Mapping[str, list[tuple[str, Config]]], lint: Sequence[Manifest]) -> set[str] | None:
+    """The columns that these steps read; None where one is a user's own, which is given all."""
+    steps = [step for view in views.values() for step in view]
+    if any(kind not in FILTERS for kind, _ in steps):
+        return None
+    there = STORED if lint else ()
+    return {*_KEPT, *(name for kind, config in steps for name in FILTERS[kind].columns(config, there))}
 
 
 def _steps(filters: Sequence[Any]) -> list[tuple[str, Config]]:

@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ratoon import schema
+from ratoon import hashes, schema
 from ratoon.metrics import complexity, lexical, sketches, tiers
 from ratoon.metrics import lint as numbers
 from ratoon.metrics.sketches import Sketch
@@ -25,6 +26,7 @@ VERSIONS = {
     "complexity": complexity.VERSION,
     "lexical": lexical.VERSION,
     "sketches": sketches.VERSION,
+    "digests": hashes.VERSION,
 }
 
 
@@ -67,6 +69,7 @@ def _linted(rows: pa.Table, tasks: pa.Table) -> tuple[pa.Table, list[Sketch]]:
         **_columns(numbers.lint(text)),
         **_columns(complexity.structure(text)),
         **_columns(complexity.behaviours(text)),
+        **_digests(text),
         "rollout_id": rows["rollout_id"],
         "version": pa.repeat(numbers.VERSION, rows.num_rows),
         "echo": numbers.echo(text, tasks["prompt"].combine_chunks().take(at)),
@@ -76,6 +79,12 @@ def _linted(rows: pa.Table, tasks: pa.Table) -> tuple[pa.Table, list[Sketch]]:
     facts = table.append_column("task_id", rows["task_id"]).append_column("finish_reason", rows["finish_reason"])
     facts = facts.append_column("n_tokens", pc.list_value_length(rows["token_ids"]))
     return table, [*tiers.sketch(facts), *lexical.gram_sketches(text), lexical.text_sketch(text)]
+
+
+def _digests(text: pa.ChunkedArray) -> dict[str, pa.Array]:
+    """The digest of each normalised text, so that deciding on exact duplicates reads no text again."""
+    found, unknown = hashes.text_digests(text).view(np.int64), np.asarray(text.is_null())
+    return {name: pa.array(found[:, i], mask=unknown) for i, name in enumerate(("text_hi", "text_lo"))}
 
 
 def _columns(table: pa.Table) -> dict[str, pa.ChunkedArray]:

@@ -39,13 +39,31 @@ def combine(digests: Mapping[str, str]) -> str:
 
 def _order(table: pa.Table, keys: Sequence[str]) -> pa.Array | None:
     """The row numbers in key order, or None when the rows lie so already."""
-    if table.num_rows < 2:
+    if table.num_rows < 2 or _ascends(table, keys):
         return None
     order = pc.sort_indices(table, sort_keys=[(k, "ascending") for k in keys]).to_numpy()
     tied = _tied(table.select(list(keys)).take(pa.array(order)))
     if tied.any():
         order = _break_ties(table, order, tied)
     return None if np.array_equal(order, np.arange(len(order))) else pa.array(order)
+
+
+def _ascends(table: pa.Table, keys: Sequence[str]) -> bool:
+    """Whether every row's keys are above those of the row before it: the usual case, and far quicker to see than to sort."""
+    tied: pa.ChunkedArray | None = None
+    for key in keys:
+        column = table.column(key)
+        if column.null_count or not (pa.types.is_string(column.type) or pa.types.is_integer(column.type)):
+            return False
+        here, before = column.slice(1), column.slice(0, table.num_rows - 1)
+        falls = pc.less(here, before)
+        if pc.any(falls if tied is None else pc.and_(falls, tied)).as_py():
+            return False
+        same = pc.equal(here, before)
+        tied = same if tied is None else pc.and_(same, tied)
+        if not pc.any(tied).as_py():
+            return True
+    return False
 
 
 def _tied(keys: pa.Table) -> np.ndarray:

@@ -96,7 +96,7 @@ _COLUMNS: dict[str, list[tuple[str, pa.DataType]]] = {
         ("dup_7", _F), ("dup_8", _F), ("dup_9", _F), ("dup_10", _F), ("script_share", _F), ("script", _S), ("empty", _B),
         ("refusal", _B), ("echo", _F), ("leaked", _B), ("sentences", _I32), ("blocks", _I32), ("equations", _I32),
         ("operators", _I32), ("operator_kinds", _I32), ("steps", _I32), ("verification", _I32), ("backtracking", _I32),
-        ("subgoals", _I32), ("backward_chaining", _I32),
+        ("subgoals", _I32), ("backward_chaining", _I32), ("text_hi", _I), ("text_lo", _I),
     ],
     "signatures": [
         ("subject_id", _S), ("kind", _S), ("version", _S), ("size", _I32), ("whole", _I), ("bands", pa.list_(_I32)),

@@ -116,7 +116,7 @@ def test_a_rollout_that_comes_twice_is_refused():
 
 
 def test_an_unknown_filter_is_refused_with_the_list():
-    with pytest.raises(ConfigError, match="finish_reason, length"):
+    with pytest.raises(ConfigError, match="finish_reason, lint, length"):
         decide(candidates({}), [("lenght", LengthConfig(max_tokens=1))], "c")
 
 

@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 
 from ratoon.filters import exact_dedup
 from ratoon.filters.exact_dedup import ExactDedupConfig
+from ratoon.text import normalise
 
 
 def rows(*triples):
@@ -55,5 +56,5 @@ def test_survivors_are_distinct_and_do_not_hang_on_row_order(texts, rng):
         return {t[0] for t, k in zip(triples, keep, strict=True) if k}
 
     assert kept(made) == kept(shuffled)
-    distinct = len({exact_dedup.normalise(t) for t in texts if t is not None})
+    distinct = len({normalise(t) for t in texts if t is not None})
     assert len(kept(made)) == distinct + texts.count(None)
