@@ -33,6 +33,7 @@ from ratoon.store import ArtifactKey, Counts, Manifest, Store
 
 _TEXT = ["rollout_id", "text"]
 _EMBEDDED = 8192  # texts embedded at once
+_MATCHED = 4096  # texts cut into words at once
 
 
 @dataclass(frozen=True)
@@ -199,8 +200,9 @@ def matched(store: Store, config: CurationConfig, crop: Crop) -> Manifest:
         index = contamination.build(pa.concat_tables(items), config.contamination)
         asked = pc.invert(held).combine_chunks()
         found = [contamination.matches(index, tasks["task_id"].combine_chunks().filter(asked), said.filter(asked))]
-        for batch in store.scan("rollouts", crop.rollouts, _TEXT):
-            found.append(contamination.matches(index, batch["rollout_id"], batch["text"]))
+        for whole in store.scan("rollouts", crop.rollouts, _TEXT):
+            for batch in (whole.slice(start, _MATCHED) for start in range(0, whole.num_rows, _MATCHED)):
+                found.append(contamination.matches(index, batch["rollout_id"], batch["text"]))
         return _built("edges", pa.concat_tables(found), {"index": index.digest, "items": index.items.num_rows})
 
     return run_stage(store, wanted, build)

@@ -37,6 +37,7 @@ BESIDE: dict[str, tuple[str, str]] = {
     "edges": ("metrics", "near pairs"),
     "signatures": ("metrics", "what finds near pairs"),
     "lint": ("metrics", "repetition, script, refusal"),
+    "sketches": ("metrics", "sums that merge"),
     "embeddings": ("metrics", "a vector a text"),
     "benchmarks": ("pipelines", "frozen test items"),
     "measures": ("metrics", "numbers of a whole"),
