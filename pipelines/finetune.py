@@ -49,12 +49,19 @@ def finetune(ctx: Context, curated: Sequence[Manifest], last: Policy, base: Poli
 
 
 def _enough(curated: Manifest, least: int, iteration: int) -> None:
-    if curated.counts.rows_out < least:
+    if curated.counts.rows_out >= least:
+        return
+    kept = f"round {iteration} kept {curated.counts.rows_out} of {curated.counts.rows_planned} rollouts"
+    if curated.extra.get("view") == "group":
         raise Stopped(
-            f"round {iteration} kept {curated.counts.rows_out} of {curated.counts.rows_planned} rollouts; "
-            f"training wants at least {least}",
-            "raise generate.tasks or generate.n, loosen [[filters]] (`ratoon show RUN --dropped`), or lower train.min_examples",
+            f"{kept}, those of groups with right and wrong replies; training wants at least {least}",
+            "ask tasks the policy solves sometimes, raise generate.n or generate.mixed_groups, begin with a round of rft "
+            '(train.method = ["rft", "nft"]), or lower train.min_examples',
         )
+    raise Stopped(
+        f"{kept}; training wants at least {least}",
+        "raise generate.tasks or generate.n, loosen [[filters]] (`ratoon show RUN --dropped`), or lower train.min_examples",
+    )
 
 
 def _train(ctx: Context, job: jobs.Job) -> Built:

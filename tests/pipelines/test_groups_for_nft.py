@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 
 from ratoon import schema
+from ratoon.errors import Stopped
 from ratoon.pipelines import retry, sample, score, waves
 from ratoon.pipelines.curate import candidates, crop_of, curate
+from ratoon.pipelines.finetune import finetune
 from ratoon.pipelines.replay import replay
 from ratoon.pipelines.summary import rounds
 from ratoon.sft import dataset
@@ -176,3 +178,14 @@ def test_fewer_mixed_groups_wanted_later_takes_the_waves_that_are_not_asked_out_
         waves.drop_unasked(ctx, 1, asked[:1])
         assert [m.shard for m in ctx.store.find("assign", 1)] == ["train"]
         assert not ctx.store.find("groups", 1)
+
+
+def test_an_nft_round_without_contrast_stops_before_training_and_says_what_to_do(
+    context: Open, ground: Any, harvest: Any
+) -> None:
+    with context(*NFT, "engine.scripted.pass_rate={'*'=0.0}") as ctx:
+        on = ground(ctx)
+        made = curate(ctx.store, ctx.recipe, harvest(ctx, on))
+        with pytest.raises(Stopped, match="kept 0 of 48 rollouts, those of groups with right and wrong replies") as caught:
+            finetune(ctx, [made], on.base, on.base, 1)
+        assert '["rft", "nft"]' in caught.value.hint
