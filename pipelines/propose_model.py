@@ -24,11 +24,10 @@ from ratoon.generators.tasks import from_documents
 from ratoon.generators.tasks.asks import Ask, Known, asked_text, key_of, rows_of, task_of
 from ratoon.generators.tasks.candidates import VERSION, Candidate, Pool, Verdict, decisions, judge
 from ratoon.generators.tasks.from_documents import DocumentsConfig
-from ratoon.generators.tasks.held_out import HeldOut
 from ratoon.generators.tasks.proposers import PROPOSERS, ProposerConfig
 from ratoon.metrics import embeddings
 from ratoon.metrics.estimators import wilson
-from ratoon.pipelines import propose
+from ratoon.pipelines import leaks, propose
 from ratoon.pipelines.context import Context
 from ratoon.pipelines.stage import Built, key, run_stage, with_descendants
 from ratoon.store import Counts, Manifest
@@ -99,6 +98,7 @@ def ask_without_passages(ctx: Context, wave: Wave, asked: Asked, rollouts: Seque
     sampling = ctx.sampling(ctx.recipe.propose.sampling)
     purpose = _closed(wave)
     config = {"arm": semantic(arm), "sampling": sampling.sampling_id, "prompt": semantic(ctx.recipe.prompt),
+              "novelty": _novelty(ctx),
               "template": ctx.renderer.template_digest, "tokenizer": ctx.renderer.tokenizer_digest}  # fmt: skip
     wanted = key("ask", wave.iteration, purpose, config=config, inputs=[asked.manifest, *rollouts, *wave.before])
     tasks = {v.candidate.subject_id: _task(wave, v.candidate) for v in _verdicts(ctx, wave, asked, rollouts) if not v.reason}
@@ -119,7 +119,7 @@ def accept(
     ctx: Context, wave: Wave, asked: Asked, rollouts: Sequence[Manifest], closed: Manifest | None, replies: Sequence[Manifest]
 ) -> Manifest:
     """The wave's tasks, a decision on every candidate, what was measured; `closed` and `replies` are of the second asking."""
-    config = {"arm": semantic(wave.arm), "embedding": _embedding(ctx), "max_cosine": ctx.recipe.propose.max_cosine}
+    config = {"arm": semantic(wave.arm), "novelty": _novelty(ctx)}
     inputs = [asked.manifest, *rollouts, *([closed] if closed else []), *replies, *wave.before]
     wanted = key("propose", wave.iteration, wave.purpose, config=config, inputs=inputs, versions={"proposer": VERSION})
 
@@ -242,8 +242,8 @@ def _verdicts(ctx: Context, wave: Wave, asked: Asked, rollouts: Sequence[Manifes
     given = PROPOSERS[wave.arm.method].given
     pool.add([*(given(wave.arm) if given else ())])
     pool.add([(row["task_id"], asked_text(row)) for row in (*asked.known.people, *asked.known.made)])
-    held_out = HeldOut(ctx.store.read("tasks", wave.pool, ["task_id", "problem_key", "messages", "split"]))
-    return judge(_candidates(ctx, wave, asked, rollouts), pool, held_out)
+    candidates = _candidates(ctx, wave, asked, rollouts)
+    return judge(candidates, pool, leaks.leaks(ctx.store, ctx.recipe.curation, wave.pool, candidates))
 
 
 def _candidates(ctx: Context, wave: Wave, asked: Asked, rollouts: Sequence[Manifest]) -> list[Candidate]:
@@ -282,10 +282,11 @@ def _task(wave: Wave, candidate: Candidate) -> dict[str, Any]:
     return task_of(candidate, wave.arm.method, wave.arm.name, wave.iteration)
 
 
-def _embedding(ctx: Context) -> Any:
-    """What decides the vectors: the model's files, not where they are."""
-    config = ctx.recipe.propose.embedding
-    return None if config is None else embeddings.fingerprint(config)
+def _novelty(ctx: Context) -> list[Any]:
+    """What beside the arm decides whether a candidate is new: the vectors' model by its files, not where they are."""
+    config = ctx.recipe.propose
+    vectors = None if config.embedding is None else [embeddings.fingerprint(config.embedding), config.max_cosine]
+    return [vectors, *leaks.settings(ctx.recipe.curation)]
 
 
 def _embedder(ctx: Context) -> Any:

@@ -1,7 +1,7 @@
 """Proposed tasks on their way into the pool: what was malformed, repeats or asks the evaluation, and why; knows no engine.
 
 Candidates are taken in the order of their ids, so neither shards nor workers decide which of two alike stays. A candidate is
-compared with the held-out tasks, then by ROUGE-L with the whole pool and those accepted before it, then by embeddings where
+compared with what is held out, then by ROUGE-L with the whole pool and those accepted before it, then by embeddings where
 given. Each leaves one row of `decisions`, `subject_kind` `proposal`; its step says how far it came.
 """
 
@@ -9,13 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
 from ratoon import schema
-from ratoon.generators.tasks.held_out import HeldOut
 from ratoon.novelty import RougeIndex
 
 VERSION = "1"
@@ -39,6 +38,15 @@ class Candidate:
     problem_key: str | None = None
     near: frozenset[str] = frozenset()
     meta: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Leak(NamedTuple):
+    """Which rule found that a candidate asks which held-out task or item; value and threshold where the rule has them."""
+
+    rule: str
+    evidence_id: str
+    value: float | None = None
+    threshold: float | None = None
 
 
 @dataclass(frozen=True)
@@ -104,26 +112,28 @@ class Pool:
             self._ids.append(id)
 
 
-def judge(candidates: Sequence[Candidate], pool: Pool, held_out: HeldOut) -> list[Verdict]:
-    """One verdict per candidate, in the order of `subject_id`; the accepted ones join `pool` under their subject ids."""
+def judge(candidates: Sequence[Candidate], pool: Pool, leaks: Mapping[str, Leak]) -> list[Verdict]:
+    """One verdict per candidate, in the order of `subject_id`; the accepted ones join `pool` under their subject ids.
+
+    `leaks` are found by whoever knows the held-out tasks, by `subject_id`.
+    """
     ordered = sorted(candidates, key=lambda c: (c.rollout_id, len(c.subject_id), c.subject_id))
     sound = [c for c in ordered if c.malformed is None]
     vectors = dict(zip((c.subject_id for c in sound), pool.vectors([c.text for c in sound]), strict=True))
     verdicts = []
     for candidate in ordered:
-        verdict = _judge(candidate, pool, held_out, vectors.get(candidate.subject_id))
+        verdict = _judge(candidate, pool, leaks.get(candidate.subject_id), vectors.get(candidate.subject_id))
         if verdict.reason is None:
             pool.take(candidate.subject_id, candidate, vectors.get(candidate.subject_id))
         verdicts.append(verdict)
     return verdicts
 
 
-def _judge(candidate: Candidate, pool: Pool, held_out: HeldOut, vector: np.ndarray | None) -> Verdict:
+def _judge(candidate: Candidate, pool: Pool, leak: Leak | None, vector: np.ndarray | None) -> Verdict:
     if candidate.malformed is not None:
         return Verdict(candidate, "parse", f"malformed:{candidate.malformed}")
-    for text in filter(None, (candidate.message, candidate.text)):
-        if (leak := held_out.leak(text, candidate.problem_key)) is not None:
-            return Verdict(candidate, "held_out", f"held_out:{leak.rule}", leak.value, leak.threshold, leak.task_id)
+    if leak is not None:
+        return Verdict(candidate, "held_out", f"held_out:{leak.rule}", leak.value, leak.threshold, leak.evidence_id)
     return pool.too_near(candidate, vector) or Verdict(candidate, "accepted")
 
 

@@ -14,9 +14,8 @@ from ratoon import schema
 from ratoon.errors import ConfigError, DataError
 from ratoon.generators.tasks import form, self_instruct
 from ratoon.generators.tasks.asks import Ask, Known
-from ratoon.generators.tasks.candidates import Candidate, Pool, decisions, judge
+from ratoon.generators.tasks.candidates import Candidate, Leak, Pool, decisions, judge
 from ratoon.generators.tasks.form import Draft
-from ratoon.generators.tasks.held_out import HeldOut
 from ratoon.generators.tasks.proposal import task_row, text_key, user_message
 from ratoon.generators.tasks.seeds import PACKAGED, SeedsConfig
 from ratoon.generators.tasks.seeds import propose as seeds
@@ -150,67 +149,23 @@ def test_of_a_reply_that_was_cut_only_the_last_task_is_lost() -> None:
     assert self_instruct.read(CONFIG, Known(), constrained, "r", "Task: Name it all", False)[0].malformed == "no_json"
 
 
-HELD = "A farmer has seventeen sheep and all but nine of them run away during a storm at night, how many are left?"
-
-
-@pytest.fixture
-def held_out() -> HeldOut:
-    held = [
-        task_row(source="s", family="f", messages=user_message(text), problem_key=key, answer="9", verifier="numeric",
-                 verifier_args={}, split=split)
-        for text, key, split in (
-            (HELD, "sheep", "eval"), ("What is 3 + 4?", "add:3,4", "probe"), ("Free to use?", "free", "train"),
-        )
-    ]  # fmt: skip
-    return HeldOut(schema.from_rows("tasks", held))
-
-
-@pytest.mark.parametrize(
-    ("text", "rule"),
-    [
-        (HELD.upper(), "problem_key"),
-        ("what is 3 + 4", "text"),
-        ("Here is a puzzle. " + HELD, "13gram"),
-        ("Sheep: a farmer has seventeen sheep and all but nine ... during a storm at night, how many are left?", "8gram"),
-        ("What is 3 - 4?", None),
-        ("Free to use?", None),
-        ("A farmer has cows", None),
-    ],
-)
-def test_held_out_tasks_are_known_in_other_clothes(held_out: HeldOut, text: str, rule: str | None) -> None:
-    found = held_out.leak(text)
-    assert (found and found.rule) == rule
-
-
-def test_words_that_many_held_out_tasks_share_give_nobody_away() -> None:
-    tail = "Think step by step and reply with just the number in the end, nothing else at all."
-    held = [
-        task_row(source="s", family="f", messages=user_message(f"Sum {i} and {i + 1}. {tail}"), problem_key=str(i), answer="1",
-                 verifier="numeric", verifier_args={}, split="eval")
-        for i in range(20)
-    ]  # fmt: skip
-    found = HeldOut(schema.from_rows("tasks", held))
-    assert found.leak(f"How many legs have four dogs and a hen together? {tail}") is None
-    assert found.leak(f"Sum 3 and 4. {tail}") is not None
-
-
 def candidate(number: int, text: str, **fields: Any) -> Candidate:
     return Candidate(f"r_{number:02d}/0", f"r_{number:02d}", text, problem_key=text_key(text), **fields)
 
 
-def test_of_two_alike_the_first_by_id_stays_whatever_their_order(held_out: HeldOut) -> None:
+def test_of_two_alike_the_first_by_id_stays_whatever_their_order() -> None:
     made = [candidate(i, text) for i, text in enumerate(["Name five red birds of Peru", "Name five red birds of Chile",
-                                                         "Write a poem on rust", HELD, ""])]  # fmt: skip
+                                                         "Write a poem on rust", "held out?", ""])]  # fmt: skip
     made[-1] = Candidate("r_04/0", "r_04", malformed="empty")
     for order in (made, made[::-1]):
         pool = Pool(0.7)
         pool.add([("t_old", "Write a short poem on rust")])
-        verdicts = judge(order, pool, held_out)
+        verdicts = judge(order, pool, {"r_03/0": Leak("problem_key", "t_held")})
         assert [(v.candidate.subject_id, v.reason, v.evidence_id) for v in verdicts] == [
             ("r_00/0", None, None),
             ("r_01/0", "not_novel:rouge_l", "r_00/0"),
             ("r_02/0", "not_novel:rouge_l", "t_old"),
-            ("r_03/0", "held_out:problem_key", verdicts[3].evidence_id),
+            ("r_03/0", "held_out:problem_key", "t_held"),
             ("r_04/0", "malformed:empty", None),
         ]
     table = decisions(verdicts, "c_1")
@@ -218,7 +173,7 @@ def test_of_two_alike_the_first_by_id_stays_whatever_their_order(held_out: HeldO
     assert table["value"].to_pylist()[1] == pytest.approx(5 / 6)
 
 
-def test_an_embedder_finds_what_words_do_not(held_out: HeldOut) -> None:
+def test_an_embedder_finds_what_words_do_not() -> None:
     import numpy as np
 
     def embed(texts: Any) -> np.ndarray:
@@ -226,5 +181,5 @@ def test_an_embedder_finds_what_words_do_not(held_out: HeldOut) -> None:
 
     pool = Pool(0.7, embed, 0.9)
     pool.add([("t_sea", "How deep is the sea")])
-    verdicts = judge([candidate(1, "Depth of the world's ocean?"), candidate(2, "Bake a loaf of bread")], pool, held_out)
+    verdicts = judge([candidate(1, "Depth of the world's ocean?"), candidate(2, "Bake a loaf of bread")], pool, {})
     assert [(v.reason, v.evidence_id) for v in verdicts] == [("not_novel:cosine", "t_sea"), (None, None)]

@@ -20,6 +20,7 @@ from ratoon.pipelines.curate import Crop, curate
 from ratoon.pipelines.proposing import Made, propose_tasks
 from ratoon.pipelines.recipe import load
 from ratoon.pipelines.start import opened
+from ratoon.run import Run
 from ratoon.sft.dataset import read_dataset
 from ratoon.store import Manifest, Store
 from ratoon.text import rouge_l
@@ -40,7 +41,7 @@ class Round(NamedTuple):
 def play(tmp_path: Path, tiny_model: Path) -> Callable[..., Round]:
     """`play("self_guide", "run.seed=1", folder="a")`: round 1 of a shipped recipe on the scripted engine; no training."""
 
-    def run(recipe: str, *sets: str, folder: str = "run", rollouts: bool = True) -> Round:
+    def run(recipe: str, *sets: str, folder: str = "run", rollouts: bool = True, rounds: int = 1) -> Round:
         small = ["model.kind=path", f"model.path={str(tiny_model)!r}", "engine.kind=scripted", "run.shard_size=4",
                  "propose.sampling.max_tokens=1500", "sampling.max_tokens=300", *sets]  # fmt: skip
         with opened(tmp_path / folder, load(recipe, small), quiet=True) as ctx:
@@ -50,7 +51,9 @@ def play(tmp_path: Path, tiny_model: Path) -> Callable[..., Round]:
             def sampled(asked: Manifest, schemas: Any) -> list[Manifest]:
                 return [sample.sample_shard(ctx, s, asked) for s in sample.shards(ctx, asked, row, base, schemas=schemas)]
 
-            made = propose_tasks(ctx, [pool], Made([], []), 1, lambda function: function, sampled)
+            made = Made([], [])
+            for iteration in range(1, rounds + 1):
+                made = propose_tasks(ctx, [pool], made, iteration, lambda function: function, sampled)
             crop = _harvest(ctx, pool, made, row, base) if rollouts else None
             curated = curate(ctx.store, ctx.recipe, crop) if crop else None
         return Round(Store.open(tmp_path / folder), made, crop, curated)
@@ -72,6 +75,70 @@ def reasons(found: Round) -> Counter[str | None]:
 
 def tasks(found: Round) -> list[dict[str, Any]]:
     return [row | {"meta": json.loads(row["meta"])} for row in found.store.read("tasks", found.made.tasks).to_pylist()]
+
+
+@pytest.fixture(scope="module")
+def run(prefect_here: None, tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Recipe `self_instruct`, cut down: one round through Prefect, votes and training."""
+    root = tmp_path_factory.mktemp("runs") / "self_instruct"
+    Run.start("self_instruct", root, sets=_instruct(tiny_model), quiet=True)
+    return root
+
+
+def _instruct(tiny_model: Path) -> list[str]:
+    return ["model.kind=path", f"model.path={str(tiny_model)!r}", "engine.kind=scripted", "engine.scripted.styles=['{answer}']",
+            'engine.scripted.pass_rate={self_instruct=0.7,"*"=0.4}', "engine.scripted.proposals.duplicates=0.5",
+            "propose.sampling.max_tokens=1200", "propose.arms.0.asks=12", "tasks.1.n=30", "tasks.2.n=30", "splits.eval=6",
+            "splits.probe=2", "run.shard_size=10", "generate.tasks=24", "generate.n=6", "suites.heldout.n=1",
+            "train.min_examples=2", "run.iterations=1"]  # fmt: skip
+
+
+def test_each_wave_writes_tasks_on_top_of_those_before_and_the_round_learns_what_votes_accept(run: Path) -> None:
+    store = Store.open(run)
+    made = sorted(store.find("propose"), key=lambda m: (m.iteration or 0, m.shard or ""))
+    assert [(m.iteration, m.shard) for m in made] == [(1, f"propose-self_instruct-{w}") for w in (0, 1)]
+    rows = rows_of(store.read("tasks", made).to_pylist())
+    assert len({r["task_id"] for r in rows}) == sum(m.counts.rows_out for m in made) > 20
+    assert {r["meta"]["kind"] for r in rows} == {"calculate", "classify", "compare", "convert", "deduce", "extract"}
+    index = RougeIndex(0.7)
+    for row in rows:
+        assert index.nearest(asked_text(row)) is None
+        index.add(row["task_id"], asked_text(row))
+    known = {t["task_id"]: t for t in store.read("tasks").to_pylist()}
+    mine = {r["task_id"] for r in rows}
+    assert all(set(r["parent_ids"]) <= known.keys() for r in rows)
+    assert any(set(r["parent_ids"]) & mine for r in rows), "tasks by a model are shown too"
+    assert not any(p["split"] != "train" for r in rows for p in (known[i] for i in r["parent_ids"]))
+    trained = sql.query(store, "select task_id from examples")["task_id"].to_pylist()
+    assert trained
+    assert set(trained) <= mine
+    votes = sql.query(
+        store, "select distinct task_id from groups where label_source = 'consensus' and vote_status = 'accepted'"
+    )
+    assert set(trained) <= set(votes["task_id"].to_pylist())
+    assert all(known[t]["answer"] is None for t in mine)
+
+
+def test_a_finished_run_of_proposals_started_again_asks_nothing(
+    run: Path, prefect_here: None, tiny_model: Path, asked: Callable[[Path], list[str]]
+) -> None:
+    before, commits = asked(run), len(Store.open(run).commits())
+    Run.start("self_instruct", run, sets=_instruct(tiny_model), quiet=True)
+    assert asked(run) == before
+    assert len(set(before)) == len(before)
+    assert len(Store.open(run).commits()) == commits
+
+
+def test_the_next_round_asks_on_top_of_this_one_and_shows_its_tasks(play: Callable[..., Round]) -> None:
+    first = play("self_guide", *GUIDE, rollouts=False)
+    both = play("self_guide", *GUIDE, rounds=2, rollouts=False)
+    assert [m.iteration for m in both.made.tasks] == [1, 2]
+    assert both.made.tasks[0].artifact_id == first.made.tasks[0].artifact_id
+    old, new = (rows_of(both.store.read("tasks", [m]).to_pylist()) for m in both.made.tasks)
+    assert new
+    assert not {r["task_id"] for r in new} & {r["task_id"] for r in old}
+    assert {p for r in new for p in r["parent_ids"]} <= {r["task_id"] for r in old}
+    assert any(r["parent_ids"] for r in new)
 
 
 GUIDE = ["propose.arms.0.asks=24", "propose.arms.0.per_ask=3", "generate.tasks=60", "tasks.0.n=60", "splits.eval=40",
