@@ -3,11 +3,13 @@
 It knows no engine and no verdict. Finished completions reach the journal within `_WAIT` seconds, whatever the engine does
 next, so that a kill repeats only what was in flight. The table is made from the records the journal holds, so a resumed
 shard has the same bytes as an unbroken one. A record: `id`, `ids` (little-endian int32, base64), `lp` (float32 likewise, or
-null), `src`, `fin`, `err`, `s` (seconds), `p` (prompt tokens), and `text` where an endpoint gives no token ids.
+null), `src`, `fin`, `err`, `s` (seconds), `p` (prompt tokens), `text` where an endpoint gives no ids, and `top` (per token
+the likeliest ids with their log-probs) where they were asked for, which becomes the row's `meta`.
 """
 
 from __future__ import annotations
 
+import json
 import threading
 from array import array
 from base64 import b64decode, b64encode
@@ -47,9 +49,10 @@ class Plan:
 
 
 def plan(
-    assignments: pa.Table, prompts: pa.Table, policy: Policy, sampling: Sampling, schemas: Mapping[str, str] | None = None
-) -> Plan:
-    """One request per planned sample; `schemas` are JSON schemas by prompt id.
+    assignments: pa.Table, prompts: pa.Table, policy: Policy, sampling: Sampling, schemas: Mapping[str, str] | None = None,
+    top_logprobs: int = 0,
+) -> Plan:  # fmt: skip
+    """One request per planned sample; `schemas` are JSON schemas by prompt id; `top_logprobs` asks for the likeliest ids too.
 
     Raises DataError for an unknown prompt or an assignment under another sampling.
     """
@@ -65,7 +68,8 @@ def plan(
             raise DataError(
                 f"assignment under sampling {assigned['sampling_id']}, given {sampling_id}", "plan each sampling apart"
             )
-        _plan_group(assigned, prompt, policy, sampling, sampling_id, requests, rows, (schemas or {}).get(prompt["prompt_id"]))
+        constraint = (schemas or {}).get(prompt["prompt_id"])
+        _plan_group(assigned, prompt, policy, sampling, sampling_id, requests, rows, constraint, top_logprobs)
     names = ["rollout_id", "group_id", "task_id", "prompt_id", "policy_id", "sampling_id", "role", "parent_id", "sample"]
     columns = list(zip(*rows, strict=True)) if rows else [()] * len(names)
     types = [schema.TABLES["rollouts"].field(name).type for name in names]
@@ -74,7 +78,7 @@ def plan(
 
 def _plan_group(
     assigned: dict[str, Any], prompt: dict[str, Any], policy: Policy, sampling: Sampling, sampling_id: str,
-    requests: list[Request], rows: list[tuple[Any, ...]], schema: str | None,
+    requests: list[Request], rows: list[tuple[Any, ...]], schema: str | None, top_logprobs: int,
 ) -> None:  # fmt: skip
     """Append the requests and rows of one assignment; the samples share one prompt."""
     prompt_id, task_id, role, parent = prompt["prompt_id"], prompt["task_id"], prompt["role"], prompt["parent_rollout_id"]
@@ -93,6 +97,7 @@ def _plan_group(
                 task_id=task_id,
                 messages=messages or None,
                 role=role,
+                top_logprobs=top_logprobs,
             )
         )
         rows.append((rollout_id, group_id, task_id, prompt_id, policy.policy_id, sampling_id, role, parent, sample))
@@ -223,6 +228,8 @@ def _record(completion: Completion) -> Record:
     }
     if completion.text is not None and not completion.token_ids:
         record["text"] = completion.text
+    if completion.top_logprobs is not None:
+        record["top"] = [{str(i): round(lp, 4) for i, lp in top.items()} for top in completion.top_logprobs]
     return record
 
 
@@ -263,6 +270,7 @@ def _from_records(coordinates: pa.Table, records: list[Record], renderer: Render
         "loss_mask": _lists(np.ones(len(flat), np.int8), lengths, no_ids),
         "finish_reason": [record["fin"] for record in records],
         "error": [record["err"] for record in records],
+        "meta": [json.dumps({"top_logprobs": r["top"]}, separators=(",", ":")) if "top" in r else None for r in records],
         "seconds": [record["s"] for record in records],
     }
     return schema.from_columns("rollouts", columns, rows=n)

@@ -17,7 +17,7 @@ from prefect.utilities.annotations import quote
 
 from ratoon.engine import Completion, Policy
 from ratoon.errors import RatoonError, Stopped
-from ratoon.pipelines import asking, linting, measure, propose, qdc, sample, score, waves
+from ratoon.pipelines import asking, judge, linting, measure, propose, qdc, sample, score, waves
 from ratoon.pipelines.calibrate import calibrate
 from ratoon.pipelines.context import Context
 from ratoon.pipelines.curate import Crop, curate
@@ -47,6 +47,7 @@ def improve(ctx: Context) -> None:
         if ctx.recipe.consensus is not None:
             stage(calibrate)(ctx, crop)
         linted = stage(linting.lint)(ctx.store, crop)
+        stage(judge.judge_round)(ctx, crop, policy, base)
         curated.append(stage(curate)(ctx.store, ctx.recipe, crop))
         stage(qdc.measure)(ctx.store, ctx.recipe, crop, curated[-1], linted)
         made_by, policy = stage(finetune)(ctx, curated, policy, base, iteration)

@@ -24,6 +24,7 @@ from ratoon.metrics.consensus import ConsensusConfig
 from ratoon.metrics.embeddings import EmbeddingConfig
 from ratoon.metrics.measure_verifier import MeasureConfig
 from ratoon.metrics.tiers import TierConfig
+from ratoon.metrics.verifiers.judge import JudgeConfig
 from ratoon.pipelines.budget import BudgetConfig
 from ratoon.pipelines.curation import CurationConfig
 from ratoon.sft.base_models import ModelConfig
@@ -158,6 +159,7 @@ class Recipe(Config):
     generate: GenerateConfig = Field(GenerateConfig(), description="tasks and rollouts per round")
     verify: VerifyConfig = Field(VerifyConfig(), description="verifier workers and limits")
     consensus: ConsensusConfig | None = Field(None, description="labels by agreement; absent: only verifiers label")
+    judge: JudgeConfig | None = Field(None, description="a model that judges the training replies; none without this table")
     filters: tuple[FilterConfig, ...] = Field((), description="curation steps, in order")
     group_filters: tuple[FilterConfig, ...] = Field(
         (), description="curation steps of nft rounds, in order; none: groups stay whole. Kept rollouts are reweighted"

@@ -6,7 +6,7 @@ an exception from `generate` means that the engine itself failed.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Literal, Protocol
 
@@ -75,7 +75,7 @@ class Request:
     """One rollout to sample. `request_id` is the rollout's id; `task_id` and `role` are labels that real engines ignore.
 
     `messages` is for endpoints that take no token ids; `prefix_token_ids` are appended to the prompt and are no part of
-    the completion; `schema` is a JSON schema for constrained decoding.
+    the completion; `schema` is a JSON schema for constrained decoding; `top_logprobs` asks for so many likeliest ids each.
     """
 
     request_id: str
@@ -87,6 +87,7 @@ class Request:
     task_id: str | None = None
     messages: tuple[dict[str, str], ...] | None = None
     role: str | None = None
+    top_logprobs: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +95,7 @@ class Completion:
     """What came back: token ids and log-probs as sampled (natural log, one per token), or a typed error.
 
     `logprobs` is null where the engine has none. `token_ids` holds the end-of-turn id iff `finish_reason` is `stop`.
+    `top_logprobs` has per token the likeliest ids with their log-probs, where they were asked for and the engine has them.
     `error` is `CLASS: message`; then `token_ids` is empty and `finish_reason` is `error`. `seconds` is wall time.
     """
 
@@ -106,6 +108,7 @@ class Completion:
     error: str | None = None
     seconds: float | None = None
     prompt_tokens: int = 0
+    top_logprobs: Sequence[Mapping[int, float]] | None = None
 
 
 class Engine(Protocol):

@@ -25,8 +25,9 @@ from pydantic import Field
 from ratoon.config import Config, operational
 from ratoon.engine import Completion, FinishReason, Policy, Request, failed
 from ratoon.errors import EngineDead, Unsupported
-from ratoon.generators.engines import scripted_proposals
+from ratoon.generators.engines import scripted_judge, scripted_proposals
 from ratoon.generators.engines.requestlog import RequestLog
+from ratoon.generators.engines.scripted_judge import JudgmentsConfig
 from ratoon.generators.engines.scripted_proposals import ProposalsConfig
 from ratoon.render import Renderer
 
@@ -89,6 +90,7 @@ class ScriptedConfig(Config):
         100_000, ge=1, description="prompts that leave less than max_tokens of this are refused, as by a real context"
     )
     proposals: ProposalsConfig = Field(ProposalsConfig(), description="what it writes when it is asked for tasks")
+    judgments: JudgmentsConfig = Field(JudgmentsConfig(), description="what it says when it is asked to judge")
     errors: Share = operational(0.0, ge=0, le=1, description="share of requests that fail, as a server fails")
     delay_s: float = operational(0.0, ge=0, description="mean seconds a reply takes")
     delay: Literal["constant", "exponential"] = operational("exponential", description="how those seconds are distributed")
@@ -177,6 +179,7 @@ class ScriptedEngine:
         return Completion(
             request_id=request.request_id, token_ids=ids, logprobs=logprobs, finish_reason=reason, seconds=seconds,
             logprob_source=None if logprobs is None else self.name, prompt_tokens=_prompt_tokens(request),
+            top_logprobs=self._top(request, draws),
         )  # fmt: skip
 
     def _die(self, request: Request) -> None:
@@ -212,7 +215,20 @@ class ScriptedEngine:
     def _said(self, request: Request, draws: Sequence[float]) -> tuple[str, str]:
         if request.role in scripted_proposals.ROLES:
             return "whole", scripted_proposals.write(self._config.proposals, request)
+        if request.role == scripted_judge.ROLE:
+            return "whole", self._judgment(request, draws)[0]
         return self._text(request.task_id, request.role, draws)
+
+    def _judgment(self, request: Request, draws: Sequence[float]) -> tuple[str, dict[str, float]]:
+        plant = self._plants.get(request.task_id or "")
+        prompt = str(request.messages[-1]["content"]) if request.messages else ""
+        return scripted_judge.write(self._config.judgments, prompt, plant.answer if plant else None, draws)
+
+    def _top(self, request: Request, draws: Sequence[float]) -> list[dict[int, float]] | None:
+        """The likeliest first tokens of a judgment; nothing else has any."""
+        if not request.top_logprobs or request.role != scripted_judge.ROLE:
+            return None
+        return [{self._encoded(text)[0]: lp for text, lp in self._judgment(request, draws)[1].items()}]
 
     def _text(self, task_id: str | None, role: str | None, draws: Sequence[float]) -> tuple[str, str]:
         """One draw decides: the first `pass rate` of it is right, then come the truncated and the unparsed share."""

@@ -21,13 +21,14 @@ from pydantic import Field, field_validator
 
 from ratoon import ids
 from ratoon.config import Config, operational, partly_operational
-from ratoon.engine import Completion, Policy, Request, Sampling, failed
+from ratoon.engine import Completion, Policy, Request, failed
 from ratoon.errors import EngineDead, EngineError, MissingExtra, Unsupported
 from ratoon.generators.engines import folders
 from ratoon.generators.engines.child import Reaper, environment, variables, when_one_ends
 from ratoon.generators.engines.pump import Pump
 from ratoon.generators.engines.requestlog import RequestLog
 from ratoon.generators.engines.vllm_args import HOW_FAST
+from ratoon.generators.engines.vllm_logprobs import all_per_position, first_per_position
 
 _OURS = ("model", "seed", "dtype", "quantization", "logprobs_mode", "generation_config", "worker_extension_cls")
 _CPU_ARGS = {"enforce_eager": True, "max_model_len": 1024, "max_num_seqs": 128, "kv_cache_memory_bytes": 2 << 30}
@@ -260,7 +261,7 @@ class _VllmCore:
             return failed(request, *refusal)
         prompt = {"prompt_token_ids": [*request.prompt_token_ids, *(request.prefix_token_ids or ())]}
         try:
-            self._add(key, prompt, _sampling_params(request.sampling, request.schema))
+            self._add(key, prompt, _sampling_params(request))
         except (ValueError, TypeError, NotImplementedError) as error:
             return failed(request, "BadRequest", _first_line(error))
         self._asked[key] = request
@@ -332,7 +333,7 @@ class _VllmCore:
         while len(scores) < len(sequences):
             for output in self._step():
                 if output.finished:
-                    scores[output.request_id] = _first_per_position(output.prompt_logprobs)
+                    scores[output.request_id] = first_per_position(output.prompt_logprobs)
         return [scores[f"score-{i}"][len(prompt) - 1 :] for i, (prompt, _) in enumerate(sequences)]
 
 
@@ -350,7 +351,7 @@ def _import_vllm() -> tuple[Any, Any]:
     return EngineArgs, LLMEngine
 
 
-def _sampling_params(sampling: Sampling, schema: str | None) -> Any:
+def _sampling_params(request: Request) -> Any:
     """Every field that changes what is sampled, so that no default of vLLM or of the model's folder speaks.
 
     `ignore_eos` with explicit stop ids: the ids alone stop, and the sampled end-of-turn id stays in the token ids.
@@ -358,12 +359,13 @@ def _sampling_params(sampling: Sampling, schema: str | None) -> Any:
     from vllm import SamplingParams
     from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
 
+    sampling, schema = request.sampling, request.schema
     return SamplingParams(
         n=1, temperature=sampling.temperature, top_p=sampling.top_p, top_k=sampling.top_k, min_p=sampling.min_p, seed=None,
         presence_penalty=sampling.presence_penalty, frequency_penalty=sampling.frequency_penalty,
         repetition_penalty=sampling.repetition_penalty, max_tokens=sampling.max_tokens, min_tokens=0,
         stop=None, stop_token_ids=list(sampling.stop_token_ids), ignore_eos=True, bad_words=None, logit_bias=None,
-        logprobs=None if sampling.logprobs_mode == "none" else 0, prompt_logprobs=None, flat_logprobs=True,
+        logprobs=None if sampling.logprobs_mode == "none" else request.top_logprobs, prompt_logprobs=None, flat_logprobs=True,
         detokenize=False, output_kind=RequestOutputKind.FINAL_ONLY,
         structured_outputs=None if schema is None else StructuredOutputsParams(json=schema),
     )  # fmt: skip
@@ -382,17 +384,13 @@ def _scoring_params() -> Any:
 def _completion(request: Request, output: Any) -> Completion:
     if output.finish_reason not in ("stop", "length"):
         return failed(request, "EngineError", f"vLLM ended the request with {output.finish_reason!r}")
-    logprobs = None if output.logprobs is None else _first_per_position(output.logprobs)
+    logprobs = None if output.logprobs is None else first_per_position(output.logprobs)
     return Completion(
         request_id=request.request_id, token_ids=tuple(output.token_ids), logprobs=logprobs,
         finish_reason=output.finish_reason, logprob_source=None if logprobs is None else VllmEngine.name,
         prompt_tokens=len(request.prompt_token_ids) + len(request.prefix_token_ids or ()),
+        top_logprobs=all_per_position(output.logprobs) if request.top_logprobs and logprobs is not None else None,
     )  # fmt: skip
-
-
-def _first_per_position(flat: Any) -> list[float]:
-    """The token's own log-prob is the first entry of each position; a prompt's first token has none and is left out."""
-    return [flat.logprobs[a] for a, b in zip(flat.start_indices, flat.end_indices, strict=True) if b > a]
 
 
 def _first_line(error: Exception) -> str:
