@@ -54,22 +54,30 @@ from ratoon.cli import main
 main()
 """
 TIMED = """
-import sys, time
+import json, sys, time
 from pathlib import Path
+clocks = lambda: (time.time(), time.process_time())
+marks, told = {"python": clocks()}, Path(sys.argv.pop(1))
+from ratoon.generators.engines import requestlog
 from ratoon.pipelines import start
-spent, environment, flow = [], start.prefect_environment, start.run_flow
+environment, flow, sent = start.prefect_environment, start.run_flow, requestlog.RequestLog.sent
 def prefect_environment():
-    began = time.time()
+    marks.setdefault("opened", clocks())
     environment()
     import prefect.flows, prefect.task_runners, prefect.artifacts
-    spent.append(time.time() - began)
+    marks.setdefault("imported", clocks())
 def run_flow(ctx, body, name):
-    began = time.time()
+    marks["asked"] = clocks()
     def timed(ctx):
-        Path(told).write_text(str(sum(spent) + time.time() - began))
+        marks["flow"] = clocks()
         return body(ctx)
     return flow(ctx, timed, name)
-start.prefect_environment, start.run_flow, told = prefect_environment, run_flow, sys.argv.pop(1)
+def first(log, request_id):
+    requestlog.RequestLog.sent = sent
+    marks["request"] = clocks()
+    told.write_text(json.dumps(marks))
+    sent(log, request_id)
+start.prefect_environment, start.run_flow, requestlog.RequestLog.sent = prefect_environment, run_flow, first
 from ratoon.cli import main
 main()
 """
@@ -129,9 +137,19 @@ def restart(folder: Path, server: str | None) -> dict[str, Any]:
         seconds = time.time() - began
         second.terminate()
         second.wait()
-    prefect = float(told.read_text())
-    return {"seconds": round(seconds, 2), "prefect_s": round(prefect, 2), "besides_prefect_s": round(seconds - prefect, 2),
-            "bar_s": BAR_S, "asked_before": calls, "ok": seconds - prefect <= BAR_S}  # fmt: skip
+    marks = json.loads(told.read_text())
+
+    def between(a: str, b: str, clock: int) -> float:
+        return float(marks[b][clock] - marks[a][clock])
+
+    prefect, cpu = (between("opened", "imported", c) + between("asked", "flow", c) for c in (0, 1))
+    return {
+        "seconds": round(seconds, 2), "prefect_s": round(prefect, 2), "besides_prefect_s": round(seconds - prefect, 2),
+        "processor_s": round(marks["request"][1], 2), "besides_prefect_processor_s": round(marks["request"][1] - cpu, 2),
+        "until_opened_s": round(marks["opened"][0] - began, 2), "in_flow_s": round(between("flow", "request", 0), 2),
+        "in_flow_processor_s": round(between("flow", "request", 1), 2),
+        "bar_s": BAR_S, "load": os.getloadavg()[0], "asked_before": calls, "ok": seconds - prefect <= BAR_S,
+    }  # fmt: skip
 
 
 def whole(folder: Path, server: str | None) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from typing import Any
 
 from ratoon.engine import Policy
 from ratoon.pipelines import propose, sample, score
+from ratoon.pipelines.budget import BudgetConfig
 from ratoon.pipelines.context import Context
 from ratoon.pipelines.curate import Crop, curate
 from ratoon.pipelines.recipe import Recipe
@@ -65,6 +66,7 @@ def predict(recipe: Recipe, *, tasks: int = TASKS, verifiers: Mapping[str, Any] 
     Rows: quantity, total, lo, hi; a cost is null without prices, seconds are the engine's at the dry run's small load.
     """
     few = recipe.model_copy(update={
+        "budget": BudgetConfig(prices=recipe.budget.prices),
         "generate": recipe.generate.model_copy(update={"tasks": min(tasks, recipe.generate.tasks), "target_accepted": None}),
         "suites": {name: s.model_copy(update={"tasks": min(tasks, s.tasks or tasks)}) for name, s in recipe.suites.items()},
     })  # fmt: skip

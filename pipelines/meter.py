@@ -11,7 +11,7 @@ import signal
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
 
@@ -20,6 +20,7 @@ from ratoon.errors import EngineError, Interrupted, Stopped
 from ratoon.pipelines.budget import BudgetConfig, Spent
 
 GO_ON = "the same command goes on from here"
+_ENDED = b"\nended at once; what is done is kept, the same command goes on from here\n"
 _STOPPING = b"\nstopping: what is in flight is finished and kept; once more ends at once\n"
 
 
@@ -160,15 +161,22 @@ class MeteredEngine:
 
 
 @contextmanager
-def signals(meter: Meter) -> Iterator[None]:
-    """SIGINT and SIGTERM end the run cleanly; a second one ends it at once. Only the main thread can listen."""
+def signals(meter: Meter, last: Callable[[], None] = lambda: None) -> Iterator[None]:
+    """SIGINT and SIGTERM end the run cleanly; a second one ends this process at once, after `last`.
+
+    At once is as by a kill, which loses nothing: an exception would wait for every thread. Only the main thread can listen.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
 
     def handle(number: int, frame: FrameType | None) -> None:
         if meter.interrupted:
-            raise KeyboardInterrupt
+            os.write(2, _ENDED)
+            try:
+                last()
+            finally:
+                os._exit(128 + number)
         meter.interrupt(number)
         os.write(2, _STOPPING)
 

@@ -111,7 +111,7 @@ def run_flow(ctx: Context, body: Body, name: str) -> Any:
     def ratoon_flow(run: str, recipe: dict[str, Any]) -> Any:
         ctx, body = _BODY.get()
         _record_server(ctx)
-        with signals(ctx.meter):  # in the flow: Prefect listens for SIGTERM itself, and would cancel
+        with signals(ctx.meter, ctx.children.end_own):  # in the flow: Prefect listens for SIGTERM itself, and would cancel
             return body(ctx)
 
     token = _BODY.set((ctx, body))

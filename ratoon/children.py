@@ -42,6 +42,15 @@ class Children:
             record = {"what": what, "child": asdict(child), "parent": asdict(current())}
             LocalFiles(self.root).replace(f"{FOLDER}/{pid}.json", json.dumps(record).encode())
 
+    def end_own(self) -> None:
+        """Ask every recorded child of this process to end, and wait for none."""
+        me = current()
+        for path in (self.root / FOLDER).glob("*.json"):
+            _, child, parent = _read(path)
+            if parent == me and child is not None and child.alive():
+                with contextlib.suppress(OSError):
+                    os.kill(child.pid, signal.SIGTERM)
+
     def end_orphans(self) -> list[Orphan]:
         """End every recorded child whose parent is dead, and forget those that are gone; who was ended."""
         ended = []

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -126,7 +128,24 @@ def test_time_ends_what_would_be_begun_and_not_what_is_in_flight() -> None:
     assert len(got) == len(engine.sent) == 6
 
 
-def test_a_signal_ends_the_asking_after_what_is_in_flight_and_a_second_one_at_once() -> None:
+def test_a_second_signal_ends_the_process_at_once_whatever_its_threads_do() -> None:
+    code = """
+import signal, threading, time
+from ratoon.pipelines.budget import BudgetConfig, Spent
+from ratoon.pipelines.meter import Meter, signals
+threading.Thread(target=time.sleep, args=(300,)).start()
+with signals(Meter(BudgetConfig(), Spent()), lambda: print("last words", flush=True)):
+    for _ in range(2):
+        signal.raise_signal(signal.SIGINT)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 128 + signal.SIGINT
+    assert done.stdout == "last words\n"
+    assert "once more ends at once" in done.stderr
+    assert "ended at once" in done.stderr
+
+
+def test_a_signal_ends_the_asking_after_what_is_in_flight() -> None:
     meter = Meter(BudgetConfig(), Spent())
     engine = Window(room=3, after=lambda n: signal.raise_signal(signal.SIGTERM) if n == 5 and not meter.interrupted else None)
     before = signal.getsignal(signal.SIGTERM)
@@ -135,8 +154,6 @@ def test_a_signal_ends_the_asking_after_what_is_in_flight_and_a_second_one_at_on
         assert isinstance(ended, Interrupted)
         assert ended.exit_code == 128 + signal.SIGTERM
         assert len(got) == len(engine.sent) == 5
-        with pytest.raises(KeyboardInterrupt):
-            signal.raise_signal(signal.SIGINT)
     assert signal.getsignal(signal.SIGTERM) is before
 
 
@@ -188,6 +205,12 @@ def test_a_run_with_a_limit_stops_before_it_and_goes_on_with_a_higher_one_asking
     assert len(sent) == len(set(sent))
     rollouts = Store.open(root).find("rollouts")
     assert spent(Store.open(root)).tokens == sum(m.counts.prompt_tokens + m.counts.sampled_tokens for m in rollouts)
+    status = Run(root).status()
+    told = status["spent"]
+    assert told["cost"] == pytest.approx((told["prompt_tokens"] + 4 * told["sampled_tokens"]) / 1e6)
+    stage = next(row for row in status["stages"] if row["stage"] == "rollouts")
+    assert stage["yield"] == 1.0
+    assert stage["cost"] == pytest.approx(told["cost"])
 
 
 def test_a_round_asks_in_waves_until_enough_is_accepted_and_more_of_families_that_pass_more(

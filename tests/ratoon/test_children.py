@@ -100,3 +100,18 @@ def test_an_orphan_that_ignores_sigterm_is_killed(tmp_path: Path, monkeypatch: p
         os.kill(flow.pid, signal.SIGKILL)
     assert Children(tmp_path).end_orphans() == [("a sleeper", pid)]
     assert owner_of(pid) is None
+
+
+def test_own_children_are_asked_to_end_and_others_are_not(tmp_path: Path, sleeper: subprocess.Popen[bytes]) -> None:
+    children = Children(tmp_path)
+    children.started(sleeper.pid, "mine")
+    with subprocess.Popen(["sleep", "300"]) as other:
+        children.started(other.pid, "another's")
+        record = tmp_path / FOLDER / f"{other.pid}.json"
+        tree = json.loads(record.read_text())
+        tree["parent"]["start"] = "1"
+        record.write_text(json.dumps(tree))
+        children.end_own()
+        assert sleeper.wait(5) == -signal.SIGTERM
+        assert other.poll() is None
+        other.kill()
