@@ -53,9 +53,7 @@ class ConsensusConfig(Config):
     share: float = Field(0.5, ge=0, le=1, description="least share of the leader among all replies, answer or not")
     margin: float = Field(0.1, ge=0, le=1, description="least lead over the second, as part of all replies")
     wilson: bool = Field(False, description="Wilson's lower bound of the leader's share must lie above `share` too")
-    wave: int | None = Field(
-        None, ge=1, description="replies asked of a task at a time, up to generate.n; not set: all of them at once"
-    )
+    wave: int = Field(0, ge=0, description="replies asked of a task at a time, up to generate.n; 0: all of them at once")
     stop: Literal["curtail", "anytime"] = Field(
         "curtail",
         description="between waves a task is done when (curtail) the rest cannot change what all generate.n would decide, or"
@@ -69,7 +67,7 @@ class ConsensusConfig(Config):
 
     @model_validator(mode="after")
     def _stopping_counts_votes(self) -> Self:
-        if self.wave is not None and self.weights != "one":
+        if self.wave and self.weights != "one":
             raise ValueError("wave needs weights = 'one': what votes still to come may weigh has no bound")
         return self
 

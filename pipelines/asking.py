@@ -31,12 +31,12 @@ _ROLLOUTS = ["rollout_id", "group_id", "prompt_id", "sample", "finish_reason"]
 def first(recipe: Recipe) -> int:
     """Replies asked of a task without a verifier in the first wave."""
     consensus, n = recipe.consensus, recipe.generate.n
-    return n if consensus is None or consensus.wave is None else min(consensus.wave, n)
+    return n if consensus is None or not consensus.wave else min(consensus.wave, n)
 
 
 def most(recipe: Recipe) -> int:
     """The most replies that one task may be asked for in a round."""
-    again = recipe.consensus is not None and recipe.consensus.wave is not None and recipe.consensus.reuse
+    again = recipe.consensus is not None and recipe.consensus.wave > 0 and recipe.consensus.reuse
     return recipe.generate.n * (2 if again else 1)
 
 
@@ -45,7 +45,7 @@ def further(
 ) -> Manifest | None:
     """The assignments of the next wave; None when every vote is certain, or everything planned is spent."""
     config = ctx.recipe.consensus
-    if config is None or config.wave is None:
+    if config is None or not config.wave:
         return None
     n = ctx.recipe.generate.n
     options = {"consensus": semantic(config), "n": n}
@@ -59,7 +59,7 @@ def further(
 def stop_rules(recipe: Recipe, planned: dict[str, int]) -> dict[str, str]:
     """By group id, why it was asked for fewer or more replies than generate.n; groups that were asked for n have no rule."""
     config, n = recipe.consensus, recipe.generate.n
-    if config is None or config.wave is None:
+    if config is None or not config.wave:
         return {}
     return {group: config.stop if asked < n else EXTENDED for group, asked in planned.items() if asked != n}
 
@@ -80,9 +80,9 @@ def _plan(
 ) -> Built:  # fmt: skip
     race = _stand(ctx, config, n, asked, rollouts, scores)
     left = np.maximum(n - race.asked, 0)
-    next_n = np.where(race.done, 0, np.minimum(config.wave or n, left))
+    next_n = np.where(race.done, 0, np.minimum(config.wave, left))
     if not next_n.any() and config.reuse:
-        next_n = _extended(race, n, config.wave or n)
+        next_n = _extended(race, n, config.wave)
     take = np.flatnonzero(next_n)
     rows = race.rows.take(pa.array(take))
     columns: dict[str, Any] = {name: rows[name] for name in rows.column_names}

@@ -176,10 +176,9 @@ class Recipe(Config):
     def _consistent(self) -> Self:
         if "heldout" not in self.suites:
             raise ValueError("suites needs one called 'heldout': it is run on every policy")
-        if self.consensus is not None and self.consensus.wave is not None and self.generate.mixed_groups is not None:
-            raise ValueError(
-                "consensus.wave and generate.mixed_groups exclude each other: early-stopped groups never reach nft"
-            )
+        further = [name for name in ("mixed_groups", "target_accepted") if getattr(self.generate, name) is not None]
+        if self.consensus is not None and self.consensus.wave and further:
+            raise ValueError(f"consensus.wave asks the same tasks again, generate.{further[0]} others: take one of them out")
         if self.train.uses("nft") and (fields := bent(self.sampling.model_dump())):
             raise ValueError(
                 f"train.method nft needs samples of the model's own distribution, and [sampling] sets {', '.join(fields)}"
@@ -190,8 +189,8 @@ class Recipe(Config):
 
     def _votes_fit_nft(self, consensus: ConsensusConfig) -> None:
         """Raise ValueError on what training would refuse after a round was paid for."""
-        if consensus.wave is not None:
-            raise ValueError("train.method nft needs whole groups, and consensus.wave stops asking some early: take it out")
+        if consensus.wave:
+            raise ValueError("train.method nft needs whole groups, and consensus.wave stops asking some early: set it to 0")
         weight = self.train.nft.negative_weight
         if consensus.labels == "consensus" and (weight > MOST_NEGATIVE or not consensus.share):
             raise ValueError(

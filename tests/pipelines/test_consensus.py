@@ -157,14 +157,37 @@ def test_a_round_in_waves_is_found_again_and_not_asked_again(
 
 def test_all_at_once_and_in_waves_label_alike(sets: list[str], tmp_path: Path) -> None:
     """Curtailment adds no error: the same label or none, task by task, as when all are asked."""
-    found = []
-    for name, more in (("all", ["consensus.wave=16"]), ("waves", ["consensus.wave=2", "consensus.reuse=false"])):
+    found, spent, rules = {}, {}, {}
+    sets = [*sets, "generate.tasks=16", "generate.n=32", "consensus.reuse=false", 'engine.scripted.pass_rate={"*"=0.85}']
+    kinds = {
+        "all": ["consensus.wave=0"],
+        "curtail": ["consensus.wave=2"],
+        "anytime": ["consensus.wave=2", "consensus.stop=anytime"],
+    }
+    for name, more in kinds.items():
         with opened(tmp_path / name, load("consensus", [*sets, *more]), quiet=True) as ctx:
             made = ctx.store.read("groups", [gather(ctx).groups]).to_pylist()
-        found.append({g["group_id"]: g["vote"] if g["vote_status"] == "accepted" else None for g in made})
-        spent = sum(g["n"] for g in made)
-        assert spent == 36 * 16 if name == "all" else spent < 36 * 16
-    assert found[0] == found[1]
+        found[name] = {g["group_id"]: g["vote"] if g["vote_status"] == "accepted" else None for g in made}
+        spent[name], rules[name] = sum(g["n"] for g in made), {g["stop_rule"] for g in made}
+    assert found["all"] == found["curtail"]
+    assert spent["anytime"] < spent["curtail"] < spent["all"] == 16 * 32
+    assert rules["all"] == {None}
+    assert all(name in rules[name] for name in ("curtail", "anytime"))
+
+
+def test_votes_weigh_what_the_log_probs_say(sets: list[str], tmp_path: Path) -> None:
+    """p = .3 on the right answer, which the script is far surer of: votes lose tasks by count that they win by probability."""
+    more = ['engine.scripted.pass_rate={"*"=0.3}', "engine.scripted.confidence=1000", "consensus.wave=0", "consensus.share=0.0",
+            "consensus.margin=0.0", "generate.n=8", "consensus.n_min=1"]  # fmt: skip
+    accuracy = {}
+    for weights in ("one", "probability", "softmax", "rank"):
+        with opened(tmp_path / weights, load("consensus", [*sets, *more, f"consensus.weights={weights}"]), quiet=True) as ctx:
+            made = calibrate.calibrate(ctx, gather(ctx))
+            assert made is not None
+            rows = {m["metric"]: m["value"] for m in ctx.store.read("measures", [made]).to_pylist()}
+        accuracy[weights] = rows["consensus/vote_accuracy"]
+    assert accuracy["probability"] > accuracy["one"]
+    assert accuracy["rank"] >= accuracy["one"]
 
 
 @pytest.mark.parametrize(
