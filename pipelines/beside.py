@@ -60,7 +60,7 @@ class Beside:
             "lint": store.read("lint", self.lint, ["rollout_id", *sorted(lint)]),
             "edges": store.read("edges", self.edges),
             "past": pa.table({"subject_id": pa.chunked_array(past, pa.string())}),
-            "vectors": lambda wanted: _vectors(store, self.vectors, wanted),
+            "vectors": lambda wanted: vectors(store, self.vectors, wanted),
         }
 
 
@@ -151,7 +151,7 @@ def embed_key(config: CurationConfig, crop: Crop) -> ArtifactKey:
     return key("embed", crop.iteration, f"train-{made_by}", inputs=inputs, versions={"model": made_by})
 
 
-def _vectors(store: Store, manifests: Sequence[Manifest], wanted: pa.Array) -> np.ndarray:
+def vectors(store: Store, manifests: Sequence[Manifest], wanted: pa.Array) -> np.ndarray:
     """Unit rows `[n, d]` float32 of those ids, NaN where one was not embedded."""
     out: np.ndarray = np.full((len(wanted), 1), np.nan, np.float32)
     for batch in store.scan("embeddings", manifests, ["subject_id", "vector"]):
@@ -176,7 +176,7 @@ def like_pairs(store: Store, config: CurationConfig, crop: Crop) -> Manifest:
 
     def build() -> Built:
         found = store.read("embeddings", [own, *before], ["subject_id"])["subject_id"].combine_chunks()
-        rows = _vectors(store, [own, *before], found)
+        rows = vectors(store, [own, *before], found)
         return _built("edges", cosines.edges(found, rows, config.semantic, version, own.rows("embeddings")))
 
     return run_stage(store, wanted, build)

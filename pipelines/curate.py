@@ -33,7 +33,7 @@ from ratoon.sft import examples
 from ratoon.sft.group_weights import group_weights
 from ratoon.store import ArtifactKey, Counts, Manifest, Store
 
-__all__ = ["CONTROL", "Crop", "candidates", "crop_of", "curate"]
+__all__ = ["CONTROL", "Crop", "candidates", "control", "crop_of", "curate"]
 
 CONTROL = "-control"
 _CORRECT = {"finish_reason", "decontaminate", "verified", "consensus"}
@@ -45,11 +45,11 @@ def curate(store: Store, recipe: Recipe, crop: Crop, name: str = "default") -> M
     """Decisions on every rollout of a crop, and the dataset of those kept in every step, in one commit."""
     made = _found_or_made(store, recipe, crop, name)
     if recipe.curation.control:
-        _found_or_made(store, _control(recipe, made.counts.rows_out), crop, f"{name}{CONTROL}")
+        _found_or_made(store, control(recipe, made.counts.rows_out), crop, f"{name}{CONTROL}")
     return made
 
 
-def _control(recipe: Recipe, n: int) -> Recipe:
+def control(recipe: Recipe, n: int) -> Recipe:
     """The same-size random control of a selection: the gates of correctness, then rollouts by hash."""
     gates = tuple(f for f in recipe.filters if f.kind in _CORRECT)
     return recipe.model_copy(update={"filters": (*gates, RandomNConfig(n=n, seed=recipe.run.seed))})
@@ -182,7 +182,9 @@ def _those(store: Store, table: str, manifests: Sequence[Manifest], key: str, ke
 def _made(recipe: Recipe, view: _View, candidates: int) -> dict[str, Any]:
     """How the rows were chosen: for the card."""
     dropped = view.decisions.filter(pc.invert(view.decisions["keep"]))
-    own = {"group_filters": semantic(recipe.group_filters)} if view.name == "group" else {}
+    own: dict[str, Any] = {"group_filters": semantic(recipe.group_filters)} if view.name == "group" else {}
+    if recipe.curation.licence:
+        own["licence"] = recipe.curation.licence
     reasons = {c["values"]: c["counts"] for c in pc.value_counts(dropped["reason"].combine_chunks()).to_pylist()}
     return {
         "recipe": recipe.run.name, "seed": recipe.run.seed, "candidates": candidates, "dropped": dict(sorted(reasons.items())),

@@ -8,6 +8,7 @@ from typing import Any
 
 from ratoon.config import apply_sets, parse
 from ratoon.errors import DataError, UsageError
+from ratoon.pipelines import cards
 from ratoon.pipelines.curate import CONTROL, crop_of, curate
 from ratoon.pipelines.recipe import Recipe
 from ratoon.sft import dataset
@@ -29,7 +30,7 @@ def replay(root: Path, name: str, sets: Iterable[str]) -> list[dict[str, Any]]:
         made = [curate(store, recipe, crop, name) for crop in crops]
         if recipe.curation.control:
             made += [m for crop in crops if (m := control_of(store, crop.iteration, name)) is not None]
-        return [_told(root, m.shard or name, m) for m in made]
+        return [_told(root, m.shard or name, cards.tell(store, m)) for m in made]
 
 
 def control_of(store: Store, iteration: int, name: str) -> Manifest | None:

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ratoon import cli_store
+from ratoon import cli_curate, cli_store
 from ratoon.cli_decontaminate import decontaminate
 from ratoon.cli_measure import measure
 from ratoon.cli_verifiers import verifiers
@@ -148,20 +148,6 @@ def explain(
         _print_records(table, rows)
 
 
-@app.command(epilog="Example: ratoon curate runs/demo --set filters.2.max_tokens=30 --name short")
-def curate(
-    run: RunDir,
-    name: Annotated[str, typer.Option("--name", help="name of the new dataset")],
-    set_: Sets = None,
-    json: Json = False,
-) -> None:
-    """New decisions and a new dataset from stored scores; no model is asked."""
-    from ratoon.run import Run
-
-    rows = Run(run).curate(name, sets=set_ or [])
-    _print_json(rows) if json else _print_rows(rows, title=f"dataset {name}")
-
-
 @app.command(epilog="Example: ratoon train runs/demo --method nft --out models/mine")
 def train(
     source: Annotated[
@@ -214,20 +200,6 @@ def eval_(
     _print_rows(shown, title=f"suite {suite}; policy 0 is the base")
 
 
-@app.command(epilog="Example: ratoon export runs/demo/datasets/default/3 --format trl-sft --out exported")
-def export(
-    dataset: Annotated[Path, typer.Argument(metavar="DATASET", help="a dataset folder")],
-    format: Annotated[
-        str, typer.Option(help="trl-sft, trl-sft-ids, trl-kto, trl-pref, grpo-replay, sharegpt, axolotl or jsonl")
-    ],
-    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="where the files go; must not exist")],
-) -> None:
-    """Hand a dataset to another trainer."""
-    from ratoon.sft.export import export as write
-
-    typer.echo(f"wrote {write(dataset, format, out)}")
-
-
 @app.command(
     "import", epilog="Example: ratoon import rollouts.jsonl --run runs/theirs --column completion=response --verifier exact"
 )
@@ -264,6 +236,10 @@ app.command("verify", epilog="Example: ratoon verify runs/demo")(cli_store.verif
 app.command("repair", epilog="Example: ratoon repair runs/demo --yes")(cli_store.repair)
 app.command("measure", epilog="Example: ratoon measure runs/demo --set measure.tier=medium")(measure)
 app.command("verifiers", epilog="Example: ratoon verifiers demo --formats")(verifiers)
+app.command("curate", epilog="Example: ratoon curate runs/demo --set filters.2.max_tokens=30 --name short")(cli_curate.curate)
+app.command("export", epilog="Example: ratoon export runs/demo/datasets/default/3 --format trl-sft --out exported")(
+    cli_curate.export
+)
 app.command("decontaminate", epilog="Example: ratoon decontaminate data.jsonl --against gsm8k.parquet --out clean")(
     decontaminate
 )

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -23,16 +23,45 @@ _COLUMNS = """\
 """
 
 
-def render(rows: pa.Table, info: Mapping[str, Any]) -> str:
-    """The README.md of a dataset folder from its rows and `dataset.json`."""
-    return "\n".join(
-        [_front_matter(info), f"# {info['name']}, iteration {info['iteration']}\n", _statistics(rows, info), _made(info)]
-    )
+class Facts(NamedTuple):
+    """What is known beside the rows: rows of table `measures`, and warnings that stood, in words."""
+
+    measures: Sequence[Mapping[str, Any]] = ()
+    warnings: Sequence[str] = ()
+
+
+def render(rows: pa.Table, info: Mapping[str, Any], facts: Facts | None = None) -> str:
+    """The README.md of a dataset folder from its rows, `dataset.json` and what else is known."""
+    title = f"# {info['name']}, iteration {info['iteration']}\n"
+    return "\n".join([_front_matter(info), title, _statistics(rows, info), _told(facts or Facts()), _made(info)])
+
+
+def _told(facts: Facts) -> str:
+    """Warnings before numbers."""
+    text = "## Warnings that stood\n\n" + "".join(f"- {said}\n" for said in facts.warnings) + "\n" if facts.warnings else ""
+    if facts.measures:
+        head = "## Quality, diversity, complexity\n\n| metric | value | 95 % interval | n |\n|---|---|---|---|\n"
+        text += head + "".join(_measured(row) for row in facts.measures)
+    return text
+
+
+def _measured(row: Mapping[str, Any]) -> str:
+    interval = "" if row["lo"] is None or row["hi"] is None else f"{row['lo']:.4g} to {row['hi']:.4g}"
+    return f"| {row['metric']} | {row['value']:.4g} | {interval} | {'' if row['n'] is None else row['n']} |\n"
 
 
 def _front_matter(info: Mapping[str, Any]) -> str:
     files = [f"  - split: {split}\n    path: data/{split}-*.parquet" for split in info["splits"]]
-    lines = ["---", "configs:", "- config_name: default", "  default: true", "  data_files:", *files]
+    licence = (info["made"] or {}).get("licence")
+    lines = [
+        "---",
+        *([f"license: {json.dumps(licence)}"] if licence else []),
+        "configs:",
+        "- config_name: default",
+        "  default: true",
+        "  data_files:",
+        *files,
+    ]
     return "\n".join([*lines, "task_categories:", "- text-generation", "tags:", "- ratoon", "- synthetic", "---", ""])
 
 
