@@ -59,15 +59,29 @@ def schema(n: int, output_first: bool, with_input: bool = True) -> str:
 
 
 def read_json(text: str) -> list[Draft]:
-    """The tasks of a reply in JSON; none where it is no such JSON."""
+    """The tasks of a reply in JSON; of one that was cut those that are whole; none where it is no such JSON."""
     try:
         tree = json.loads(text)
+        rows = tree.get("tasks") if isinstance(tree, dict) else tree
     except (ValueError, RecursionError):
-        return []
-    rows = tree.get("tasks") if isinstance(tree, dict) else tree
+        rows = _whole_objects(text)
     if not isinstance(rows, list):
         return []
     return [Draft(*(_said(row.get(name)) for name in ("task", "input", "output"))) for row in rows if isinstance(row, dict)]
+
+
+def _whole_objects(text: str) -> list[Any]:
+    """What stands whole in the list of a JSON text that ends too early."""
+    _, begun, rest = text.partition("[")
+    decoder, rows = json.JSONDecoder(), list[Any]()
+    while begun:
+        try:
+            row, end = decoder.raw_decode(rest.lstrip(" \n\t,"))
+        except (ValueError, RecursionError):
+            break
+        rows.append(row)
+        rest = rest.lstrip(" \n\t,")[end:]
+    return rows
 
 
 def read_plain(text: str) -> list[Draft]:
@@ -87,6 +101,14 @@ def read_plain(text: str) -> list[Draft]:
             field = found[-1].setdefault(name, [])
             field.append(line[label.end() :])
     return [Draft(*(_said("\n".join(each.get(name, ()))) for name in ("task", "input", "output"))) for each in found]
+
+
+def torn(drafts: Sequence[Draft], cut: bool, schema: str | None) -> list[tuple[Draft, bool]]:
+    """Each draft, and whether the end of a cut reply fell into it: the last one, or in JSON one more that could not be read."""
+    found = [(draft, False) for draft in drafts]
+    if not cut:
+        return found
+    return [*found, (Draft(""), True)] if schema is not None else [*found[:-1], (drafts[-1], True)]
 
 
 def words(text: str) -> list[str]:

@@ -119,10 +119,9 @@ def read(config: DocumentsConfig, known: Known, ask: Ask, rollout_id: str, text:
     if not drafts:
         reason = "empty" if not text.strip() else "cut" if cut else "no_json" if ask.schema is not None else "no_question"
         return [Candidate(f"{rollout_id}/0", rollout_id, malformed=reason)]
-    last = len(drafts) - 1
     return [
-        _candidate(config, known, ask, rollout_id, i, draft, cut and i == last and ask.schema is None)
-        for i, draft in enumerate(drafts)
+        _candidate(config, known, ask, rollout_id, number, draft, torn)
+        for number, (draft, torn) in enumerate(form.torn(drafts, cut, ask.schema))
     ]
 
 

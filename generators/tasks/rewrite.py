@@ -111,7 +111,7 @@ def _fault(config: RewriteConfig, ask: Ask, task: str) -> str | None:
         return "markup"
     if normalise(task) == normalise(parent):
         return "echo"
-    if len(words(task)) < min(config.min_words, len(words(parent))):
+    if len(words(task)) < max(1, min(config.min_words, len(words(parent)))):
         return "short"
     if len(task) > config.max_chars:
         return "long"

@@ -20,6 +20,7 @@ from ratoon.generators.tasks.asks import MARKUP, Ask, Known, Row, drawn, merged
 from ratoon.generators.tasks.candidates import Candidate
 from ratoon.generators.tasks.proposal import text_key
 from ratoon.generators.tasks.seeds import task_text
+from ratoon.novelty import tokens_of
 from ratoon.text import normalise
 
 _LABEL = re.compile(r"^[\s*#>-]*(?:\d+\s*[.):]\s*)?[*_]*input\s*\d*[*_]*\s*:[*_]*[ \t]*", re.IGNORECASE)
@@ -120,7 +121,7 @@ def _candidate(config: SelfGuideConfig, ask: Ask, rollout_id: str, number: int, 
 
 
 def _fault(config: SelfGuideConfig, text: str) -> str | None:
-    if not text:
+    if not tokens_of(text):
         return "no_input"
     if len(text) > config.max_chars:
         return "long"

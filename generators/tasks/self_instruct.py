@@ -81,10 +81,9 @@ def read(config: SelfInstructConfig, known: Known, ask: Ask, rollout_id: str, te
     if not drafts:
         reason = "cut" if cut else "no_json" if ask.schema is not None else "no_task"
         return [Candidate(f"{rollout_id}/0", rollout_id, malformed=reason, parent_ids=ask.parent_ids)]
-    last = len(drafts) - 1
     return [
-        _candidate(config, ask, rollout_id, number, draft, cut and number == last and ask.schema is None)
-        for number, draft in enumerate(drafts)
+        _candidate(config, ask, rollout_id, number, draft, torn)
+        for number, (draft, torn) in enumerate(form.torn(drafts, cut, ask.schema))
     ]
 
 

@@ -145,6 +145,9 @@ def test_of_a_reply_that_was_cut_only_the_last_task_is_lost() -> None:
     text = "Task: Name three green birds\nOutput: x\n\nTask: Name three red birds\nOutp"
     assert [c.malformed for c in read(text, cut=True)] == [None, "cut"]
     constrained = Ask((), "list", (), schema="{}")
+    whole = '{"tasks": [{"task": "Name three green birds", "input": "", "output": "x"}, {"task": "Name thr'
+    found = self_instruct.read(CONFIG, Known(), constrained, "r", whole, True)
+    assert [(c.subject_id, c.malformed) for c in found] == [("r/0", None), ("r/1", "cut")]
     assert self_instruct.read(CONFIG, Known(), constrained, "r", '{"tasks": [{"task": "Na', True)[0].malformed == "cut"
     assert self_instruct.read(CONFIG, Known(), constrained, "r", "Task: Name it all", False)[0].malformed == "no_json"
 

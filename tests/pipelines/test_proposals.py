@@ -251,8 +251,11 @@ def test_a_folder_becomes_questions_that_need_it_answered_from_retrieved_passage
     roles = Counter(found.store.read("rollouts")["role"].to_pylist())
     assert roles["proposer"] == 16
     assert roles["closed_book"] == 2 * (len(rows) + seen["answerable:closed_book"])
-    bare = [m["messages"] for m in found.store.read("prompts").to_pylist() if m["role"] == "closed_book"]
-    assert not any(row["meta"]["passage"] in str(bare) for row in rows)
+    bare = {p["task_id"]: p for p in found.store.read("prompts").to_pylist() if p["role"] == "closed_book"}
+    for row in rows:
+        prompt = bare[row["task_id"]]
+        assert prompt["messages"][-1]["content"] == row["meta"]["asked"], "the question of this task, without its passage"
+        assert prompt["parent_rollout_id"] == row["meta"]["rollout_id"]
     assert found.curated is not None
     assert found.curated.counts.rows_out > 0
 
