@@ -22,6 +22,7 @@ from ratoon.filters.verdicts import Side, Verdicts, coded, groups_of, numbers, w
 VERSION = "1"
 NEEDS = ("rollout_id", "family", "level", "task_id", "pass_rate")
 SIDE = ("vectors",)
+_ROWS = 16_384  # made float32 at once
 _RIDGE = 1e-3  # so that a copy of a chosen row still has a place, the last one
 _TAKEN, _CAP, _FULL, _BLIND = -1, 0, 1, 2
 
@@ -40,8 +41,8 @@ class DppConfig(Config):
 
 def keep(rows: pa.Table, config: DppConfig, side: Side) -> Verdicts:
     """Drops for `dpp:cap` (the task has its `cap`), `dpp` (not chosen), and `dpp:no_vector` where the text has none."""
-    x = np.asarray(side["vectors"](whole(rows["rollout_id"])), np.float32)
-    seen = np.isfinite(x).all(axis=1) & (np.square(x).sum(axis=1) > 0.5)
+    x = np.asarray(side["vectors"](whole(rows["rollout_id"])))
+    seen = _seen(x)
     codes = np.full(rows.num_rows, _FULL)
     codes[~seen] = _BLIND
     stratum = np.zeros(rows.num_rows, np.int64) if config.stratum == "all" else groups_of(rows[config.stratum])
@@ -58,32 +59,38 @@ def _strata(stratum: np.ndarray, seen: np.ndarray) -> Iterator[np.ndarray]:
     return iter(np.split(order, np.flatnonzero(np.diff(stratum[order])) + 1) if len(order) else [])
 
 
+def _seen(x: np.ndarray) -> np.ndarray:
+    """Whether each row is a vector at all, so many rows at a time: as float32 all of them may not fit."""
+    parts = (x[start : start + _ROWS].astype(np.float32) for start in range(0, len(x), _ROWS))
+    made = [np.isfinite(part).all(axis=1) & (np.square(part).sum(axis=1) > 0.5) for part in parts]
+    return np.concatenate([np.zeros(0, bool), *made])
+
+
 def _blocks(x: np.ndarray, rows: np.ndarray, most: int) -> Iterator[np.ndarray]:
-    """`rows` halved along their main direction until none holds more than `most`; rows ascend in each."""
-    waiting = [rows]
+    """`rows` halved, each time where they vary most, until none holds more than `most`; rows ascend in each."""
+    at = _coordinates(x, rows) if len(rows) > most else np.zeros((len(rows), 1))
+    waiting = [np.arange(len(rows))]
     while waiting:
         part = waiting.pop()
         if len(part) <= most:
-            yield part
+            yield rows[part]
             continue
-        along = x[part] @ _main_direction(x[part])
-        order = np.argsort(along.round(5), kind="stable")
+        axis = int(at[part].var(axis=0).round(6).argmax())
+        order = np.argsort(at[part, axis], kind="stable")
         half = len(part) // 2
         waiting += [np.sort(part[order[:half]]), np.sort(part[order[half:]])]
 
 
-def _main_direction(x: np.ndarray, steps: int = 8) -> np.ndarray:
-    """The first principal direction, by a few power iterations on at most 4,096 rows evenly taken."""
-    sample = x[:: max(1, len(x) // 4096)]
-    centred = sample - sample.mean(axis=0)
-    direction = centred[np.square(centred).sum(axis=1).round(5).argmax()].astype(np.float64)
-    for _ in range(steps):
-        turned = centred.T @ (centred @ direction)
-        length = np.linalg.norm(turned)
-        if not length:
-            break
-        direction = turned / length
-    return direction.astype(np.float32)
+def _coordinates(x: np.ndarray, rows: np.ndarray, axes: int = 16) -> np.ndarray:
+    """Each row on the first principal axes of at most 4,096 rows evenly taken, rounded against a machine's last bit."""
+    sample = x[rows[:: max(1, len(rows) // 4096)]].astype(np.float64)
+    _, found = np.linalg.eigh(np.cov(sample, rowvar=False))
+    main = found[:, ::-1][:, :axes]
+    main = main * np.sign(main[np.abs(main).argmax(axis=0), np.arange(main.shape[1])])
+    parts = [
+        x[rows[start : start + _ROWS]].astype(np.float32) @ main.astype(np.float32) for start in range(0, len(rows), _ROWS)
+    ]
+    return np.concatenate(parts).round(4)
 
 
 def _quality(rows: pa.Table, config: DppConfig, stratum: np.ndarray) -> np.ndarray:
@@ -138,9 +145,9 @@ class _Block:
 
     def __init__(self, x: np.ndarray, quality: np.ndarray, rows: np.ndarray) -> None:
         self.rows = rows
-        weighted = x[rows] * quality[rows, None].astype(np.float32)
-        self.kernel = weighted @ weighted.T
-        self.gain = np.diag(self.kernel).astype(np.float64) + _RIDGE
+        found = x[rows].astype(np.float32)
+        self.weighted = found * (quality[rows] / np.linalg.norm(found, axis=1))[:, None].astype(np.float32)
+        self.gain = np.square(quality[rows]) + _RIDGE
         self.factors = np.zeros((0, len(rows)))
 
     def take(self, n: int, tasks: np.ndarray, taken: np.ndarray, cap: int, codes: np.ndarray) -> int:
@@ -166,5 +173,5 @@ class _Block:
     def _add(self, row: int, at: int) -> None:
         """What every row adds falls by what it shares with this one."""
         root = np.sqrt(max(self.gain[row], 1e-12))
-        self.factors[at] = (self.kernel[row] - self.factors[:at, row] @ self.factors[:at]) / root
+        self.factors[at] = (self.weighted @ self.weighted[row] - self.factors[:at, row] @ self.factors[:at]) / root
         self.gain = np.maximum(self.gain - np.square(self.factors[at]), 0)

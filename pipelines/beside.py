@@ -22,6 +22,7 @@ from ratoon import schema
 from ratoon.config import Config, semantic
 from ratoon.filters import FILTERS
 from ratoon.filters.lint import LintConfig
+from ratoon.hashes import data_of
 from ratoon.metrics import contamination, embeddings, minhash
 from ratoon.metrics import semantic as cosines
 from ratoon.metrics.near import Past, near
@@ -152,16 +153,18 @@ def embed_key(config: CurationConfig, crop: Crop) -> ArtifactKey:
 
 
 def vectors(store: Store, manifests: Sequence[Manifest], wanted: pa.Array) -> np.ndarray:
-    """Unit rows `[n, d]` float32 of those ids, NaN where one was not embedded."""
-    out: np.ndarray = np.full((len(wanted), 1), np.nan, np.float32)
+    """Rows `[n, d]` float16 of those ids, as they were stored; NaN where one was not embedded."""
+    out: np.ndarray = np.full((len(wanted), 1), np.nan, np.float16)
     for batch in store.scan("embeddings", manifests, ["subject_id", "vector"]):
         at = pc.index_in(batch["subject_id"], value_set=wanted.cast(pa.string()))
-        mine = batch["vector"].filter(at.is_valid())
-        rows = np.frombuffer(b"".join(mine.to_pylist()), np.float16).reshape(len(mine), -1) if len(mine) else None
-        if rows is not None:
-            if out.shape[1] != rows.shape[1]:
-                out = np.full((len(wanted), rows.shape[1]), np.nan, np.float32)
-            out[np.asarray(at.drop_null())] = embeddings.unit(rows)
+        mine = np.asarray(at.is_valid())
+        if not mine.any():
+            continue
+        data, starts = data_of(batch["vector"])
+        rows = data.view(np.float16).reshape(len(starts) - 1, -1)
+        if out.shape[1] != rows.shape[1]:
+            out = np.full((len(wanted), rows.shape[1]), np.nan, np.float16)
+        out[np.asarray(at.drop_null())] = rows[mine]
     return out
 
 
@@ -176,7 +179,7 @@ def like_pairs(store: Store, config: CurationConfig, crop: Crop) -> Manifest:
 
     def build() -> Built:
         found = store.read("embeddings", [own, *before], ["subject_id"])["subject_id"].combine_chunks()
-        rows = vectors(store, [own, *before], found)
+        rows = embeddings.unit(vectors(store, [own, *before], found))
         return _built("edges", cosines.edges(found, rows, config.semantic, version, own.rows("embeddings")))
 
     return run_stage(store, wanted, build)
