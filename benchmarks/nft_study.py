@@ -113,17 +113,19 @@ class Study:
             return dict(json.loads(path.read_text(encoding="utf-8")))
         folder = self.root / name
         first = self._base(seed, probing)
-        if not folder.exists():
-            shutil.copytree(first, folder)  # the base was measured once; a copy goes on from there
+        if not folder.exists():  # the base was measured once; a copy goes on from there
+            temporary = folder.with_name(f".{name}")
+            shutil.rmtree(temporary, ignore_errors=True)
+            shutil.copytree(first, temporary).rename(folder)
         sets = [*self._sets(seed, probing), *(f"train.{k}={_toml(v)}" for k, v in setting.items()), f"train.method={method}"]
         run = Run.start(
             self.scale.recipe, folder, sets=[*sets, f"run.iterations={1 if probing else self.scale.rounds}"], quiet=True
         )
         told = {"name": name, "method": method, "seed": seed, "probing": probing, "settings": setting} | measured(run)
         told |= {"scale": self.name, "machine": machine(), "asked": asdict(self.scale)}
-        temporary = path.with_suffix(".tmp")
-        temporary.write_text(json.dumps(told, indent=2), encoding="utf-8")
-        temporary.rename(path)
+        whole = path.with_suffix(".tmp")
+        whole.write_text(json.dumps(told, indent=2), encoding="utf-8")
+        whole.rename(path)
         print(f"{name}: pass@1 {told['rounds'][-1]['pass@1']:.3f}", flush=True)
         return told
 
@@ -237,7 +239,8 @@ def report(study: Study, results: list[dict[str, Any]], seeds: list[int], plot: 
         MARK, "",
         f"Command: `python benchmarks/nft_study.py --scale {study.name}`; recipe `{scale.recipe}`; {final[0]['machine']}.", "",
         f"{scale.rounds} rounds of {scale.tasks} tasks x {scale.n} rollouts and {scale.steps} optimizer steps each; seeds "
-        f"{seeds}; evaluated on {scale.final[0]} tasks x {scale.final[1]}. Steps: rft {_steps(rft)}, nft {_steps(nft)}.", "",
+        f"{seeds}; evaluated on {scale.final[0]} tasks x {scale.final[1]}. Steps: rft {_each(rft, 'steps')}, "
+        f"nft {_each(nft, 'steps')}; sampled rollouts: rft {_each(rft, 'rollouts')}, nft {_each(nft, 'rollouts')}.", "",
         f"| policy | pass@1 | pass@{k} | entropy, nats a token | distinct right answers a task | finished | trained tokens |",
         "|---|---|---|---|---|---|---|",
         _row("base", final, 0, 0), _row("rft, last round", rft, -1), _row("nft, last round", nft, -1), "",
@@ -248,8 +251,8 @@ def report(study: Study, results: list[dict[str, Any]], seeds: list[int], plot: 
     return "\n".join([*lines, ""])
 
 
-def _steps(rows: list[dict[str, Any]]) -> str:
-    return ", ".join(str(row["steps"]) for row in rows)
+def _each(rows: list[dict[str, Any]], name: str) -> str:
+    return ", ".join(str(row[name]) for row in rows)
 
 
 def _row(name: str, rows: list[dict[str, Any]], at: int, tokens: int | None = None) -> str:
