@@ -76,7 +76,8 @@ def run(
 
 @app.command(epilog="Example: ratoon status runs/demo")
 def status(run: RunDir, json: Json = False) -> None:
-    """Stages, shards, rows, yield and tokens of a run, and its rounds."""
+    """Stages, shards, rows, yield, tokens and cost of a run, what it spent, and its rounds."""
+    from ratoon import cli_budget
     from ratoon.run import Run
 
     found = Run(run)
@@ -85,6 +86,7 @@ def status(run: RunDir, json: Json = False) -> None:
         return
     state = found.status()
     typer.echo(f"run {state['run_id']}  commits {state['commits']}  policy {state['policy']}")
+    typer.echo(cli_budget.spending(state["spent"]))
     short = {"iteration": "it", "sampled_tokens": "sampled", "trained_tokens": "trained"}
     _print_rows([{short.get(name, name): value for name, value in row.items()} for row in state["stages"]], title="stages")
     _print_rounds(state["rounds"])

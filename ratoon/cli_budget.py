@@ -1,8 +1,10 @@
-"""The budget flags of `ratoon run` as fields of the recipe's `[budget]`; knows no budget's meaning."""
+"""The budget flags of `ratoon run` as fields of the recipe's `[budget]`, and what was spent as a line; knows no run."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from typing import Any
 
 from ratoon.errors import UsageError
 
@@ -29,3 +31,12 @@ def sets(
         "generate.target_accepted": target_accepted,
     }
     return [f"{name}={value}" for name, value in given.items() if value is not None]
+
+
+def spending(spent: Mapping[str, Any]) -> str:
+    """What `ratoon status` says of a run's spending: tokens and cost beside their limits."""
+    tokens = f"spent {spent['prompt_tokens']:,} prompt + {spent['sampled_tokens']:,} sampled tokens"
+    limit = "" if spent["max_tokens"] is None else f" of {spent['max_tokens']:,}"
+    cost = "" if spent["cost"] is None else f"  cost {spent['cost']:.4g}"
+    most = "" if spent["max_cost"] is None else f" of {spent['max_cost']:.4g}"
+    return f"{tokens}{limit}{cost}{most}"
