@@ -10,14 +10,17 @@ import difflib
 from collections.abc import Iterator, Sequence
 from hashlib import sha256
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
-import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 from ratoon import schema
 from ratoon.errors import CorruptPart, DataError
 from ratoon.manifest import Part
+
+if TYPE_CHECKING:
+    import pyarrow.dataset as ds
 
 ROW_GROUP = 65_536
 ROWS_PER_PART = 16 * ROW_GROUP
@@ -113,6 +116,8 @@ def dataset(name: str, root: Path, parts: Sequence[Part]) -> ds.Dataset:
     """Parts of one table as an Arrow dataset that verifies page checksums. Raises CorruptPart on a missing or cut file."""
     for part in parts:
         check_size(root, part)
+    import pyarrow.dataset as ds  # it brings pandas: only who asks SQL pays for that
+
     options = ds.ParquetFragmentScanOptions(page_checksum_verification=True)
     form = ds.ParquetFileFormat(default_fragment_scan_options=options)
     return ds.dataset([str(root / part.path) for part in parts], schema=schema_of(name), format=form)

@@ -63,6 +63,24 @@ def test_every_request_is_answered_once_and_the_window_is_never_exceeded():
     line.close()
 
 
+def test_a_caller_that_stops_asking_waits_for_two_windows_at_most():
+    core, pulled, answered = Counter(size=4), [], 0
+    line = pump(core)
+
+    def source():
+        for request in requests("a", 100):
+            if answered >= 10:
+                return
+            pulled.append(request.request_id)
+            yield request
+
+    for _ in line.generate(source()):
+        answered += 1
+        assert len(pulled) <= answered + 2 * core.size
+    assert answered == len(pulled) <= 10 + 2 * core.size
+    line.close()
+
+
 def test_two_callers_get_their_own_answers():
     line = pump(Counter())
     got: dict[str, list[str]] = {}
