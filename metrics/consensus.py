@@ -61,6 +61,11 @@ class ConsensusConfig(Config):
     )
     alpha: float = Field(0.05, gt=0, lt=1, description="anytime: chance per task that a leader is taken which is not the mode")
     reuse: bool = Field(True, description="replies that early stops saved go to the tasks still undecided at generate.n")
+    twins: bool = Field(
+        False,
+        description="a task and its paraphrase (an arm of `[propose]`) are asked together and label each other: both votes"
+        " must say the same",
+    )
     stop_on_falling: bool = Field(
         True, description="stop before training when agreement rises while accuracy falls, where the truth is known"
     )

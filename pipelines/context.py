@@ -151,7 +151,7 @@ class Context:
         """Tell the scripted engine of tasks that were made after it was opened; other engines are told nothing."""
         known = self._plants()
         if known is not None:
-            known |= planted(tasks.to_pylist(), known)
+            known |= planted(tasks.to_pylist(), known, self.recipe.engine.scripted.proposals.changed)
 
     def _plants(self) -> dict[str, Plant] | None:
         """What the scripted engine is told of every task, read once; grows as tasks are made."""
@@ -164,5 +164,5 @@ class Context:
                 told = [
                     r | {"answer": truth.get(r["task_id"]) if r["answer"] is None else r["answer"]} for r in rows.to_pylist()
                 ]
-                self._planted = planted(told, {})
+                self._planted = planted(told, {}, self.recipe.engine.scripted.proposals.changed)
             return self._planted

@@ -6,6 +6,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ratoon.metrics import groups as grouping
+from ratoon.metrics import twins
 from ratoon.metrics.consensus import ConsensusConfig, consensus
 from ratoon.metrics.readings import READING, readings
 from ratoon.metrics.self_reward import list_sums
@@ -24,7 +25,15 @@ def labelled(ctx: Context, rows: pa.Table, verdicts: pa.Table, plan: pa.Table) -
     voters = _with_confidence(rows.filter(voting))
     stops = stop_rules(ctx.recipe, grouping.planned(voters, plan))
     made = consensus(voters, read, plan, config, same=ctx.same(), stop_rule=stops)
+    if config.twins:
+        made = twins.crossed(made, voters, _twin_of(ctx, voters))
     return pa.concat_tables([judged, made.groups]).sort_by("group_id"), made.scores
+
+
+def _twin_of(ctx: Context, voters: pa.Table) -> dict[str, str]:
+    """The other wording of each task that was asked."""
+    tasks = ctx.store.read("tasks", columns=["task_id", "parent_ids"])
+    return twins.twins(tasks.filter(pc.is_in(tasks["task_id"], value_set=pc.unique(voters["task_id"]))).to_pylist())
 
 
 def read_unjudged(ctx: Context, rows: pa.Table, tasks: pa.Table, config: ConsensusConfig) -> pa.Table:

@@ -59,6 +59,8 @@ def assign_round(
     config = generate.model_dump(include={"tasks", "n", "weights"}) | {"seed": seed, "sampling": sampling.sampling_id}
     config |= {"wave": wave, "tasks": n_tasks or generate.tasks} if wave else {}
     config |= {"weights": weights} if weights is not None else {}
+    twins = ctx.recipe.consensus is not None and ctx.recipe.consensus.twins
+    config |= {"twins": True} if twins else {}
     few = asking.first(ctx.recipe)
     config |= {"first": few} if few != generate.n else {}
     inputs = {m.artifact_id: m.content_digest for m in [*several(pool), *several(prompts), *earlier]}
@@ -79,9 +81,17 @@ def assign_round(
             {family: weight for family, weight in config["weights"].items() if family in families},
             retry=retry.queue(ctx.store.read("state", retried), asked, generate.retry_times), retry_share=generate.retry_share,
         )  # fmt: skip
+        chosen = _with_parents(left, chosen) if twins else chosen
         return _planned(ctx, chosen, prompts, sampling, iteration, generate.n, "train", 0, few)
 
     return run_stage(ctx.store, key("assign", iteration, wave_name(wave), config=config, inputs=inputs), build)
+
+
+def _with_parents(tasks: pa.Table, chosen: pa.Table) -> pa.Table:
+    """The chosen tasks and what they are paraphrases of: twins are asked together."""
+    parents = pc.unique(chosen["parent_ids"].combine_chunks().flatten())
+    wanted = pa.concat_arrays([chosen["task_id"].combine_chunks(), parents])
+    return tasks.filter(pc.is_in(tasks["task_id"], value_set=wanted)).sort_by("task_id")
 
 
 def _unasked(tasks: pa.Table, asked: Sequence[str]) -> pa.Table:

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from ratoon import schema
 from ratoon.config import semantic
 from ratoon.errors import Stopped
-from ratoon.metrics import verifiers
+from ratoon.metrics import twins, verifiers
 from ratoon.metrics.consensus import VERSION
 from ratoon.metrics.score import score
 from ratoon.pipelines.context import Context
@@ -105,6 +105,8 @@ def group(
         }
         told |= {"wanted": ctx.recipe.generate.mixed_groups} if ctx.recipe.train.uses("nft") else {}
         tables = {"groups": made} | ({} if agreement is None else {"scores": agreement})
+        if ctx.recipe.consensus is not None and ctx.recipe.consensus.twins and agreement is not None:
+            tables["measures"] = twins.measures(made, iteration=asked[0].iteration or 0)
         return Built(tables, Counts(made.num_rows, made.num_rows), told)
 
     first = asked[0]

@@ -52,9 +52,10 @@ class Plant:
     answer: str | None
 
 
-def planted(tasks: Sequence[Mapping[str, Any]], known: Mapping[str, Plant]) -> dict[str, Plant]:
+def planted(tasks: Sequence[Mapping[str, Any]], known: Mapping[str, Plant], changed: float = 0.0) -> dict[str, Plant]:
     """Plants of rows of `tasks` (task_id, family, answer, parent_ids, meta). A task that a model made has no gold: the script
-    takes the proposer's own output, else what it knows of the parent, else a number by hash; no verifier is told."""
+    takes the proposer's own output, else what it knows of the parent, else a number by hash; no verifier is told. Of
+    paraphrases the share `changed` has another answer than the parent."""
     found = {row["task_id"]: Plant(row["family"], row["answer"]) for row in tasks}
     for row in tasks:
         meta = json.loads(row["meta"] or "{}")
@@ -62,6 +63,8 @@ def planted(tasks: Sequence[Mapping[str, Any]], known: Mapping[str, Plant]) -> d
             parent = (row["parent_ids"] or [""])[0] if "operator" in meta else ""
             before = found.get(parent) or known.get(parent)
             told = meta.get("output") or meta.get("label") or (before and before.answer)
+            if told and parent and _uniforms(row["task_id"])[1] < changed:
+                told = _wrong(told, _uniforms(row["task_id"])[2])
             found[row["task_id"]] = Plant(row["family"], told or str(int(_uniforms(row["task_id"])[0] * 900) + 100))
     return found
 

@@ -47,6 +47,7 @@ class ProposalsConfig(Config):
     malformed: Share = Field(0.05, description="share of replies that hold no task")
     silent: Share = Field(0.0, description="share of replies that are empty")
     echoes: Share = Field(0.05, description="share of tasks that repeat one shown in the prompt")
+    changed: Share = Field(0.0, description="share of paraphrases that ask for another answer than their parent")
     leaks: tuple[str, ...] = Field((), description="texts that are written as tasks: held-out ones, in tests")
     leaked: Share = Field(0.0, description="share of tasks that are one of `leaks`")
 
