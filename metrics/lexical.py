@@ -54,7 +54,12 @@ def compression_ratio(texts: Texts, codec: Literal["gzip", "zstd"] = "gzip", *, 
 def distinct_n(texts: Texts, n: int) -> float | None:
     """Unlike n-grams over all n-grams, 0 to 1, down = more alike; None where no text has `n` words."""
     grams, _ = n_grams(texts, n)
-    return len(np.unique(grams)) / len(grams) if len(grams) else None
+    return distinct_share(grams) if len(grams) else None
+
+
+def distinct_share(grams: words.Hashes) -> float:
+    """Unlike hashes over all of them; 0 of none."""
+    return float((words.first_of(grams) == np.arange(len(grams))).mean()) if len(grams) else 0.0
 
 
 def self_repetition(texts: Texts, n: int = 4) -> float | None:
@@ -63,13 +68,19 @@ def self_repetition(texts: Texts, n: int = 4) -> float | None:
     None where there is no text; one without n-grams adds 0.
     """
     grams, row = n_grams(texts, n)
-    rows = len(_there(texts))
+    return repetition_of(grams, row, len(_there(texts)))
+
+
+def repetition_of(grams: words.Hashes, row: NDArray[np.int64], rows: int) -> float | None:
+    """`self_repetition` of n-grams already made: the hashes and the number of the text of each."""
     if not rows:
         return None
-    pairs = np.unique(np.stack([grams, row.astype(np.uint64)]), axis=1) if len(grams) else np.zeros((2, 0), np.uint64)
-    _, at, df = np.unique(pairs[0], return_inverse=True, return_counts=True)
-    shared = np.bincount(pairs[1].astype(np.int64), (df - 1)[at] if len(at) else None, minlength=rows)
-    return float(np.log1p(shared).mean())
+    pairs = words.mixed(grams + words.mixed(row.astype(np.uint64)))
+    once = words.first_of(pairs) == np.arange(len(pairs))
+    grams, row = grams[once], row[once]
+    first = words.first_of(grams)
+    df = np.bincount(first, minlength=len(first))[first]
+    return float(np.log1p(np.bincount(row, df - 1.0, minlength=rows)).mean())
 
 
 def n_grams(texts: Texts, n: int) -> tuple[words.Hashes, NDArray[np.int64]]:

@@ -25,7 +25,7 @@ from ratoon.metrics.measures import Measure, of_estimate, of_value
 from ratoon.metrics.sketches import Sketch
 
 VERSION = "1"
-LEXICAL_ROWS = 20_000
+LEXICAL_ROWS = 4_000
 _RATES = ("empty", "refusal", "leaked", "truncated")
 _SHARES = ("echo", "top_2", "top_3", "top_4", "dup_5", "dup_10", "dup_line_share", "alpha_share", "script_share")
 _COUNTS = ("sentences", "blocks", "equations", "operators", "operator_kinds", "steps", "verification", "backtracking",
@@ -113,6 +113,14 @@ def groups(rows: pa.Table, keys: Sequence[Any], fpr: Estimate | None, fnr: Estim
     return found
 
 
+def near_duplicates(edges: pa.Table, rollout_ids: pa.ChunkedArray, version: str) -> list[Measure]:
+    """The share of rollouts that are near-duplicates of another rollout, this round's or an earlier one's, by stored edges."""
+    ends = pa.concat_arrays([edges[end].combine_chunks().cast(pa.string()) for end in ("a_id", "b_id")])
+    n = len(rollout_ids)
+    twins = pc.sum(pc.is_in(rollout_ids, value_set=pc.unique(ends))).as_py() or 0
+    return of_value("diversity.near_duplicates", VERSION, twins / n if n else None, n, {"edges": version})
+
+
 def labels(name: str, values: pa.ChunkedArray | pa.Array) -> list[Measure]:
     """How rows spread over labels (families, tags): effective number, mass not seen yet, Chao's bound."""
     counts = [c["counts"] for c in pc.value_counts(values.drop_null()).to_pylist()]
@@ -135,12 +143,13 @@ def words(texts: pa.Array, tasks: Sequence[Any], config: TierConfig, seed: int) 
     statistics: dict[str, Callable[[NDArray[np.int64]], float]] = {
         "compression_gzip": lambda rows: lexical.compression_ratio(cut.take(pa.array(rows))) or 1.0,
         "compression_zstd": lambda rows: lexical.compression_ratio(cut.take(pa.array(rows)), "zstd") or 1.0,
-        "self_repetition": lambda rows: lexical.self_repetition(cut.take(pa.array(rows))) or 0.0,
     }
     for n in (1, 2, 3, 4):
         grams, row = lexical.n_grams(cut, n)
         if len(grams):
-            statistics[f"distinct_{n}"] = _share_unlike(grams, row, len(cut))
+            statistics[f"distinct_{n}"] = _of_grams(grams, row, len(cut), lambda some, at, rows: lexical.distinct_share(some))
+            if n == 4:
+                statistics["self_repetition"] = _of_grams(grams, row, len(cut), lexical.repetition_of)
     for name, statistic in statistics.items():
         estimate = spectrum.subsampled(statistic, keys, draws=config.draws, seed=seed)
         params = {"size": estimate.n, "chars": config.chars}
@@ -148,14 +157,18 @@ def words(texts: pa.Array, tasks: Sequence[Any], config: TierConfig, seed: int) 
     return found
 
 
-def _share_unlike(grams: NDArray[np.uint64], row: NDArray[np.int64], n: int) -> Callable[[NDArray[np.int64]], float]:
-    def statistic(rows: NDArray[np.int64]) -> float:
-        chosen = np.zeros(n, bool)
-        chosen[rows] = True
-        mine = grams[chosen[row]]
-        return len(np.unique(mine)) / max(len(mine), 1)
+def _of_grams(
+    grams: NDArray[np.uint64], row: NDArray[np.int64], n: int, statistic: Callable[..., float | None]
+) -> Callable[[NDArray[np.int64]], float]:
+    """A statistic of n-grams as one of the texts that hold them."""
 
-    return statistic
+    def of_texts(rows: NDArray[np.int64]) -> float:
+        place = np.full(n, -1)
+        place[rows] = np.arange(len(rows))
+        inside = place[row] >= 0
+        return statistic(grams[inside], place[row[inside]], len(rows)) or 0.0
+
+    return of_texts
 
 
 def meaning(

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from ratoon import ids, schema
 from ratoon.config import semantic
-from ratoon.metrics import clusters, embeddings, measure_verifier, measures, sketches, spectrum, tiers
+from ratoon.metrics import clusters, embeddings, measure_verifier, measures, minhash, sketches, spectrum, tiers
 from ratoon.metrics.estimators import Estimate
 from ratoon.metrics.measures import Measure
 from ratoon.metrics.sketches import Sketch
@@ -51,13 +51,22 @@ def measure(store: Store, recipe: Recipe, crop: Crop, curated: Manifest, linted:
     seed = ids.derive_seed(recipe.run.seed, "measure")
     book = _map(store, config, crop, seed) if config.tier == "medium" else None
     past = _past(store, crop) if book else []
-    inputs = [*linted, crop.groups, curated, *([book] if book else []), *store.find("verifiers"), *(m for p in past for m in p)]
+    near = _near(store, recipe, crop)
+    inputs = [
+        *linted,
+        *near,
+        crop.groups,
+        curated,
+        *([book] if book else []),
+        *store.find("verifiers"),
+        *(m for p in past for m in p),
+    ]
     model = {"model": embeddings.fingerprint(config.embedding)} if book else {}
     wanted = key("measure", crop.iteration, name, config={"measure": semantic(config), "seed": seed} | model, inputs=inputs,
                  versions=linting.VERSIONS | {"tiers": tiers.VERSION, "spectrum": spectrum.VERSION})  # fmt: skip
 
     def build() -> Built:
-        view = _View(store, config, crop, seed, store.read("sketches", [book]) if book else None, past)
+        view = _View(store, config, crop, seed, store.read("sketches", [book]) if book else None, past, near)
         all_rows = view.rows()
         kept = view.kept(curated, all_rows)
         found = [_scoped(view, "dataset", str(curated.extra["dataset_id"]), kept, view.sums_of(kept, linted), everything=False)]
@@ -79,6 +88,12 @@ def _sums(store: Store, linted: Sequence[Manifest]) -> list[Sketch]:
     return sketches.merge(sketches.read(store.read("sketches", linted)))
 
 
+def _near(store: Store, recipe: Recipe, crop: Crop) -> list[Manifest]:
+    """The round's near-duplicate edges by the recipe's settings, where a filter had them found."""
+    version = minhash.edge_version(recipe.curation.minhash)
+    return [m for m in store.find("near", crop.iteration) if m.key.versions.get("edges") == version]
+
+
 def _past(store: Store, crop: Crop) -> list[list[Manifest]]:
     """The rollouts of earlier rounds, a list each."""
     return [list(past.rollouts) for past in earlier(store, crop.iteration)]
@@ -90,7 +105,7 @@ def _map(store: Store, config: TierConfig, crop: Crop, seed: int) -> Manifest:
     wanted = key("map", None, config={"clusters": config.clusters, "seed": seed, "model": model})
 
     def build() -> Built:
-        view = _View(store, config, crop, seed, None, [])
+        view = _View(store, config, crop, seed, None, [], [])
         rows = view.rows()
         book = clusters.fit_codebook(view.embed(view.sample(rows, config.sample).texts), config.clusters, seed=seed)
         one = Sketch(
@@ -105,8 +120,10 @@ class _View:
     """One round's rollouts as the tiers want them."""
 
     def __init__(
-        self, store: Store, config: TierConfig, crop: Crop, seed: int, book: pa.Table | None, past: list[list[Manifest]]
-    ) -> None:
+        self, store: Store, config: TierConfig, crop: Crop, seed: int, book: pa.Table | None, past: list[list[Manifest]],
+        near: list[Manifest],
+    ) -> None:  # fmt: skip
+        self.near = near
         self.store, self.config, self.crop, self.seed, self.past = store, config, crop, seed, past
         self.book = _read_map(book) if book is not None else None
         self.model = embeddings.fingerprint(config.embedding) if self.book else ""
@@ -147,6 +164,9 @@ class _View:
         found = tiers.cheap(sums, {"unit": "rollout"})
         if everything:
             found += self.groups()
+        for one in self.near:
+            edges = self.store.read("edges", [one], ["a_id", "b_id"])
+            found += tiers.near_duplicates(edges, rows.rollout_id, one.key.versions["edges"])
         if len(rows.rollout_id):
             some = self.sample(rows, tiers.LEXICAL_ROWS)
             found += tiers.words(some.texts, some.tasks, self.config, self.seed)
