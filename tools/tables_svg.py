@@ -41,7 +41,6 @@ BESIDE: dict[str, tuple[str, str]] = {
     "embeddings": ("metrics", "a vector a text"),
     "benchmarks": ("pipelines", "frozen test items"),
     "measures": ("metrics", "numbers of a whole"),
-    "sketches": ("metrics", "sums that merge"),
     "rescored": ("sft", "the trainer's log-probs"),
 }
 ARROWS = [
