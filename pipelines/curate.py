@@ -105,7 +105,7 @@ def _curate(store: Store, recipe: Recipe, crop: Crop, name: str, wanted: Artifac
     release()
     built = [_built(store, crop, view, dataset_id) for view in decided]
     made, dataset = (pa.concat_tables(tables).sort_by("example_id") for tables in zip(*built, strict=True))
-    found = sources.of(store, dataset, recipe.consensus) if first.name == "group" else {}
+    found = sources.of(store, crop, dataset, recipe.consensus) if first.name == "group" else {}
     info = datasets.DatasetInfo(dataset_id, name, crop.iteration, store.run_id, _made(recipe, first, planned), sources=found)
     folder = datasets.write_dataset(store.root, name, crop.iteration, dataset, info)
     extra = {

@@ -12,18 +12,19 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ratoon.metrics.consensus import ConsensusConfig
+from ratoon.pipelines.crop import Crop
 from ratoon.store import Store
 
 _CONSTRAINTS = {"schema", "grammar"}
 _POLICY = ["policy_id", "iteration", "weights_digest", "tokenizer_digest", "template_digest"]
 
 
-def of(store: Store, rows: pa.Table, votes: ConsensusConfig | None = None) -> dict[str, Any]:
+def of(store: Store, crop: Crop, rows: pa.Table, votes: ConsensusConfig | None = None) -> dict[str, Any]:
     """Of the rows of view `group`: `policies` and `samplings` as stored, `stop_rules` and `label_sources` as lists; how many
     rollouts were sampled under a schema or grammar (`constrained`), and the share a vote needed to be a label."""
     mine = rows.filter(pc.equal(rows["view"], "group"))
-    used, constrained = _samplings(store, mine["rollout_id"].combine_chunks())
-    groups = store.read("groups", columns=["group_id", "stop_rule"])
+    used, constrained = _samplings(store, crop, mine["rollout_id"].combine_chunks())
+    groups = store.read("groups", [crop.groups], ["group_id", "stop_rule"])
     groups = groups.filter(pc.is_in(groups["group_id"], value_set=mine["group_id"].combine_chunks()))
     return {
         "policies": _rows(store, "policies", set(mine["policy_id"].to_pylist()), _POLICY),
@@ -35,9 +36,9 @@ def of(store: Store, rows: pa.Table, votes: ConsensusConfig | None = None) -> di
     }
 
 
-def _samplings(store: Store, rollouts: pa.Array) -> tuple[set[str], int]:
+def _samplings(store: Store, crop: Crop, rollouts: pa.Array) -> tuple[set[str], int]:
     used, constrained = set[str](), 0
-    for batch in store.scan("rollouts", columns=["rollout_id", "sampling_id", "meta"]):
+    for batch in store.scan("rollouts", crop.rollouts, ["rollout_id", "sampling_id", "meta"]):
         found = batch.filter(pc.is_in(batch["rollout_id"], value_set=rollouts))
         used |= set(found["sampling_id"].to_pylist())
         constrained += sum(bool(_CONSTRAINTS & json.loads(meta).keys()) for meta in found["meta"].to_pylist() if meta)
