@@ -84,6 +84,18 @@ def _around_rollout(store: Store, found: dict[str, list[dict[str, Any]]], rollou
     found["evals"] = [
         r for r in store.read("evals").to_pylist() if r["policy_id"] in policies and r["metric"].startswith("pass@1")
     ]
+    _around_proposer(store, found, rollout_id)
+
+
+def _around_proposer(store: Store, found: dict[str, list[dict[str, Any]]], rollout_id: str) -> None:
+    """What a proposer's rollout became: the decision on each task it wrote, and the tasks."""
+    wrote = store.read("decisions")
+    wrote = wrote.filter(pc.starts_with(wrote["subject_id"], f"{rollout_id}/"))
+    if wrote.num_rows:
+        found["decisions"] += wrote.to_pylist()
+        tasks = store.read("tasks")
+        told = pc.match_substring(tasks["meta"], f'"rollout_id":"{rollout_id}"')
+        found["tasks"] += tasks.filter(pc.fill_null(told, False)).to_pylist()
 
 
 def _whole(store: Store, start: str) -> str:
@@ -93,13 +105,18 @@ def _whole(store: Store, start: str) -> str:
     hits: set[str] = set()
     for table, column in sorted(names):
         values = store.read(table, columns=[column])[column]
-        hits |= set(values.filter(pc.starts_with(values, start)).unique().to_pylist())
+        hits |= {_of_rollout(hit) for hit in values.filter(pc.starts_with(values, start)).unique().to_pylist()}
     if start in hits:
         return start
     if len(hits) == 1:
         return hits.pop()
     what = "no id of this run begins" if not hits else f"{len(hits)} ids begin"
     raise UsageError(f"{what} with {start!r}", "`ratoon show RUN` prints rollout ids; `ratoon sql` finds the others")
+
+
+def _of_rollout(id: str) -> str:
+    """A proposal is named by its rollout and a number."""
+    return id.partition("/")[0] if id.startswith("r_") else id
 
 
 def _rows_with(store: Store, name: str, ids: set[str]) -> list[dict[str, Any]]:

@@ -44,6 +44,7 @@ def _round(store: Store, live: list[Manifest], evals: list[dict[str, Any]], iter
     return {
         "round": iteration,
         "tasks": sum(m.counts.rows_out for m in of("assign") if (m.shard or "").partition("+")[0] == "train") or None,
+        "proposed": sum(m.counts.rows_out for m in of("propose")) if of("propose") else None,
         "rollouts": sum(m.counts.rows_planned for m in train) or None,
         "pass_rate": _pass_rate(store, groups),
         "mixed": sum(m.extra["mixed"] for m in groups) if groups and "mixed" in groups[0].extra else None,

@@ -74,15 +74,14 @@ class Pool:
         self.index = RougeIndex(threshold)
         self._embed, self._max_cosine = embed, max_cosine
         self._ids: list[str] = []
-        self._vectors: list[np.ndarray] = []
+        self._rows: np.ndarray | None = None  # grows by doubling; only the first len(ids) rows count
 
     def add(self, tasks: Sequence[tuple[str, str]]) -> None:
         """Ids and texts of tasks that are there."""
         for id, text in tasks:
             self.index.add(id, text)
-        if self._embed is not None and tasks:
-            self._vectors += list(self._embed([text for _, text in tasks]))
-            self._ids += [id for id, _ in tasks]
+        for (id, _), vector in zip(tasks, self.vectors([text for _, text in tasks]), strict=True):
+            self._keep(id, vector)
 
     def vectors(self, texts: Sequence[str]) -> list[np.ndarray | None]:
         """One vector per text, or nulls without an embedder."""
@@ -93,12 +92,11 @@ class Pool:
         near = self.index.nearest(candidate.text, candidate.near)
         if near is not None:
             return Verdict(candidate, "novelty", "not_novel:rouge_l", near.similarity, self.index.threshold, near.id)
-        if vector is None or not self._vectors:
+        if vector is None or self._rows is None:
             return None
-        cosines = np.stack(self._vectors) @ vector
-        for place in np.argsort(-cosines, kind="stable"):
-            if cosines[place] <= self._max_cosine:
-                return None
+        cosines = self._rows[: len(self._ids)] @ vector
+        places = np.flatnonzero(cosines > self._max_cosine)
+        for place in places[np.argsort(-cosines[places], kind="stable")]:
             if self._ids[place] not in candidate.near:
                 value = float(cosines[place])
                 return Verdict(candidate, "novelty", "not_novel:cosine", value, self._max_cosine, self._ids[place])
@@ -107,9 +105,18 @@ class Pool:
     def take(self, id: str, candidate: Candidate, vector: np.ndarray | None) -> None:
         """An accepted candidate is part of the pool at once."""
         self.index.add(id, candidate.text)
-        if vector is not None:
-            self._vectors.append(vector)
-            self._ids.append(id)
+        self._keep(id, vector)
+
+    def _keep(self, id: str, vector: np.ndarray | None) -> None:
+        if vector is None:
+            return
+        n = len(self._ids)
+        if self._rows is None or n == len(self._rows):
+            grown = np.zeros((max(256, 2 * n), len(vector)), np.float32)
+            grown[:n] = self._rows if self._rows is not None else 0
+            self._rows = grown
+        self._rows[n] = vector
+        self._ids.append(id)
 
 
 def judge(candidates: Sequence[Candidate], pool: Pool, leaks: Mapping[str, Leak]) -> list[Verdict]:

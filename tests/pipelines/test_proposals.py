@@ -17,9 +17,11 @@ from ratoon.novelty import RougeIndex, tokens_of
 from ratoon.pipelines import propose, sample, score
 from ratoon.pipelines.context import Context
 from ratoon.pipelines.curate import Crop, curate
+from ratoon.pipelines.look import explain
 from ratoon.pipelines.proposing import Made, propose_tasks
 from ratoon.pipelines.recipe import load
 from ratoon.pipelines.start import opened
+from ratoon.pipelines.summary import rounds
 from ratoon.run import Run
 from ratoon.sft.dataset import read_dataset
 from ratoon.store import Manifest, Store
@@ -117,6 +119,20 @@ def test_each_wave_writes_tasks_on_top_of_those_before_and_the_round_learns_what
     )
     assert set(trained) <= set(votes["task_id"].to_pylist())
     assert all(known[t]["answer"] is None for t in mine)
+
+
+def test_a_proposer_s_rollout_is_explained_by_what_became_of_each_task_it_wrote(run: Path) -> None:
+    store = Store.open(run)
+    kept = next(d for d in store.read("decisions").to_pylist() if d["subject_kind"] == "proposal" and d["keep"])
+    rollout_id = kept["subject_id"].partition("/")[0]
+    told = explain(store, rollout_id[:18])
+    assert {d["subject_id"].partition("/")[0] for d in told["decisions"]} == {rollout_id}
+    assert len(told["decisions"]) == 2, "per_ask"
+    assert len(told["tasks"]) == sum(d["keep"] for d in told["decisions"])
+    assert all(json.loads(t["meta"])["rollout_id"] == rollout_id for t in told["tasks"])
+    assert told["rollouts"][0]["role"] == "proposer"
+    accepted = [d for d in store.read("decisions").to_pylist() if d["subject_kind"] == "proposal" and d["keep"]]
+    assert rounds(store)[1]["proposed"] == len(accepted)
 
 
 def test_a_finished_run_of_proposals_started_again_asks_nothing(
