@@ -59,8 +59,8 @@ def cell(value: Any) -> str:
 def print_rounds(rounds: Sequence[dict[str, Any]]) -> None:
     """The round table: what was asked, kept and trained, and how the policy did on held-out tasks."""
     table = _table("rounds (trained in tokens, pass@1 held-out, gain paired with base)")
-    counted = {"round": "round", "proposed": "new", "tasks": "tasks", "rollouts": "asked", "pass_rate": "pass", "mixed": "mixed",
-               "retry": "retry", "kept": "kept", "trained_tokens": "trained"}  # fmt: skip
+    counted = {"round": "round", "proposed": "new", "tasks": "tasks", "rollouts": "asked", "pass_rate": "pass",
+               "mixed": "mixed", "retry": "retry", "kept": "kept", "trained_tokens": "trained"}  # fmt: skip
     if all(row["retry"] is None for row in rounds):  # a run without nft
         counted = {name: head for name, head in counted.items() if name not in ("mixed", "retry")}
     if all(row["proposed"] is None for row in rounds):
