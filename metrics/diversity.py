@@ -19,6 +19,7 @@ from ratoon.metrics.clusters import (
 )
 from ratoon.metrics.lexical import compression_ratio, cut, distinct_n, n_grams, self_repetition
 from ratoon.metrics.neighbours import CUTS, knn_distance, nearest, neighbour_curve, novelty
+from ratoon.metrics.pairwise import dc_score, homogenisation, novel_sum, self_bleu
 from ratoon.metrics.spectrum import (
     SIGMA,
     Gram,
@@ -36,7 +37,7 @@ from ratoon.metrics.spectrum import (
 
 __all__ = [
     "CUTS", "QD", "SIGMA", "Codebook", "Gram", "Split", "alpha_beta_gamma", "assign", "chao1", "codebook",
-    "compression_ratio", "cut", "distinct_n", "effective_clusters", "fit_codebook", "gram", "knn_distance", "merge",
-    "n_grams", "nearest", "neighbour_curve", "novelty", "qd_score", "rke", "rke_sampled", "sample_size", "self_repetition",
-    "subsampled", "unpacked", "unseen_mass", "vendi_score",
+    "compression_ratio", "cut", "dc_score", "distinct_n", "effective_clusters", "fit_codebook", "gram", "homogenisation",
+    "knn_distance", "merge", "n_grams", "nearest", "neighbour_curve", "novel_sum", "novelty", "qd_score", "rke",
+    "rke_sampled", "sample_size", "self_bleu", "self_repetition", "subsampled", "unpacked", "unseen_mass", "vendi_score",
 ]  # fmt: skip

@@ -200,12 +200,11 @@ class _View:
         rows = self.store.read("rollouts", self.crop.rollouts, ["rollout_id", "group_id"])
         rows = rows.take(pc.index_in(rollout_ids, value_set=rows["rollout_id"].combine_chunks()))
         scores = self.store.read("scores", self.crop.scores, ["subject_id", "status"])
+        scores = scores.filter(pc.is_in(scores["status"], value_set=pa.array(["pass", "fail"])))
         status = (
             scores["status"].combine_chunks().take(pc.index_in(rollout_ids, value_set=scores["subject_id"].combine_chunks()))
         )
-        passed = pc.if_else(
-            pc.is_in(status, value_set=pa.array(["pass", "fail"])), pc.equal(status, "pass").cast(pa.float64()), None
-        )
+        passed = pc.equal(status, "pass").cast(pa.float64())
         groups = self.store.read("groups", [self.crop.groups], ["group_id", "pass_rate"])
         at = pc.index_in(rows["group_id"].combine_chunks(), value_set=groups["group_id"].combine_chunks())
         rate = groups["pass_rate"].combine_chunks().take(at)
@@ -227,9 +226,10 @@ class _View:
         return self.tasks(pc.unique(rows.task_id), ["family"])["family"]
 
     def groups(self) -> list[Measure]:
-        """Pass rates, difficulty and votes of the round's groups, one scorer at a time where there are several."""
+        """Pass rates, difficulty and votes of the round's groups: those a verifier judged where there are any."""
         table = self.store.read("groups", [self.crop.groups])
-        table = table.filter(pc.is_valid(table["scorer"]))
+        judged = table.filter(pc.greater(table["n_valid"], 0))
+        table = judged if judged.num_rows else table.filter(pc.is_valid(table["scorer"]))
         if not table.num_rows:
             return []
         names = pc.unique(table["scorer"]).to_pylist()
