@@ -126,7 +126,23 @@ def run(
     asked = [request for request in plan.requests if request.request_id not in have]
     done |= _ask(asked, engine, journal, on_done)
     rollouts = _assemble(plan.coordinates, kept, done, renderer, iteration)
+    rollouts = _constrained(rollouts, {r.request_id: r.schema for r in plan.requests if r.schema is not None})
     return rollouts, _failures(rollouts, retry)
+
+
+def _constrained(rollouts: pa.Table, schemas: Mapping[str, str]) -> pa.Table:
+    """With the digest of its schema in the `meta` of every rollout that was sampled under one: its tokens were not free."""
+    if not schemas:
+        return rollouts
+    told = {schema: ids.digest(schema) for schema in set(schemas.values())}
+    meta = [
+        json.dumps(json.loads(text or "{}") | {"schema": told[schemas[name]]}, separators=(",", ":"))
+        if name in schemas
+        else text
+        for name, text in zip(rollouts["rollout_id"].to_pylist(), rollouts["meta"].to_pylist(), strict=True)
+    ]
+    at = rollouts.schema.get_field_index("meta")
+    return rollouts.set_column(at, rollouts.schema.field(at), pa.array(meta, pa.string()))
 
 
 def _kept(earlier: pa.Table | None, plan: Plan, retry: frozenset[str]) -> pa.Table:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import resource
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -277,3 +278,13 @@ def test_threads_may_run_shards_through_one_engine_together(renderer: Renderer, 
         thread.join()
     for n, plan in enumerate(plans):
         assert tables[n]["rollout_id"].to_pylist() == plan.coordinates["rollout_id"].to_pylist()
+
+
+def test_a_rollout_sampled_under_a_schema_says_so_and_the_others_do_not(renderer: Renderer, journal: Journal) -> None:
+    plan = make_plan(renderer)
+    bound = {r.request_id for r in plan.requests[:N_SAMPLES]}
+    requests = [dataclasses.replace(r, schema='{"type":"object"}') if r.request_id in bound else r for r in plan.requests]
+    made, _ = rollouts.run(rollouts.Plan(requests, plan.coordinates), scripted(renderer), renderer, journal, 3)
+    told = {row["rollout_id"]: row["meta"] for row in made.to_pylist()}
+    assert {name for name, meta in told.items() if meta is not None} == bound
+    assert {meta for name, meta in told.items() if name in bound} == {f'{{"schema":"{ids.digest(requests[0].schema)}"}}'}
