@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from ratoon.config import Config
+from ratoon.errors import DataError
 from ratoon.metrics import clusters, complexity, lexical, lint, neighbours, quality, sketches, spectrum
 from ratoon.metrics.embeddings import EmbeddingConfig
 from ratoon.metrics.estimators import Estimate
@@ -54,7 +55,10 @@ def sketch(rows: pa.Table) -> list[Sketch]:
     """Sums over rollouts: lint and structure columns as table `lint` has them, n_tokens, finish_reason, task_id.
 
     A column that is not there is not summed. All rollouts of a task must be in one call, or count as several tasks.
+    Raises DataError without task_id.
     """
+    if "task_id" not in rows.column_names:
+        raise DataError("column 'task_id' is missing", f"the rows have {rows.column_names}")
     at, _ = _codes(rows["task_id"])
     columns = {name: _floats(rows[name]) for name in (*_RATES[:3], *_SHARES, *_COUNTS, *_SIZES) if name in rows.column_names}
     if "finish_reason" in rows.column_names:

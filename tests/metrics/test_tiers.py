@@ -10,6 +10,7 @@ import pyarrow as pa
 import pytest
 from numpy.typing import NDArray
 
+from ratoon.errors import DataError
 from ratoon.metrics import sketches, tiers
 from ratoon.metrics.clusters import fit_codebook
 from ratoon.metrics.estimators import Estimate
@@ -102,6 +103,8 @@ def test_cheap_numbers_come_from_sums_and_the_unknown_has_no_row() -> None:
     assert found["quality.refusal"].value == 0
     assert "quality.echo" not in found
     assert tiers.cheap([], {}) == []
+    with pytest.raises(DataError, match="task_id"):
+        tiers.sketch(pa.table({"chars": [1]}))
 
 
 def groups(passed: list[int], valid: list[int]) -> pa.Table:
