@@ -55,6 +55,8 @@ def main(what: str, corpus: str, out: str, scratch: str) -> None:
     start = time.perf_counter()
     removed = {"minhash": minhash, "lint": lint}[what](Path(corpus), Path(scratch))
     told = {"seconds": time.perf_counter() - start, "removed": removed,
+            "processor": sum(resource.getrusage(who).ru_utime + resource.getrusage(who).ru_stime
+                                        for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)),
             "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}  # fmt: skip
     Path(out).write_text(json.dumps(told))
 
