@@ -47,8 +47,8 @@ def planted(root: Path, texts: list[str | None], order: str = ORDER) -> tuple[St
         verdicts = {"subject_kind": ["rollout"] * n, "subject_id": ids, "scorer": ["v"] * n, "version": ["1"] * n,
                     "repeat": pa.array([0] * n, pa.int32()), "status": ["pass"] * n, "value": [1.0] * n}  # fmt: skip
         scores = put("scores", "train-0000", 1, scores=schema.from_columns("scores", verdicts, n))
-        group = {"group_id": "g", "task_id": "t", "scorer": "v", "scorer_version": "1", "label_source": "verifier", "pass_rate": 0.5,
-                 "pass_lo": 0.1, "pass_hi": 0.9, "n": n, "n_valid": n, "n_passed": n}  # fmt: skip
+        group = {"group_id": "g", "task_id": "t", "scorer": "v", "scorer_version": "1", "label_source": "verifier",
+                 "pass_rate": 0.5, "pass_lo": 0.1, "pass_hi": 0.9, "n": n, "n_valid": n, "n_passed": n}  # fmt: skip
         groups = put("groups", "train", 1, groups=schema.from_rows("groups", [group] if n else []))
     return Store.open(root), recipe, Crop(1, [pool], [prompts], [rollouts], [scores], groups)
 
@@ -91,17 +91,10 @@ def test_rows_of_a_megabyte_are_curated(tmp_path: Path) -> None:
 
 
 def test_a_model_that_is_not_there_is_told_and_changes_nothing(tmp_path: Path) -> None:
-    model = tmp_path / "model"
-    model.mkdir()
-    order = 'filters=[{kind="verified"},{kind="semantic"},{kind="dpp",n=1}]'
-    _, recipe, crop = planted(tmp_path / "run", ["7", "8"], order)
-    recipe = recipe.model_copy(
-        update={
-            "curation": recipe.curation.model_copy(
-                update={"embedding": recipe.curation.embedding.model_copy(update={"model": str(model)})}
-            )
-        }
-    )
+    (tmp_path / "model").mkdir()
+    _, recipe, crop = planted(tmp_path / "run", ["7", "8"], 'filters=[{kind="verified"},{kind="semantic"},{kind="dpp",n=1}]')
+    embedding = recipe.curation.embedding.model_copy(update={"model": str(tmp_path / "model")})
+    recipe = recipe.model_copy(update={"curation": recipe.curation.model_copy(update={"embedding": embedding})})
     with Store.writer(tmp_path / "run") as store:
         commits = len(store.commits())
         with pytest.raises(RatoonError, match="is no model folder"):
