@@ -66,6 +66,12 @@ class ConsensusConfig(Config):
         description="a task and its paraphrase (an arm of `[propose]`) are asked together and label each other: both votes"
         " must say the same",
     )
+    most_alike: float | None = Field(
+        None,
+        gt=0,
+        le=1,
+        description="for closed questions: warn when one answer has more than this share of the accepted votes",
+    )
     stop_on_falling: bool = Field(
         True, description="stop before training when agreement rises while accuracy falls, where the truth is known"
     )

@@ -7,7 +7,7 @@ oracle, as a model writes them, are not measured, and the counts say so.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 from ratoon import ids, schema
 from ratoon.errors import Stopped
 from ratoon.metrics.agreement import Label, measures, trend
+from ratoon.metrics.balance import METRIC, balance, taken_over
 from ratoon.metrics.calibration import collapse
 from ratoon.metrics.consensus import SCORER, ConsensusConfig
 from ratoon.metrics.estimators import Estimate
@@ -32,11 +33,13 @@ def calibrate(ctx: Context, crop: Crop) -> Manifest | None:
     config = ctx.recipe.consensus
     if config is None:
         return None
-    options = {"reader": [config.reader, config.reader_args], "seed": ctx.recipe.run.seed}
+    options: dict[str, Any] = {"reader": [config.reader, config.reader_args], "seed": ctx.recipe.run.seed}
+    options |= {"balance": True} if config.most_alike is not None else {}
     wanted = key("calibrate", crop.iteration, config=options, inputs=[*crop.pool, *crop.rollouts, crop.groups])
     made = run_stage(ctx.store, wanted, lambda: _measure(ctx, crop, config))
     rows = ctx.store.read("measures", ctx.store.find("calibrate")).to_pylist()
     so_far = trend([row for row in rows if row["iteration"] <= crop.iteration])
+    _warn_of_one_answer(ctx, crop.iteration, rows, config)
     warn_of_collapse(ctx.progress, crop.iteration, *so_far, stop=config.stop_on_falling)
     return made
 
@@ -49,7 +52,19 @@ def _measure(ctx: Context, crop: Crop, config: ConsensusConfig) -> Built:
         "seed": seed,
     }  # fmt: skip
     rows = [fixed | row for row in measures(labels, seed=seed)]
+    if config.most_alike is not None:
+        groups = ctx.store.read("groups", [crop.groups], ["vote", "vote_status", "label_source"])
+        found = balance(groups.filter(pc.equal(groups["label_source"], SCORER)))
+        rows += [] if found is None else [fixed | found]
     return Built({"measures": schema.from_rows("measures", rows)}, Counts(len(rows), len(rows)))
+
+
+def _warn_of_one_answer(ctx: Context, iteration: int, rows: Sequence[dict[str, Any]], config: ConsensusConfig) -> None:
+    if config.most_alike is None:
+        return
+    found = [row for row in rows if row["metric"] == METRIC and row["iteration"] == iteration]
+    for said in filter(None, (taken_over(row, config.most_alike) for row in found)):
+        ctx.progress.say(f"warning: round {iteration}: {said}")
 
 
 def _labels(ctx: Context, crop: Crop, config: ConsensusConfig) -> list[Label]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from ratoon import ids, schema
@@ -50,7 +51,8 @@ def ask(ctx: Context, wave: Wave) -> Asked:
     config = {"arm": semantic(arm), "seed": seed, "sampling": sampling.sampling_id, "schemas": _constrained(ctx, arm),
               "template": ctx.renderer.template_digest, "tokenizer": ctx.renderer.tokenizer_digest}  # fmt: skip
     versions = {"proposer": VERSION} | ({"material": known.material.version} if known.material is not None else {})
-    wanted = key("ask", wave.iteration, wave.purpose, config=config, inputs=wave.before, versions=versions)
+    inputs = [*wave.before, *(_voted(ctx, wave) if proposer.votes else ())]
+    wanted = key("ask", wave.iteration, wave.purpose, config=config, inputs=inputs, versions=versions)
 
     def build() -> Built:
         said = [_Prompt([dict(m) for m in a.messages], a.n, a.kind, a.task_id) for a in found.values()]
@@ -143,8 +145,25 @@ def _known(ctx: Context, wave: Wave) -> Known:
     people = ctx.store.read("tasks", wave.pool, _TASK)
     people = people.filter(pc.equal(people["split"], "train"))
     made = ctx.store.read("tasks", wave.made, _TASK)
-    load = PROPOSERS[wave.arm.method].load
-    return Known(rows_of(people.to_pylist()), rows_of(made.to_pylist()), load(wave.arm) if load else None)
+    proposer = PROPOSERS[wave.arm.method]
+    material = proposer.load(wave.arm) if proposer.load else None
+    votes = (
+        ctx.store.read("groups", _voted(ctx, wave), ["task_id", "vote", "vote_status", "label_source"])
+        if proposer.votes
+        else None
+    )
+    return Known(rows_of(people.to_pylist()), rows_of(made.to_pylist()), material, {} if votes is None else _accepted(votes))
+
+
+def _voted(ctx: Context, wave: Wave) -> list[Manifest]:
+    """The groups of the training rounds before this one."""
+    return [m for m in ctx.store.find("groups") if m.shard == "train" and (m.iteration or 0) < wave.iteration]
+
+
+def _accepted(groups: pa.Table) -> dict[str, str]:
+    """What a task's vote said, where it was accepted."""
+    mine = groups.filter(pc.and_(pc.equal(groups["vote_status"], "accepted"), pc.equal(groups["label_source"], "consensus")))
+    return dict(zip(mine["task_id"].to_pylist(), mine["vote"].to_pylist(), strict=True))
 
 
 def _failures(known: Known) -> list[dict[str, Any]]:

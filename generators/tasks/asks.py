@@ -39,11 +39,13 @@ class Ask:
 
 @dataclass(frozen=True)
 class Known:
-    """Training tasks that were there before, by people and by models, and what a proposer loaded from elsewhere."""
+    """Training tasks that were there before, by people and by models, what a proposer loaded from elsewhere, and by task the
+    votes that earlier rounds accepted."""
 
     people: Sequence[Row] = ()
     made: Sequence[Row] = ()
     material: Any = None
+    votes: Mapping[str, str] = field(default_factory=dict)
 
 
 def key_of(messages: Sequence[Mapping[str, str]], task_id: str | None) -> str:

@@ -10,8 +10,9 @@ from typing import Annotated, Any, NamedTuple
 
 from pydantic import Field
 
-from ratoon.generators.tasks import from_documents, rewrite, self_guide, self_instruct
+from ratoon.generators.tasks import boundary, from_documents, rewrite, self_guide, self_instruct
 from ratoon.generators.tasks.asks import Ask, Known
+from ratoon.generators.tasks.boundary import BoundaryConfig
 from ratoon.generators.tasks.candidates import Candidate
 from ratoon.generators.tasks.from_documents import DocumentsConfig
 from ratoon.generators.tasks.rewrite import RewriteConfig
@@ -23,7 +24,7 @@ class Proposer(NamedTuple):
     """`asks(config, known, seed, constrained)`, `read(config, known, ask, rollout_id, text, cut)`, the role it is asked in.
 
     `load(config)` reads what is not in the run (it has `failures` and `version`); `given(config)` are ids and texts, besides
-    tasks, that a new task must differ from.
+    tasks, that a new task must differ from; `votes` says that it is shown what earlier rounds agreed on.
     """
 
     role: str
@@ -31,6 +32,7 @@ class Proposer(NamedTuple):
     read: Callable[[Any, Known, Ask, str, str, bool], list[Candidate]]
     load: Callable[[Any], Any] | None = None
     given: Callable[[Any], Sequence[tuple[str, str]]] | None = None
+    votes: bool = False
 
 
 PROPOSERS: dict[str, Proposer] = {
@@ -38,8 +40,9 @@ PROPOSERS: dict[str, Proposer] = {
     "rewrite": Proposer("rewriter", rewrite.asks, rewrite.read),
     "documents": Proposer("proposer", from_documents.asks, from_documents.read, from_documents.load),
     "self_guide": Proposer("proposer", self_guide.asks, self_guide.read, given=self_guide.given),
+    "boundary": Proposer("proposer", boundary.asks, boundary.read, given=boundary.given, votes=True),
 }
 
 ProposerConfig = Annotated[
-    SelfInstructConfig | RewriteConfig | DocumentsConfig | SelfGuideConfig, Field(discriminator="method")
+    BoundaryConfig | SelfInstructConfig | RewriteConfig | DocumentsConfig | SelfGuideConfig, Field(discriminator="method")
 ]

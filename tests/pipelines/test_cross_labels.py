@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from ratoon.pipelines import propose, sample, score
+from ratoon.pipelines.calibrate import calibrate
 from ratoon.pipelines.curate import Crop, curate
 from ratoon.pipelines.proposing import Made, propose_tasks
 from ratoon.pipelines.recipe import load
@@ -52,6 +54,7 @@ def play(tmp_path: Path, tiny_model: Path) -> Callable[..., Played]:
                 rollouts = [sample.sample_shard(ctx, s, asks) for s in sample.shards(ctx, asked, row, base)]
                 scores = [score.score_shard(ctx, m, tasks) for m in rollouts]
                 crop = Crop(i, tasks, asks, rollouts, scores, score.group(ctx, [asked], rollouts, scores))
+                calibrate(ctx, crop)
                 datasets.append(curate(ctx.store, ctx.recipe, crop))
         return Played(Store.open(tmp_path / "run"), said, datasets)
 
@@ -91,3 +94,43 @@ def test_twins_are_asked_together_label_each_other_and_a_changed_one_is_dropped_
     assert kept
     assert kept <= {t for t, g in groups.items() if g["vote_status"] == "accepted"}
     assert {tasks[t]["answer"] for t in groups} == {None}, "no gold reaches a label"
+
+
+SELF = ["tasks.0.n=12", "splits.eval=4", "splits.probe=2", "propose.arms.0.asks=24", "generate.tasks=20",
+        'engine.scripted.pass_rate={"*"=0.85}', "engine.scripted.proposals={duplicates=0.0, malformed=0.1}"]  # fmt: skip
+
+
+def test_agreement_is_the_reward_and_only_what_was_agreed_on_is_shown_to_the_next_proposer(play: Callable[..., Played]) -> None:
+    run = play("knowrl", *SELF, "engine.scripted.styles=['{answer}']", rounds=2)
+    tasks = {t["task_id"]: t for t in run.rows("tasks")}
+    groups = [g for g in run.rows("groups") if g["label_source"] == "consensus"]
+    answers = {s["subject_id"]: s["answer"] for s in run.rows("scores") if s["scorer"] == "consensus"}
+    of = {}
+    for r in run.rows("rollouts"):
+        of.setdefault(r["group_id"], []).append(answers.get(r["rollout_id"]))
+    accepted = {g["task_id"]: g["vote"] for g in groups if g["vote_status"] == "accepted"}
+    assert {"yes", "no"} <= set(accepted.values())
+    for g in groups:
+        if g["vote_status"] == "accepted":
+            assert g["pass_rate"] == of[g["group_id"]].count(g["vote"]) / 8 >= 0.75
+        else:
+            assert g["pass_rate"] is None
+    first = {t for t, row in tasks.items() if row["iteration"] == 1 and row["source"] == "boundary"}
+    shown = {
+        p for row in tasks.values() if row["source"] == "boundary" and row["iteration"] == 2 for p in row["parent_ids"] or ()
+    }
+    assert shown
+    assert shown <= first & accepted.keys()
+    for row in tasks.values():
+        for parent in row["parent_ids"] or ():
+            assert accepted[parent] == json.loads(row["meta"])["label"], "examples of a kind are what was voted to be of it"
+    assert all(m.counts.rows_out > 0 for m in run.datasets)
+    assert not [line for line in run.said if "takes over" in line]
+
+
+def test_a_model_that_calls_everything_feasible_agrees_perfectly_and_is_warned_of(play: Callable[..., Played]) -> None:
+    run = play("knowrl", *SELF, "engine.scripted.styles=['Yes.']")
+    assert any("accepted votes say 'yes', more than 90%: one answer takes over" in line for line in run.said)
+    (row,) = (m for m in run.rows("measures") if m["metric"] == "consensus/top_answer")
+    assert row["value"] == 1.0
+    assert json.loads(row["params"])["answer"] == "yes"
