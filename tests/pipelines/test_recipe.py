@@ -80,3 +80,20 @@ def test_what_nft_would_refuse_after_a_round_is_refused_before_it(changes: list[
     load("smoke", [c for c in changes if "negative_weight" not in c])
     with pytest.raises(ConfigError, match=told):
         load("smoke", ["train.method=nft", *changes])
+
+
+def test_a_plan_counts_what_proposers_are_asked() -> None:
+    from ratoon.run import plan
+
+    (_, asked) = plan("self_guide", ["propose.arms.0.asks=10", "propose.arms.0.waves=3"])
+    assert asked["to proposers"] == 30
+    assert asked["at most sampled tokens"] == 300 * 32 + 30 * 128
+    (_, twice) = plan("self_specialize", ["propose.arms.0.asks=10", "propose.arms.0.per_ask=2"])
+    assert twice["to proposers"] == 10 + 10 * 2 * 2
+    assert "to proposers" not in plan("smoke")[1]
+
+
+def test_two_arms_of_one_name_are_refused() -> None:
+    arm = "{method='self_instruct'}"
+    with pytest.raises(ConfigError, match="two arms are called 'self_instruct'"):
+        load("smoke", [f"propose.arms=[{arm},{arm}]"])
