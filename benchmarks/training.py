@@ -2,10 +2,11 @@
 
 Usage: OMP_WAIT_POLICY=passive python benchmarks/training.py [--model packaged|tiny|DIR] [--rows N] [--repeats N] [--peer PY]
 
-`PY` is a Python that has TRL (1.16 was measured) and this package; without it that part is left out. Both trainers get the
-same token ids and labels, float32 weights under bfloat16 autocast, AdamW and 16 rows a step. Each runs in a process of its own,
-in turn, so that what else the machine does meets both; the first step of a process is not counted. TRL runs with batches of 16
-and of 4 x 4 rows, gradient checkpointing off, and the better one counts. Tokens are prompt and completion without padding.
+Without `--peer` an NFT step beside an RFT step, turn about in one process. With it RFT beside TRL: `PY` is a Python that has TRL
+(1.16 was measured) and this package. Both trainers get the same token ids and labels, float32 weights under bfloat16 autocast,
+AdamW and 16 rows a step. Each runs in a process of its own, in turn, so that what else the machine does meets both; the first
+step of a process is not counted. TRL runs with batches of 16 and of 4 x 4 rows, gradient checkpointing off, and the better one
+counts. Tokens are prompt and completion without padding.
 
 Bars: an NFT step at most 1.15 of an RFT step once old log-probs are there; RFT at least TRL's tokens per second.
 """
@@ -251,9 +252,10 @@ def main() -> None:
         else:
             told = {"model": asked.model, "rows": asked.rows, "device": "cuda" if torch.cuda.is_available() else "cpu",
                     "threads": torch.get_num_threads()}  # fmt: skip
-            told["step"] = steps_compared(model, rows, asked.repeats, root / "out")
             if asked.peer:
-                told["rft"] = beside_trl(asked.peer, model, asked.rows, asked.repeats)
+                told |= beside_trl(asked.peer, model, asked.rows, asked.repeats)
+            else:
+                told |= steps_compared(model, rows, asked.repeats, root / "out")
     print(json.dumps(told))
 
 
