@@ -1,8 +1,8 @@
 """How fast training is: an NFT step beside an RFT step of the same tokens, and RFT beside TRL's SFTTrainer. Prints JSON.
 
-Usage: OMP_WAIT_POLICY=passive python benchmarks/training.py [--model packaged|tiny|DIR] [--rows N] [--repeats N] [--peer PY]
+Usage: OMP_WAIT_POLICY=passive python benchmarks/training.py [--model packaged|mid|DIR] [--rows N] [--repeats N] [--peer PY]
 
-Without `--peer` an NFT step beside an RFT step, turn about in one process. With it RFT beside TRL: `PY` is a Python that has TRL
+Without `--peer` an NFT step beside an RFT step, turn about in one process. With it RFT beside TRL: `PY` is a Python with TRL
 (1.16 was measured) and this package. Both trainers get the same token ids and labels, float32 weights under bfloat16 autocast,
 AdamW and 16 rows a step. Each runs in a process of its own, in turn, so that what else the machine does meets both; the first
 step of a process is not counted. TRL runs with batches of 16 and of 4 x 4 rows, gradient checkpointing off, and the better one
@@ -29,10 +29,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import torch
-from transformers import AutoModelForCausalLM, TrainerCallback, TrainingArguments
+from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, TrainerCallback, TrainingArguments
 
 from ratoon.render import Renderer
-from ratoon.sft import examples, nft_step, rft, smollm2
+from ratoon.sft import examples, nft_step, policy, rft, smollm2
 from ratoon.sft.collate import Encoded, encode, encode_groups, plan_steps
 from ratoon.sft.forward import TrainedLogits
 from ratoon.sft.job import NftConfig
@@ -65,7 +65,22 @@ def model_folder(name: str, root: Path) -> Path:
     """The folder of a model named on the command line."""
     if name == "packaged":
         return smollm2.prepare()
-    return make_tiny(root / "tiny") if name == "tiny" else Path(name)
+    if name in ("tiny", "mid"):
+        folder = make_tiny(root / "tiny")
+        return folder if name == "tiny" else _mid(folder, root / "mid")
+    return Path(name)
+
+
+def _mid(tiny: Path, folder: Path) -> Path:
+    """A random Llama of 11 million parameters with a vocabulary of 32,000 and the tiny model's tokenizer."""
+    config = LlamaConfig(
+        vocab_size=32_000, hidden_size=256, intermediate_size=512, num_hidden_layers=4, num_attention_heads=4,
+        num_key_value_heads=4, tie_word_embeddings=True,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    LlamaForCausalLM(config).save_pretrained(folder)
+    policy.copy_tokenizer(tiny, folder)
+    return folder
 
 
 def rows_of(folder: Path, n: int, seed: int = 0) -> pa.Table:
@@ -142,7 +157,7 @@ def _rescoring(model: Any, encoded: list[Encoded]) -> float:
     with torch.no_grad():
         for batch in (batch for i in range(len(steps)) for batch in steps[i]["micro"]):
             batch = {name: tensor.to(model.device) for name, tensor in batch.items()}
-            nft_step.token_logprobs(forward(model, batch), batch["targets"], batch["temperature"])
+            nft_step.token_logprobs(forward(model, batch), batch["targets"], batch.get("temperature"))
     forward.remove()
     return time.perf_counter() - begun
 

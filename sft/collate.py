@@ -117,7 +117,7 @@ def collate(examples: Sequence[Encoded]) -> dict[str, Any]:
 
     input_ids, attention_mask: [B, T]. positions: bool [B, T], true where the logits predict a trained token.
     targets, weights: [n] for the n true positions in row-major order. Where the examples have a signal, also [n]: right (bool),
-    pass_rate, temperature, old (float32); and sequences: [2], how many there are and how many of them are right.
+    pass_rate, old, temperature (float32; absent where all are 1); and sequences: [2], how many there are and how many right.
     """
     import torch
 
@@ -140,10 +140,11 @@ def _signals(examples: Sequence[Encoded]) -> dict[str, np.ndarray]:
     signals, counts = [e.signal for e in examples if e.signal is not None], [int(e.trained.sum()) for e in examples]
     right = np.array([s.right for s in signals])
     counted = np.array([e.weight > 0 for e in examples])
+    temperatures = np.array([s.temperature for s in signals], np.float32)
     return {
         "right": np.repeat(right, counts),
         "pass_rate": np.repeat(np.array([s.pass_rate for s in signals], np.float32), counts),
-        "temperature": np.repeat(np.array([s.temperature for s in signals], np.float32), counts),
+        **({} if (temperatures == 1).all() else {"temperature": np.repeat(temperatures, counts)}),
         "old": np.concatenate([s.old for s in signals]).astype(np.float32),
         "sequences": np.array([counted.sum(), (counted & right).sum()]),
     }

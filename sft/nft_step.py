@@ -15,20 +15,24 @@ from torch.nn.functional import cross_entropy
 from ratoon.sft.job import NftConfig
 from ratoon.sft.nft import token_losses
 
-_ROWS_AT_ONCE = 256  # of logits, while entropy is taken: a vocabulary's probabilities are large
+_MEASURED = 256  # tokens of a micro-batch whose entropy is taken: of all of them it would cost a quarter of the step
 _MAX_LOG_RATIO = 10.0  # in the means reported
 
 
-def token_logprobs(logits: Tensor, targets: Tensor, temperature: Tensor) -> Tensor:
-    """log p(target) at each row's temperature, float32. logits: [n, vocabulary]; targets, temperature: [n]."""
-    return -cross_entropy(logits / temperature[:, None], targets, reduction="none")
+def token_logprobs(logits: Tensor, targets: Tensor, temperature: Tensor | None) -> Tensor:
+    """log p(target) at each row's temperature (None: 1), float32. logits: [n, vocabulary]; targets, temperature: [n]."""
+    return -cross_entropy(_tempered(logits, temperature), targets, reduction="none")
+
+
+def _tempered(logits: Tensor, temperature: Tensor | None) -> Tensor:
+    return logits.float() if temperature is None else logits / temperature[:, None]
 
 
 def step_loss(config: NftConfig) -> Callable[[Tensor, Mapping[str, Tensor]], tuple[Tensor, Tensor]]:
     """The loss of a micro-batch: (logits, batch) → (summed weighted loss, the sums that `measured` reads)."""
 
     def loss(logits: Tensor, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-        delta = token_logprobs(logits, batch["targets"], batch["temperature"]) - batch["old"]
+        delta = token_logprobs(logits, batch["targets"], batch.get("temperature")) - batch["old"]
         losses = token_losses(
             delta, batch["right"], batch["pass_rate"], prompt_weight=config.prompt_weight,
             negative_clip=config.negative_clip, negative_weight=config.negative_weight,
@@ -40,34 +44,34 @@ def step_loss(config: NftConfig) -> Callable[[Tensor, Mapping[str, Tensor]], tup
 
 @torch.no_grad()
 def _sums(logits: Tensor, delta: Tensor, batch: Mapping[str, Tensor]) -> Tensor:
-    """Sums over the micro-batch: tokens, R, R − 1 − log R, entropy, wrong tokens, those with r·R ≥ 1, sequences, right ones."""
+    """Sums over the micro-batch: tokens, R, R − 1 − log R, wrong tokens, those with r·R ≥ 1, sequences, right ones, and of the
+    tokens whose entropy is taken that entropy and how many they are."""
     counted = (batch["weights"] > 0).float()
     log_ratio = delta.clamp(max=_MAX_LOG_RATIO)
     ratio = log_ratio.exp()
-    wrong, entropy = counted * ~batch["right"], _entropy(logits, batch["temperature"])
+    wrong = counted * ~batch["right"]
     parts = [
-        counted.sum(), (counted * ratio).sum(), (counted * (ratio - 1 - log_ratio)).sum(), (counted * entropy).sum(),
-        wrong.sum(), (wrong * (batch["pass_rate"] * ratio >= 1)).sum(), *batch["sequences"].float(),
+        counted.sum(), (counted * ratio).sum(), (counted * (ratio - 1 - log_ratio)).sum(), wrong.sum(),
+        (wrong * (batch["pass_rate"] * ratio >= 1)).sum(), *batch["sequences"].float(), *_entropy(logits, counted, batch),
     ]  # fmt: skip
     return torch.stack(parts)
 
 
-def _entropy(logits: Tensor, temperature: Tensor) -> Tensor:
-    """The entropy of each row's distribution in nats; a block of rows at a time."""
-    found = []
-    for rows, t in zip(logits.split(_ROWS_AT_ONCE), temperature.split(_ROWS_AT_ONCE), strict=True):
-        logp = (rows / t[:, None]).log_softmax(-1)
-        found.append(-(logp.exp() * logp).sum(-1))
-    return torch.cat(found)
+def _entropy(logits: Tensor, counted: Tensor, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+    """Σ entropy in nats over evenly spaced tokens, and their number."""
+    every, temperature = max(1, -(-len(counted) // _MEASURED)), batch.get("temperature")
+    logp = _tempered(logits[::every], None if temperature is None else temperature[::every]).log_softmax(-1)
+    return (counted[::every] * -(logp.exp() * logp).sum(-1)).sum(), counted[::every].sum()
 
 
 def measured(sums: Tensor) -> dict[str, float]:
     """What a step measured, from its sums over micro-batches and devices.
 
     ratio: mean of new / old over the trained tokens. kl: KL(old ‖ new) in nats per token, by mean R − 1 − log R.
-    entropy: nats per token. clip_fraction: the share of wrong tokens with pass rate x ratio ≥ 1, where the implicit negative
-    policy has run out; absent without wrong tokens. positives: the share of right sequences.
+    entropy: nats per token, over at most 256 tokens a micro-batch. clip_fraction: the share of wrong tokens with pass rate x
+    ratio ≥ 1, where the implicit negative policy has run out. positives: the share of right sequences. What has no token of its
+    kind is absent.
     """
-    tokens, ratio, kl, entropy, wrong, clipped, sequences, right = sums.tolist()
-    found = {"ratio": ratio / tokens, "kl": kl / tokens, "entropy": entropy / tokens, "positives": right / sequences}
-    return found | ({"clip_fraction": clipped / wrong} if wrong else {})
+    tokens, ratio, kl, wrong, clipped, sequences, right, entropy, taken = sums.tolist()
+    parts = {"ratio": (ratio, tokens), "kl": (kl, tokens), "entropy": (entropy, taken), "clip_fraction": (clipped, wrong)}
+    return {name: part / of for name, (part, of) in (parts | {"positives": (right, sequences)}).items() if of}

@@ -220,6 +220,36 @@ def test_the_trainers_loss_is_the_public_one_over_all_trained_tokens(tiny: Path,
     assert loss == pytest.approx(whole.item() / sum(map(sum, masks)), abs=1e-5)
 
 
+@pytest.mark.parametrize("temperature", [1.0, 0.7])
+def test_what_a_step_measures_is_what_its_names_say(group_rows: Rows, temperature: float) -> None:
+    from ratoon.sft import nft_step
+
+    rows = group_rows(temperature=temperature)
+    old = [np.full(len(ids), -5.0, np.float32) - i % 3 for i, ids in enumerate(rows["token_ids"].to_pylist())]
+    batch = collate(encode_groups(rows, old))
+    logits = torch.randn(len(batch["targets"]), 259, generator=torch.Generator().manual_seed(0))
+    _, sums = nft_step.step_loss(job.NftConfig())(logits, batch)
+    logp = torch.log_softmax(logits / temperature, -1)
+    log_ratio = logp[torch.arange(len(logits)), batch["targets"]] - batch["old"]
+    wrong, ratio = ~batch["right"], log_ratio.exp()
+    found = nft_step.measured(sums)
+    assert found["ratio"] == pytest.approx(ratio.mean().item(), rel=1e-4)
+    assert found["kl"] == pytest.approx((ratio - 1 - log_ratio).mean().item(), rel=1e-4)
+    assert found["entropy"] == pytest.approx(-(logp.exp() * logp).sum(-1).mean().item(), rel=1e-4)
+    assert found["clip_fraction"] == pytest.approx((0.25 * ratio[wrong] >= 1).float().mean().item(), abs=1e-6)
+    assert found["positives"] == 0.25
+
+
+def test_a_micro_batch_without_a_trained_token_measures_nothing(group_rows: Rows) -> None:
+    from ratoon.sft import nft_step
+
+    rows = group_rows(loss_mask=[[0] * len(t) for t in group_rows()["token_ids"].to_pylist()])
+    batch = collate(encode_groups(rows, [np.zeros(len(t), np.float32) for t in rows["token_ids"].to_pylist()]))
+    loss, sums = nft_step.step_loss(job.NftConfig())(torch.zeros(0, 259), batch)
+    assert loss == 0
+    assert nft_step.measured(sums) == {"positives": 0.25}
+
+
 def test_without_negatives_and_prompt_weight_a_step_is_rfts(group_rows: Rows) -> None:
     from ratoon.sft import nft_step, rft
 
