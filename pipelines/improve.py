@@ -17,7 +17,7 @@ from prefect.utilities.annotations import quote
 
 from ratoon.engine import Completion, Policy
 from ratoon.errors import RatoonError, Stopped
-from ratoon.pipelines import asking, cards, judge, linting, measure, propose, qdc, sample, score, waves
+from ratoon.pipelines import asking, cards, judge, linting, measure, notify, propose, qdc, sample, score, waves
 from ratoon.pipelines.calibrate import calibrate
 from ratoon.pipelines.context import Context
 from ratoon.pipelines.curate import Crop, curate
@@ -25,7 +25,6 @@ from ratoon.pipelines.evaluate import evals
 from ratoon.pipelines.finetune import finetune, policy_of
 from ratoon.pipelines.proposing import Made, Sampled, propose_tasks
 from ratoon.pipelines.stage import Manifests, drop_extra, several
-from ratoon.pipelines.summary import publish
 from ratoon.progress import Task
 from ratoon.store import Manifest
 
@@ -54,7 +53,7 @@ def improve(ctx: Context) -> None:
         made_by, policy = stage(finetune)(ctx, curated, policy, base, iteration)
         if iteration % ctx.recipe.run.evaluate_every == 0 or iteration == ctx.recipe.run.iterations:
             evaluate(ctx, pool, prompts, made_by, policy, iteration)
-        publish(ctx.store, iteration)
+        notify.round_finished(ctx.store, iteration)
 
 
 def evaluate(
@@ -136,7 +135,8 @@ def _sampled(
     shards = sample.shards(ctx, asked, made_by, policy, first, schemas)
     label = f"{'round' if purpose == 'train' else purpose.removeprefix('suite-')} {asked.iteration or 0}"
     with ctx.progress.task(f"{label} · rollouts", sum(s.n_planned for s in shards), "rollout") as bar:
-        rollouts, scores, errors = _shards(ctx, shards, pool, prompts, bar)
+        live = notify.Live(f"{label}: shards sampled", len(shards))
+        rollouts, scores, errors = _shards(ctx, shards, pool, prompts, bar, live)
     _raise_first(label, errors, len(shards))
     score.check_failures(ctx, label, rollouts)
     return rollouts, scores
@@ -154,7 +154,12 @@ def _crop(
 
 
 def _shards(
-    ctx: Context, shards: Sequence[sample.Shard], pool: Manifests | None, prompts: Manifests, bar: Task
+    ctx: Context,
+    shards: Sequence[sample.Shard],
+    pool: Manifests | None,
+    prompts: Manifests,
+    bar: Task,
+    live: notify.Live,
 ) -> tuple[list[Manifest], list[Manifest], list[BaseException]]:
     """Rollouts and scores in shard order, and what failed. At most `run.workers` shards are sampled at once; each is
     scored as soon as it is there, while the others are still sampled."""
@@ -173,6 +178,7 @@ def _shards(
                 waiting.clear()
         else:
             rollouts.append(made)
+            live.advance()
         if pool is not None and not isinstance(made, BaseException):
             scoring.append(_score.submit(quote(ctx), quote(made), quote(pool), quote(bar)))
     scores = [future.result(raise_on_failure=False) for future in scoring]

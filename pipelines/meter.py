@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 from ratoon.engine import Completion, Engine, Policy, Request
-from ratoon.errors import EngineError, Interrupted, Stopped
+from ratoon.errors import BudgetSpent, EngineError, Interrupted, Stopped
 from ratoon.pipelines.budget import BudgetConfig, Spent
 
 GO_ON = "the same command goes on from here"
@@ -54,7 +54,7 @@ class Meter:
         self.check_signal()
         limit = self.budget.max_time_s
         if limit is not None and time.monotonic() - self._started >= limit:
-            raise Stopped(f"budget: the {limit:g} s of this start are over", f"{GO_ON}; for longer starts raise --max-time")
+            raise BudgetSpent(f"budget: the {limit:g} s of this start are over", f"{GO_ON}; for longer starts raise --max-time")
 
     def admit(self, request: Request) -> bool:
         """Whether the request may be sent; it then counts with its most until `settle`."""
@@ -99,14 +99,14 @@ class Meter:
         """Raise Stopped when `more`, on top of what is spent and in flight, would pass a limit."""
         after, budget = self.spent + self._reserved + more, self.budget
         if budget.max_tokens is not None and more.tokens and after.tokens > budget.max_tokens:
-            raise Stopped(
+            raise BudgetSpent(
                 f"budget: {self.spent.tokens:,} of at most {budget.max_tokens:,} tokens are spent, and the next request may "
                 f"take {more.tokens:,}", f"raise --max-tokens: {GO_ON}",
             )  # fmt: skip
         cost = budget.prices.cost(after.prompt, after.sampled, after.trained)
         if budget.max_cost is not None and cost is not None and cost > budget.max_cost:
             now = budget.prices.cost(self.spent.prompt, self.spent.sampled, self.spent.trained)
-            raise Stopped(
+            raise BudgetSpent(
                 f"budget: {now:.4g} of at most {budget.max_cost:.4g} is spent, and what comes next may pass it",
                 f"raise --max-cost: {GO_ON}",
             )

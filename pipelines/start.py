@@ -14,7 +14,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from ratoon.errors import MissingExtra, RatoonError, UsageError
+from ratoon.errors import BudgetSpent, MissingExtra, RatoonError, UsageError
 from ratoon.pipelines.context import Context
 from ratoon.pipelines.meter import signals
 from ratoon.pipelines.recipe import Recipe
@@ -101,6 +101,17 @@ def prefect_environment() -> None:
         raise MissingExtra("prefect", "run") from None
 
 
+def _told(ctx: Context, body: Body) -> Any:
+    """The body's value; automations are told when a budget ends it."""
+    try:
+        return body(ctx)
+    except BudgetSpent as error:
+        from ratoon.pipelines.notify import budget_spent
+
+        budget_spent(ctx.store, error)
+        raise
+
+
 def run_flow(ctx: Context, body: Body, name: str) -> Any:
     """Call `body` as a Prefect flow called `name`, its tasks in threads of this process."""
     prefect_environment()
@@ -112,7 +123,7 @@ def run_flow(ctx: Context, body: Body, name: str) -> Any:
         ctx, body = _BODY.get()
         _record_server(ctx)
         with signals(ctx.meter, ctx.children.end_own):  # in the flow: Prefect listens for SIGTERM itself, and would cancel
-            return body(ctx)
+            return _told(ctx, body)
 
     token = _BODY.set((ctx, body))
     try:

@@ -140,11 +140,3 @@ def headlines(store: Store) -> list[dict[str, Any]]:
          **{name: next((found[m] for m in metrics if m in found), None) for name, metrics in _HEADLINES.items()}}
         for at, found in sorted(scopes.items(), key=lambda item: item[0])
     ]  # fmt: skip
-
-
-def publish(store: Store, iteration: int) -> None:
-    """The rounds so far as a table artifact of the running flow."""
-    from prefect.artifacts import create_table_artifact
-
-    flat = [{k: v["value"] if isinstance(v, dict) else v for k, v in row.items()} for row in rounds(store)]
-    create_table_artifact(table=flat, key="ratoon-rounds", description=f"{store.root.name}, after round {iteration}")

@@ -14,6 +14,7 @@ import typer
 from ratoon import cli_curate, cli_store
 from ratoon.cli_decontaminate import decontaminate
 from ratoon.cli_measure import measure
+from ratoon.cli_schedule import schedule
 from ratoon.cli_verifiers import verifiers
 from ratoon.errors import RatoonError, UsageError
 
@@ -237,6 +238,7 @@ def doctor(
 app.command("verify", epilog="Example: ratoon verify runs/demo")(cli_store.verify)
 app.command("repair", epilog="Example: ratoon repair runs/demo --yes")(cli_store.repair)
 app.command("measure", epilog="Example: ratoon measure runs/demo --set measure.tier=medium")(measure)
+app.command(epilog='Example: ratoon schedule recipes/demo.toml --cron "0 2 * * *"')(schedule)
 app.command("verifiers", epilog="Example: ratoon verifiers demo --formats")(verifiers)
 app.command("curate", epilog="Example: ratoon curate runs/demo --set filters.2.max_tokens=30 --name short")(cli_curate.curate)
 app.command("export", epilog="Example: ratoon export runs/demo/datasets/default/3 --format trl-sft --out exported")(

@@ -18,6 +18,7 @@
     │   └── Unsupported                  this engine has no such ability
     ├── TrainError              exit 1
     └── Stopped                 exit 3   a budget, gate or rule said stop
+        ├── BudgetSpent                  a limit of [budget]
         └── Interrupted         exit 128 + signal: SIGINT or SIGTERM said stop
 
 A message says what happened and the value; `hint` says which field or command mends it.
@@ -117,6 +118,10 @@ class Stopped(RatoonError):
     """A budget, gate or rule stopped the run; what is done is kept."""
 
     exit_code = 3
+
+
+class BudgetSpent(Stopped):
+    """A limit of `[budget]` stopped the run."""
 
 
 class Interrupted(Stopped):

