@@ -1,7 +1,7 @@
-"""What Prefect's pages and automations are told of a run: round table, yield funnel, live progress, events. A view, never a record.
+"""What Prefect's pages and automations are told of a run: round table, yield funnel, live progress, events. Never a record.
 
-Events: `ratoon.round.finished` with the round's numbers, and `ratoon.budget.spent` with the message that names the limit. Their resource is
-`ratoon.run.<run_id>`, so that an automation can act on one run or on all.
+Events: `ratoon.round.finished` with the round's numbers, and `ratoon.budget.spent` with the message that names the limit. Their
+resource is `ratoon.run.<run_id>`, so that an automation can act on one run or on all.
 """
 
 from __future__ import annotations

@@ -92,6 +92,8 @@ def status(run: RunDir, json: Json = False) -> None:
     _print_rows([{short.get(name, name): value for name, value in row.items()} for row in state["stages"]], title="stages")
     _print_rounds(state["rounds"])
     _print_measures(state["measures"])
+    if state["firings"]:
+        _print_rows(state["firings"], title="fired by its schedule, newest last")
 
 
 @app.command(epilog='Example: ratoon sql runs/demo "select scorer, status, count(*) from scores group by all"')

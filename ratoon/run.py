@@ -91,6 +91,7 @@ class Run:
 
     def status(self) -> dict[str, Any]:
         """Stages, shards, rows, yield, tokens and cost; rounds; what was spent; the newest policy; how many commits."""
+        from ratoon.pipelines.firings import firings
         from ratoon.pipelines.summary import headlines, spending, stages
 
         rows = self.store.read("policies", columns=["policy_id", "iteration"]).to_pylist()
@@ -98,7 +99,7 @@ class Run:
         newest = max(made, key=lambda row: row["iteration"])["policy_id"] if made else None
         return {"run_id": self.store.run_id, "commits": len(self.store.commits()), "policy": newest,
                 "spent": spending(self.store), "stages": stages(self.store), "rounds": self.rounds(),
-                "measures": headlines(self.store)}  # fmt: skip
+                "measures": headlines(self.store), "firings": firings(self.root)[-5:]}  # fmt: skip
 
     def show(self, which: str = "any", n: int = 5) -> list[dict[str, Any]]:
         """Rollouts with prompt, verdict and, for `dropped`, the reason. `which`: any, failed, kept, dropped."""
