@@ -127,6 +127,7 @@ def test_a_worker_of_a_process_pool_runs_what_the_example_deploys(served: Served
         "sets": [*small[:-1], "budget.max_tokens=10"],
     }
     (tmp_path / "prefect.yaml").write_text(yaml.safe_dump(example))
+    shutil.copy(ROOT / "examples" / "nightly.py", tmp_path)
     environment = os.environ | {"PREFECT_API_URL": served.url}
 
     def prefect(*arguments: str) -> str:
@@ -136,7 +137,7 @@ def test_a_worker_of_a_process_pool_runs_what_the_example_deploys(served: Served
         return done.stdout
 
     prefect("work-pool", "create", "ratoon", "--type", "process")
-    prefect("deploy", "--all", "--prefect-file", str(tmp_path / "prefect.yaml"))
+    prefect("deploy", "--all")
     prefect("deployment", "run", "ratoon/nightly")
     prefect("worker", "start", "--pool", "ratoon", "--run-once")
     assert [(line["outcome"], line["rounds"]) for line in firings(tmp_path / "nightly")] == [("stopped", 0)]
