@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, cast
 
 import typer
 
@@ -37,8 +37,8 @@ def schedule(
         typer.echo(f"{schedules.pause(root, pause)}: {'paused' if pause else 'fires again'}")
         return
     plan = schedules.plan(
-        recipe, run, cron=cron, every=every, rounds=rounds, each=_one_of("--each", each, "continue", "new"),
-        overlap=_one_of("--overlap", overlap, "skip", "queue"), sets=set_ or [],
+        recipe, run, cron=cron, every=every, rounds=rounds, each=cast(schedules.Each, _one_of("--each", each, "continue", "new")),
+        overlap=cast(schedules.Overlap, _one_of("--overlap", overlap, "skip", "queue")), sets=set_ or [],
     )  # fmt: skip
     schedules.serve(plan, lambda line: typer.echo(line))
     typer.echo(f"stopped; `ratoon status {plan.root}` shows what was fired")
