@@ -120,6 +120,7 @@ class _Import:
         self.iteration, self.found = self._round(), set(self.store.live())
         earlier = [m for m in self.store.live().values() if (m.iteration or 0) < self.iteration]
         self.before = {stage: [m for m in earlier if m.stage == stage] for stage in ("tasks", "prompts", "rollouts")}
+        self.before["tasks"] += [m for m in earlier if m.stage == "propose"]
 
     def bring(self, rows: Sequence[Row], bad: Sequence[tuple[str, str]]) -> dict[str, Any]:
         """Every stage in turn; what is there already is found."""

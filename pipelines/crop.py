@@ -48,6 +48,6 @@ def _asked_of(store: Store, iteration: int, purpose: str) -> tuple[list[Manifest
     live = store.live()
     asked = next(m for m in store.find("assign", iteration) if m.shard == purpose)
     inputs = [live[i] for i in asked.key.inputs if i in live]
-    found = ([m for m in inputs if m.stage == stage] for stage in ("tasks", "prompts"))
+    found = ([m for m in inputs if m.stage in stages] for stages in (("tasks", "propose"), ("prompts",)))
     pool, prompts = (m or [store.find(stage)[-1]] for m, stage in zip(found, ("tasks", "prompts"), strict=True))
     return pool, prompts

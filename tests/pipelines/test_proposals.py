@@ -16,7 +16,7 @@ from ratoon.generators.tasks.asks import asked_text, rows_of
 from ratoon.novelty import RougeIndex, tokens_of
 from ratoon.pipelines import propose, sample, score
 from ratoon.pipelines.context import Context
-from ratoon.pipelines.curate import Crop, curate
+from ratoon.pipelines.curate import Crop, candidates, crop_of, curate
 from ratoon.pipelines.look import explain
 from ratoon.pipelines.proposing import Made, propose_tasks
 from ratoon.pipelines.recipe import load
@@ -133,6 +133,16 @@ def test_a_proposer_s_rollout_is_explained_by_what_became_of_each_task_it_wrote(
     assert told["rollouts"][0]["role"] == "proposer"
     accepted = [d for d in store.read("decisions").to_pylist() if d["subject_kind"] == "proposal" and d["keep"]]
     assert rounds(store)[1]["proposed"] == len(accepted)
+
+
+def test_what_was_harvested_is_found_again_with_the_tasks_that_models_made(run: Path) -> None:
+    store = Store.open(run)
+    crop = crop_of(store, 1)
+    assert [m.stage for m in crop.pool] == ["tasks", "propose", "propose"]
+    assert len(crop.prompts) == 3
+    rows = candidates(store, crop)
+    assert rows.num_rows == 24 * 6
+    assert set(rows["family"].to_pylist()) == {"self_instruct"}
 
 
 def test_a_finished_run_of_proposals_started_again_asks_nothing(
