@@ -19,7 +19,7 @@ VERSION = "1"
 _MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
 _LONG = 512  # bytes of a token beyond which it is hashed by itself
 _MASKS = np.array([(1 << (8 * n)) - 1 for n in range(9)], np.uint64)
-_BLOCK_BYTES = 1 << 21
+_BLOCK_BYTES = 1 << 19
 
 
 def mix(values: np.ndarray) -> np.ndarray:
