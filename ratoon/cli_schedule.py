@@ -37,7 +37,8 @@ def schedule(
         typer.echo(f"{schedules.pause(root, pause)}: {'paused' if pause else 'fires again'}")
         return
     plan = schedules.plan(
-        recipe, run, cron=cron, every=every, rounds=rounds, each=cast(schedules.Each, _one_of("--each", each, "continue", "new")),
+        recipe, run, cron=cron, every=every, rounds=rounds,
+        each=cast(schedules.Each, _one_of("--each", each, "continue", "new")),
         overlap=cast(schedules.Overlap, _one_of("--overlap", overlap, "skip", "queue")), sets=set_ or [],
     )  # fmt: skip
     schedules.serve(plan, lambda line: typer.echo(line))
