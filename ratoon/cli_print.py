@@ -150,10 +150,11 @@ def _one_line(text: str | None, width: int = 60) -> str:
 def rollout_text(row: dict[str, Any]) -> str:
     """One rollout as a person reads it: who was asked what, what came back, the verdict, the decision."""
     verdict = " ".join(str(row[k]) for k in ("status", "answer", "detail") if row[k] is not None) or "not scored"
-    kept = {None: "", True: "  kept", False: f"  dropped by {row['filter']}: {row['reason']}"}[row["keep"]]
-    asked = "\n".join(f"  {m['role']:>9}  {plain(m['content'])}" for m in row["prompt"])
+    kept = {None: "", True: "  kept", False: f"  dropped by {row['filter']}: {plain(str(row['reason']))}"}[row["keep"]]
+    asked = "\n".join(f"  {plain(m['role']):>9}  {plain(m['content'])}" for m in row["prompt"])
     said = plain(row["text"] if row["text"] is not None else row["error"] or "")
     rate = "" if row["pass_rate"] is None else f"  pass rate {row['pass_rate']:.2f} of {row['n']}"
-    head = f"{row['rollout_id']}  round {row['iteration']}  {row['family']}{rate}"
+    head = f"{row['rollout_id']}  round {row['iteration']}  {plain(str(row['family']))}{rate}"
     gold = "" if row["gold"] is None else f"  gold {plain(row['gold'])}"
-    return f"{head}\n{asked}\n  {'→':>9}  {said}\n  {'verdict':>9}  {plain(verdict)}{gold}  ({row['finish_reason']}){kept}"
+    end = plain(str(row["finish_reason"]))
+    return f"{head}\n{asked}\n  {'→':>9}  {said}\n  {'verdict':>9}  {plain(verdict)}{gold}  ({end}){kept}"
