@@ -42,10 +42,7 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of imported rows, hostile in every column."""
     folder = tmp_path_factory.mktemp("hostile")
     said = {"answer": "2", "finish_reason": "stop"}
-    rows = [
-        said | {"prompt": f"What is 1 + 1? {text}", "completion": f"{text} 2", "family": text[:200]}
-        for text in HOSTILE.values()
-    ]
+    rows = [said | {"prompt": f"1 + 1 = ? {text}", "completion": f"{text} 2", "family": text[:99]} for text in HOSTILE.values()]
     (folder / "theirs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     Run.bring(folder / "theirs.jsonl", folder / "run", verifier="numeric")
     return folder / "run"
