@@ -4,9 +4,9 @@ Usage: OMP_WAIT_POLICY=passive python benchmarks/training.py [--model packaged|m
 
 Without `--peer` an NFT step beside an RFT step, turn about in one process. With it RFT beside TRL: `PY` is a Python with TRL
 (1.16 was measured) and this package. Both trainers get the same token ids and labels, float32 weights under bfloat16 autocast,
-AdamW and 16 rows a step. Each runs in a process of its own, in turn, so that what else the machine does meets both; the first
-step of a process is not counted. TRL runs with batches of 16 and of 4 x 4 rows, gradient checkpointing off, and the better one
-counts. Tokens are prompt and completion without padding.
+AdamW and 16 rows a step. Each runs in a process of its own, in turn, so that what else the machine does meets both. TRL runs with
+batches of 16 and of 4 x 4 rows, the latter also grouped by length, gradient checkpointing off, and the best one counts. Tokens
+are prompt and completion without padding.
 
 Bars: an NFT step at most 1.15 of an RFT step once old log-probs are there; RFT at least TRL's tokens per second.
 """
@@ -180,20 +180,18 @@ def _since(begun: tuple[float, float]) -> tuple[float, float]:
 
 
 class _Clock(TrainerCallback):
-    """Wall and processor seconds from the end of the first step to the end of the last."""
+    """Wall and processor seconds from the start of training to the end of its last step."""
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        self.begun = _now()
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        now = _now()
-        self.first = getattr(self, "first", now)
-        self.last = now
+        self.wall, self.processor = _since(self.begun)
 
 
 def _measured(train: Callable[[], Any], clock: _Clock, tokens: int, steps: int) -> dict[str, float]:
-    """Tokens are shared out evenly over the steps, of which the first is not timed."""
     train()
-    wall, processor = (last - first for last, first in zip(clock.last, clock.first, strict=True))
-    counted = tokens * (steps - 1) / steps
-    return {"tokens_per_s": counted / wall, "tokens_per_cpu_s": counted / processor, "steps": steps}
+    return {"tokens_per_s": tokens / clock.wall, "tokens_per_cpu_s": tokens / clock.processor, "steps": steps}
 
 
 def ours(folder: Path, rows: pa.Table, out: Path) -> dict[str, float]:
@@ -204,7 +202,7 @@ def ours(folder: Path, rows: pa.Table, out: Path) -> dict[str, float]:
     return _measured(trainer.train, clock, sum(len(e.ids) for e in encoded), len(trainer.train_dataset))
 
 
-def theirs(folder: Path, rows: pa.Table, out: Path, batch: int) -> dict[str, float]:
+def theirs(folder: Path, rows: pa.Table, out: Path, batch: int, order: str = "random") -> dict[str, float]:
     """TRL's tokens per second over one pass of the same rows, in batches of `batch` and 16 rows a step."""
     from datasets import Dataset
     from transformers import AutoTokenizer
@@ -216,7 +214,7 @@ def theirs(folder: Path, rows: pa.Table, out: Path, batch: int) -> dict[str, flo
         output_dir=str(out), use_cpu=not torch.cuda.is_available(), report_to="none", num_train_epochs=1, logging_steps=1,
         save_strategy="no", disable_tqdm=True, optim="adamw_torch_fused", learning_rate=1e-6, bf16=True,
         gradient_checkpointing=False, per_device_train_batch_size=batch, gradient_accumulation_steps=BATCH // batch,
-        max_length=2048, packing=False, dataloader_pin_memory=False,
+        max_length=2048, packing=False, dataloader_pin_memory=False, train_sampling_strategy=order,
     )  # fmt: skip
     clock = _Clock()
     trainer = SFTTrainer(
@@ -229,6 +227,7 @@ SIDES: dict[str, Callable[[Path, pa.Table, Path], dict[str, float]]] = {
     "ratoon": ours,
     "trl 16x1": lambda folder, rows, out: theirs(folder, rows, out, 16),
     "trl 4x4": lambda folder, rows, out: theirs(folder, rows, out, 4),
+    "trl 4x4 by length": lambda folder, rows, out: theirs(folder, rows, out, 4, "group_by_length"),
 }
 
 
