@@ -4,9 +4,9 @@ Usage: OMP_WAIT_POLICY=passive python benchmarks/training.py [--model packaged|m
 
 Without `--peer` an NFT step beside an RFT step, turn about in one process. With it RFT beside TRL: `PY` is a Python with TRL
 (1.16 was measured) and this package. Both trainers get the same token ids and labels, float32 weights under bfloat16 autocast,
-AdamW and 16 rows a step. Each runs in a process of its own, in turn, so that what else the machine does meets both. TRL runs with
-batches of 16 and of 4 x 4 rows, the latter also grouped by length, gradient checkpointing off, and the best one counts. Tokens
-are prompt and completion without padding.
+AdamW and 16 rows a step. Each runs in a process of its own, in turn, so that what else the machine does meets both. TRL runs
+with batches of 16 and of 4 x 4 rows, the latter also grouped by length, gradient checkpointing off, and the best one counts.
+Tokens are prompt and completion without padding.
 
 Bars: an NFT step at most 1.15 of an RFT step once old log-probs are there; RFT at least TRL's tokens per second.
 """
@@ -241,6 +241,7 @@ def beside_trl(python: str, folder: Path, rows: int, repeats: int) -> dict[str, 
             if done.returncode:
                 sys.exit(f"{side} failed:\n{done.stderr[-3000:]}")
             found[side].append(json.loads(done.stdout.strip().splitlines()[-1]))
+            print(side, found[side][-1], file=sys.stderr, flush=True)
     medians = {side: {name: statistics.median(run[name] for run in runs) for name in runs[0]} for side, runs in found.items()}
     ratios = {}
     for name in ("tokens_per_s", "tokens_per_cpu_s"):
