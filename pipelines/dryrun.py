@@ -16,6 +16,7 @@ from statistics import NormalDist, fmean, stdev
 from typing import Any
 
 from ratoon.engine import Policy
+from ratoon.errors import UsageError
 from ratoon.pipelines import propose, sample, score
 from ratoon.pipelines.budget import BudgetConfig
 from ratoon.pipelines.context import Context
@@ -64,7 +65,13 @@ def predict(recipe: Recipe, *, tasks: int = TASKS, verifiers: Mapping[str, Any] 
     """What the recipe will take, from asking `tasks` training tasks and as many of `heldout` once each as it would ask them.
 
     Rows: quantity, total, lo, hi; a cost is null without prices, seconds are the engine's at the dry run's small load.
+    Raises UsageError where the model writes the tasks: they are not there to be asked.
     """
+    if recipe.propose.arms:
+        raise UsageError(
+            "this recipe has its model write tasks: what they will take is not known before it did",
+            "run one round and read `ratoon status`; the plan says what is asked at most",
+        )
     few = recipe.model_copy(update={
         "budget": BudgetConfig(prices=recipe.budget.prices),
         "generate": recipe.generate.model_copy(update={"tasks": min(tasks, recipe.generate.tasks), "target_accepted": None}),

@@ -67,7 +67,11 @@ def run(
     sets = [*(set_ or []), *([] if iterations is None else [f"run.iterations={iterations}"])]
     sets += cli_budget.sets(max_tokens, max_cost, max_time, target_accepted)
     if dry_run:
-        _print_rows(plan(recipe, sets), title="would run")
+        rows = plan(recipe, sets)
+        _print_rows(rows, title="would run")
+        if "to proposers" in rows[-1]:
+            print("nothing was asked: the model writes the tasks first, and what they will take is not known before it did")
+            return
         found = predict(recipe, sets)
         _print_rows(found["rows"], title=f"predicted from {found['asked_rollouts']} rollouts asked now (95 % interval)")
         return

@@ -178,15 +178,17 @@ class Run:
 
 def plan(recipe: str | Path, sets: Iterable[str] = ()) -> list[dict[str, Any]]:
     """What a recipe would do, without doing it: one dict per round."""
+    from ratoon.generators.tasks.proposers import most_asked
     from ratoon.pipelines.recipe import load
 
     loaded = load(recipe, sets)
     generate, held = loaded.generate, loaded.suites["heldout"]
     most = generate.tasks * generate.n * loaded.sampling.max_tokens
-    proposers = sum(arm.most_asked for arm in loaded.propose.arms)
+    proposers = sum(map(most_asked, loaded.propose.arms))
     most += proposers * loaded.propose.sampling.max_tokens
-    told = {"to proposers": proposers} if loaded.propose.arms else {}
-    rows = [{"round": 0, "tasks": None, "rollouts": None, "at most sampled tokens": None, "suite n": held.n}]
+    told: dict[str, Any] = {"to proposers": proposers} if loaded.propose.arms else {}
+    first: dict[str, Any] = {"round": 0, "tasks": None, "rollouts": None, "at most sampled tokens": None, "suite n": held.n}
+    rows = [first | dict.fromkeys(told)]
     for iteration in range(1, loaded.run.iterations + 1):
         rows.append({"round": iteration, "tasks": generate.tasks, "rollouts": generate.tasks * generate.n,
                      "at most sampled tokens": most, "suite n": held.n} | told)  # fmt: skip

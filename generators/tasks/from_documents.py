@@ -63,11 +63,6 @@ class DocumentsConfig(Config):
     def family(self) -> str:
         return self.name
 
-    @property
-    def most_asked(self) -> int:
-        """Requests of a round at most: every question new, and asked without its passage."""
-        return self.asks * self.waves * (1 + self.per_ask * self.closed_book)
-
 
 @dataclass(frozen=True)
 class Documents:

@@ -46,3 +46,9 @@ PROPOSERS: dict[str, Proposer] = {
 ProposerConfig = Annotated[
     BoundaryConfig | SelfInstructConfig | RewriteConfig | DocumentsConfig | SelfGuideConfig, Field(discriminator="method")
 ]
+
+
+def most_asked(config: Any) -> int:
+    """Requests that an arm makes in a round at most: with every question of a passage new, and asked without it."""
+    again = config.per_ask * config.closed_book if isinstance(config, DocumentsConfig) else 0
+    return int(config.asks * config.waves * (1 + again))

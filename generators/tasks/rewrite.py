@@ -58,11 +58,6 @@ class RewriteConfig(Config):
     def family(self) -> str:
         return self.name
 
-    @property
-    def most_asked(self) -> int:
-        """Requests of a round."""
-        return self.asks * self.waves
-
 
 def asks(config: RewriteConfig, known: Known, seed: int, constrained: bool) -> list[Ask]:
     """One prompt per task and operator. Raises ConfigError where there is no task to rewrite."""

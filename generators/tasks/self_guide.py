@@ -47,11 +47,6 @@ class SelfGuideConfig(Config):
     def family(self) -> str:
         return self.name
 
-    @property
-    def most_asked(self) -> int:
-        """Requests of a round."""
-        return self.asks * self.waves
-
 
 def given(config: SelfGuideConfig) -> list[tuple[str, str]]:
     """What new inputs must differ from besides tasks: the examples' inputs under ids of their own."""

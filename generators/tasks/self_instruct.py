@@ -50,11 +50,6 @@ class SelfInstructConfig(Config):
     def family(self) -> str:
         return self.name
 
-    @property
-    def most_asked(self) -> int:
-        """Requests of a round."""
-        return self.asks * self.waves
-
 
 def examples_of(tasks: Sequence[Row]) -> list[Row]:
     """Those of `tasks` (rows with `meta` as a dict) that can be shown: they say kind and instruction."""

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from ratoon.config import semantic_digest
-from ratoon.errors import ConfigError
+from ratoon.errors import ConfigError, UsageError
 from ratoon.pipelines.recipe import SHIPPED, Recipe, find, load
 
 
@@ -97,3 +97,10 @@ def test_two_arms_of_one_name_are_refused() -> None:
     arm = "{method='self_instruct'}"
     with pytest.raises(ConfigError, match="two arms are called 'self_instruct'"):
         load("smoke", [f"propose.arms=[{arm},{arm}]"])
+
+
+def test_what_unwritten_tasks_will_take_is_not_predicted() -> None:
+    from ratoon.run import predict
+
+    with pytest.raises(UsageError, match="has its model write tasks"):
+        predict("self_guide")
