@@ -92,7 +92,7 @@ def collapse(n: int = 1100) -> dict[str, list[float]]:
     table = {name: [float(found[name].value or 0) for found in sweep] for name in names}
     print("| metric | " + " | ".join(f"f={f}" for f in SHARES) + " | monotone |\n|" + "---|" * (len(SHARES) + 2))
     for name, values in table.items():
-        sign = 1 if name in RISING else -1
+        sign = 1 if name in RISING or name.startswith("neighbour") else -1
         print(
             f"| {name} | "
             + " | ".join(f"{v:.3g}" for v in values)
