@@ -19,6 +19,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal
 
+from ratoon.children import Children
 from ratoon.errors import RatoonError, UsageError
 from ratoon.pipelines.firings import Each
 from ratoon.pipelines.recipe import load
@@ -124,12 +125,15 @@ def _server(root: Path, say: Callable[[str], None]) -> Iterator[str]:
         return
     home = root / "logs" / "prefect"
     home.mkdir(parents=True, exist_ok=True)
+    children = Children(root)
+    children.end_orphans()  # the server of a schedule that was killed
     port = _free_port()
     url = f"http://127.0.0.1:{port}/api"
     command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
     environment = os.environ | {"PREFECT_HOME": str(home), "PREFECT_API_URL": url, "PREFECT_UI_API_URL": url}
     with (home / "server.log").open("ab") as log:
         server = subprocess.Popen(command, stdout=log, stderr=log, env=environment, start_new_session=True)
+    children.started(server.pid, "prefect server")
     try:
         say("starting a Prefect server (none is configured in PREFECT_API_URL)")
         _wait(url, server, home / "server.log")

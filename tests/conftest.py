@@ -36,6 +36,7 @@ os.environ.update(
 os.environ.pop("PREFECT_API_URL", None)
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tests of one server, one engine or one file go to one worker, so that each is started once; the long ones go first."""
     for item in items:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -70,7 +71,10 @@ def served(tmp_path_factory: pytest.TempPathFactory, small: list[str]) -> Iterat
             yield Served(root, json.loads(note.read_text())["url"], process)
         finally:
             if process.poll() is None:
-                os.killpg(process.pid, signal.SIGKILL)
+                left = psutil.Process(process.pid).children(recursive=True)
+                for one in [psutil.Process(process.pid), *left]:
+                    with contextlib.suppress(psutil.NoSuchProcess):
+                        one.kill()
             process.wait()
 
 
