@@ -65,7 +65,8 @@ def write(config: ProposalsConfig, request: Request) -> str:
         return _rewritten(config, prompt, draw)
     many = _MANY.search(prompt)
     n = int(many.group(1)) if many and many.group(1).isdigit() else 1
-    return _formed(request, prompt, [_task(config, prompt, draw) for _ in range(n)])
+    said = "\n".join(str(message["content"]) for message in request.messages or ())
+    return _formed(request, prompt, [_task(config, prompt, said, draw) for _ in range(n)])
 
 
 class _Draws:
@@ -82,13 +83,13 @@ class _Draws:
         return of[int(self.share() * len(of))]
 
 
-def _task(config: ProposalsConfig, prompt: str, draw: _Draws) -> dict[str, str]:
+def _task(config: ProposalsConfig, prompt: str, said: str, draw: _Draws) -> dict[str, str]:
     """Task, input and output of one proposal."""
     kind = draw.share()
     if kind < config.leaked and config.leaks:
         return {"task": draw.one(config.leaks), "input": "", "output": "1"}
     if kind < config.leaked + config.echoes:
-        return _echo(prompt, draw)
+        return _echo(prompt, said, draw)
     if kind < config.leaked + config.echoes + config.duplicates:
         copied = _new(prompt, _Draws(f"stock/{int(draw.share() * _STOCK)}"))
         return copied | {"task": copied["task"].replace(" the ", f" the {draw.one(('very ', 'same ', ''))}", 1)}
@@ -123,9 +124,9 @@ def _about(passage: str, draw: _Draws) -> dict[str, str]:
     }
 
 
-def _echo(prompt: str, draw: _Draws) -> dict[str, str]:
+def _echo(prompt: str, said: str, draw: _Draws) -> dict[str, str]:
     """One of the examples, word by word."""
-    shown = re.findall(r"(?m)^(?:Task|Input): (.+)$", prompt) or re.findall(r'"task": "([^"\\]+)"', prompt)
+    shown = re.findall(r"(?m)^(?:Task|Input): (.+)$", said) or re.findall(r'"task": "([^"\\]+)"', said)
     return {"task": draw.one(shown), "input": "", "output": "1"} if shown else _new(prompt, draw)
 
 

@@ -67,9 +67,9 @@ def asks(config: SelfInstructConfig, known: Known, seed: int, constrained: bool)
     begin_alike, found = _overused(made), []
     for number, kind in enumerate(_kinds(config, people, made)):
         shown = _shown(config, people, made, kind, ids.derive_seed(seed, "shown", number))
-        prompt = _prompt(config, shown, kind, begin_alike, constrained)
+        messages = _prompt(config, shown, kind, begin_alike, constrained)
         schema = form.schema(config.per_ask, kind in config.output_first) if constrained else None
-        found.append(Ask(({"role": "user", "content": prompt},), kind, tuple(row["task_id"] for row in shown), schema=schema))
+        found.append(Ask(messages, kind, tuple(row["task_id"] for row in shown), schema=schema))
     return merged(found)
 
 
@@ -150,16 +150,20 @@ def _overused(made: Sequence[Row]) -> list[str]:
     return [start for _, start in sorted(frequent, key=lambda pair: (-pair[0], pair[1]))[:_NAMED]]
 
 
-def _prompt(config: SelfInstructConfig, shown: Sequence[Row], kind: str, begin_alike: Sequence[str], constrained: bool) -> str:
-    output_first = kind in config.output_first
-    drafts = [Draft(**{name: row["meta"].get(name) or "" for name in ("instruction", "input", "output")}) for row in shown]
+def _prompt(
+    config: SelfInstructConfig, shown: Sequence[Row], kind: str, begin_alike: Sequence[str], constrained: bool
+) -> tuple[dict[str, str], ...]:
+    """The examples as turns, each asked for and written, since small models go on as a conversation went; then the asking."""
     write = form.as_json if constrained else form.as_plain
-    tasks = "1 new task" if config.per_ask == 1 else f"{config.per_ask} new tasks"
-    lines = [f"Here are examples of tasks for an assistant.\n\n{write(drafts, output_first)}\n",
-             f"Write {tasks} of the kind \"{kind}\". Take other subjects and other words than the examples."]  # fmt: skip
-    if output_first:
+    turns = []
+    for row in shown:
+        draft = Draft(**{name: row["meta"].get(name) or "" for name in ("instruction", "input", "output")})
+        turns.append({"role": "user", "content": f'Write a new task of the kind "{row["meta"]["kind"]}".'})
+        turns.append({"role": "assistant", "content": write([draft], row["meta"]["kind"] in config.output_first)})
+    tasks = "a new task" if config.per_ask == 1 else f"{config.per_ask} new tasks"
+    lines = [f'Write {tasks} of the kind "{kind}", in the same form, on other subjects and in other words.']
+    if kind in config.output_first:
         lines.append("Decide on the output first, then write an input that has it; let the outputs differ.")
     if begin_alike:
         lines.append(f"Do not begin with: {', '.join(begin_alike)}.")
-    lines.append("An input may be empty. Use the form of the examples and write nothing else.")
-    return "\n".join(lines)
+    return (*turns, {"role": "user", "content": " ".join(lines)})

@@ -85,9 +85,9 @@ def test_prompts_show_people_and_machine_and_ask_for_the_rarest_kind_first(peopl
     for ask in found:
         assert 3 <= len(set(ask.parent_ids) & by_people) <= 4
         assert 1 <= len(set(ask.parent_ids) - by_people) <= 2
-    assert "Do not begin with: " not in found[0].messages[0]["content"], "no beginning came three times"
+    assert "Do not begin with: " not in found[0].messages[-1]["content"], "no beginning came three times"
     repeated = self_instruct.asks(config, Known(people, [machine("list", f"Name all {w} things") for w in "abc"]), 1, False)
-    assert "Do not begin with: name all." in repeated[0].messages[0]["content"]
+    assert "Do not begin with: name all." in repeated[0].messages[-1]["content"]
 
 
 def test_labels_are_written_before_inputs_where_answers_are_few(people: list[dict[str, Any]]) -> None:
@@ -95,7 +95,7 @@ def test_labels_are_written_before_inputs_where_answers_are_few(people: list[dic
     for ask in found:
         names = list(json.loads(ask.schema or "")["properties"]["tasks"]["items"]["properties"])
         assert names == (["task", "output", "input"] if ask.kind == "classify" else ["task", "input", "output"])
-        assert ("Decide on the output first" in ask.messages[0]["content"]) == (ask.kind == "classify")
+        assert ("Decide on the output first" in ask.messages[-1]["content"]) == (ask.kind == "classify")
 
 
 def test_the_same_pool_and_seed_give_the_same_prompts_and_another_seed_others(people: list[dict[str, Any]]) -> None:
