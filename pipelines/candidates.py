@@ -11,6 +11,7 @@ from ratoon import schema
 from ratoon.errors import DataError
 from ratoon.metrics.self_reward import list_sums
 from ratoon.pipelines.crop import Crop
+from ratoon.pipelines.stage import shard_of
 from ratoon.store import Manifest, Store
 
 STORED = ("text_hi", "text_lo")
@@ -21,10 +22,21 @@ _GROUP = ["pass_rate", "pass_lo", "pass_hi", "n", "n_valid", "n_passed", "label_
           "vote_status", "stop_rule"]  # fmt: skip
 
 
-def candidates(store: Store, crop: Crop, lint: Sequence[Manifest] = (), needed: set[str] | None = None) -> pa.Table:
+def judges(store: Store, crop: Crop, needed: set[str] | None) -> list[Manifest]:
+    """The judge's artifacts of a round, where column `judge` is needed, or all columns are."""
+    if needed is not None and "judge" not in needed:
+        return []
+    found = (m for m in store.find("judge", crop.iteration) if shard_of(m, "train"))
+    return sorted(found, key=lambda m: m.shard or "")
+
+
+def candidates(
+    store: Store, crop: Crop, lint: Sequence[Manifest] = (), needed: set[str] | None = None, judged: Sequence[Manifest] = ()
+) -> pa.Table:
     """One row a rollout in id order, with `needed` columns only where that is said: no more than they are is in memory.
 
-    `logprob`, of the whole reply, is there only where it is needed by name; STORED, the text's digest, where `lint` has it.
+    `logprob`, of the whole reply, is there only where it is needed by name; STORED, the text's digest, where `lint` has it;
+    `judge`, the mean score or the share of comparisons won, where there are artifacts of a judge in `judged`.
     Raises DataError where a rollout has several scores or groups.
     """
 
@@ -35,6 +47,8 @@ def candidates(store: Store, crop: Crop, lint: Sequence[Manifest] = (), needed: 
     rows = _beside(rows, "task_id", store.read("tasks", crop.pool, ["task_id", *wanted(_TASK)]), "task_id", wanted(_TASK))
     if lint and (digests := wanted(STORED)):
         rows = _beside(rows, "rollout_id", store.read("lint", lint, ["rollout_id", *digests]), "rollout_id", digests)
+    if judged:
+        rows = _beside(rows, "rollout_id", _opinions(store.read("scores", judged)), "subject_id", ["judge"])
     groups = store.read("groups", [crop.groups], ["group_id", "scorer", "scorer_version", *wanted(_GROUP)])
     rows = _beside(rows, "group_id", groups, "group_id", ["scorer", "scorer_version", *wanted(_GROUP)])
     columns = ["subject_kind", "subject_id", "scorer", "version", *wanted(_SCORE)]
@@ -69,6 +83,16 @@ def _scored(rows: pa.Table, scores: pa.Table, columns: Sequence[str]) -> pa.Tabl
         _keyed(rows, "rollout_id", *scorer), "key", _keyed(scores, "subject_id", "scorer", "version"), "key", columns
     )
     return keyed.drop_columns(["key", *scorer])
+
+
+def _opinions(scores: pa.Table) -> pa.Table:
+    """One row a rollout that was judged: its mean score, or the share of its comparisons that it won."""
+    rows = scores.filter(pc.is_valid(scores["value"]))
+    mine = pa.table({"subject_id": rows["subject_id"], "judge": rows["value"]})
+    pairs = rows.filter(pc.is_valid(rows["other_id"]))
+    theirs = pa.table({"subject_id": pairs["other_id"], "judge": pc.subtract(1.0, pairs["value"])})
+    means = pa.concat_tables([mine, theirs]).group_by("subject_id").aggregate([("judge", "mean")])
+    return means.rename_columns({"judge_mean": "judge"})
 
 
 def _keyed(rows: pa.Table, *names: str) -> pa.Table:

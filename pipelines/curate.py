@@ -24,7 +24,7 @@ from ratoon.filters.random_n import RandomNConfig
 from ratoon.filters.verdicts import Side
 from ratoon.pipelines import beside, retry, sources
 from ratoon.pipelines.beside import Beside
-from ratoon.pipelines.candidates import STORED, candidates
+from ratoon.pipelines.candidates import STORED, candidates, judges
 from ratoon.pipelines.crop import Crop, crop_of
 from ratoon.pipelines.recipe import Recipe
 from ratoon.pipelines.stage import Built, key, release, run_stage
@@ -66,7 +66,8 @@ def _found_or_made(store: Store, recipe: Recipe, crop: Crop, name: str) -> Manif
         config["retry"] = True
     kinds = {kind for steps in views.values() for kind, _ in steps}
     read = beside.measured(store, recipe.curation, crop, name, kinds)
-    inputs = {m.artifact_id: m.content_digest for m in [*crop.inputs, *read.inputs]} | dict(read.runs or {})
+    judged = judges(store, crop, _needed(views, read.lint))
+    inputs = {m.artifact_id: m.content_digest for m in [*crop.inputs, *read.inputs, *judged]} | dict(read.runs or {})
     wanted = key("curate", crop.iteration, name, config=config, inputs=inputs, versions=own)
     made = run_stage(store, wanted, lambda: _curate(store, recipe, crop, name, wanted, read))
     if not _holds(store.root / made.extra["folder"], made.extra["dataset_id"], made.extra["dataset_digest"]):
@@ -94,8 +95,9 @@ def _holds(folder: Path, dataset_id: str, digest: str) -> bool:
 def _curate(store: Store, recipe: Recipe, crop: Crop, name: str, wanted: ArtifactKey, read: Beside) -> Built:
     dataset_id = ids.content_id("dataset", wanted.artifact_id)
     views = _views(recipe, crop.iteration)
+    needed = _needed(views, read.lint)
     rows, side = (
-        candidates(store, crop, read.lint, _needed(views, read.lint)),
+        candidates(store, crop, read.lint, needed, judges(store, crop, needed)),
         read.side(store, [step for steps in views.values() for step in steps]),
     )
     release()

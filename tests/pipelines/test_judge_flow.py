@@ -11,6 +11,7 @@ import pytest
 
 from ratoon import sql
 from ratoon.errors import Stopped
+from ratoon.pipelines.curate import curate
 from ratoon.pipelines.judge import judge_round
 from ratoon.pipelines.look import show
 
@@ -88,6 +89,22 @@ def test_the_same_text_in_a_later_round_is_not_asked_again(
         assert max(sent[i] for i in of_judges) == 1
         assert len([i for i in ids if i in of_judges]) == len(of_judges)
         assert rows(ctx, "select count(*) as n from scores where scorer = 'judge'")[0]["n"] == 2 * 12 * 4
+
+
+def test_a_filter_can_rank_by_the_judge_and_its_decisions_say_by_what(context: Open, ground: Open, harvest: Open) -> None:
+    floor = "filters=[{kind='quality_floor', by='judge', share=0.5, stratum='task_id'}]"
+    with context(*SEES, floor) as ctx:
+        on = ground(ctx)
+        crop = harvest(ctx, on)
+        judge_round(ctx, crop, on.base, on.base)
+        made = curate(ctx.store, ctx.recipe, crop)
+        judge = {r["subject_id"]: r["value"] for r in ctx.store.read("scores").to_pylist() if r["scorer"] == "judge"}
+        decided = ctx.store.read("decisions", [made]).to_pylist()
+        assert {d["keep"] for d in decided} == {True, False}
+        for row in decided:
+            assert row["value"] == judge[row["subject_id"]]
+            assert row["keep"] or row["value"] < row["threshold"]
+            assert judge[row["subject_id"]] is not None or row["keep"]
 
 
 def test_pairs_are_compared_in_both_orders_and_repeats_are_held_against_one_another(

@@ -17,6 +17,7 @@ from ratoon.engine import Completion, Policy, Request, Sampling
 from ratoon.errors import ConfigError, EngineError, ModelError, Unsupported
 from ratoon.generators.engines.transformers import TransformersConfig, TransformersEngine
 from ratoon.generators.engines.vllm import VllmConfig, VllmEngine
+from ratoon.metrics.verifiers import judge as judging
 from ratoon.render import Renderer
 
 Pairs = list[tuple[Request, Completion]]
@@ -184,3 +185,25 @@ def alive(pid: int) -> bool:
             return False
         time.sleep(0.1)
     return True
+
+
+@pytest.mark.slow
+@pytest.mark.real
+def test_the_likeliest_ids_of_each_place_hold_the_sampled_one_and_a_judges_digits(
+    vllm_engine: VllmEngine, base: Policy, smollm2: Path
+) -> None:
+    vllm_engine.use(base)
+    renderer = Renderer(smollm2)
+    asked = judging.messages(judging.JudgeConfig(), "What is 3 + 4?", "It is 7.")
+    how = judging.sampling(judging.JudgeConfig(), renderer.end_of_turn_ids)
+    request = Request("j", base.policy_id, renderer.render([asked])[0], how, role="judge", top_logprobs=20)
+    (found,) = vllm_engine.generate([request])
+    assert found.top_logprobs is not None
+    assert len(found.top_logprobs) == len(found.token_ids)
+    for id, logprob, top in zip(found.token_ids, found.logprobs or (), found.top_logprobs, strict=True):
+        assert 20 <= len(top) <= 21
+        assert top[id] == logprob
+        assert max(top.values()) <= 0.0
+    (judgment,) = judging.judge(vllm_engine, renderer, base, [("What is 3 + 4?", "It is 7.")], judging.JudgeConfig())
+    assert judgment.status in (None, "abstain")
+    assert judgment.value is None or 1 <= judgment.value <= 5
