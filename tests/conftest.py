@@ -38,21 +38,22 @@ os.environ.pop("PREFECT_API_URL", None)
 
 @pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests of one server, one engine or one file go to one worker, so that each is started once; the long ones go first."""
+    """Tests of one engine, one finished run or one file go to one worker, so that each is made once; the long ones go first."""
     for item in items:
         item.add_marker(pytest.mark.xdist_group(_group(item)))
-    items.sort(key=lambda item: _ORDER.get(_group(item), _LATER))
+    items.sort(key=lambda item: _ORDER.get(_group(item), len(_ORDER)))
 
 
 def _group(item: pytest.Item) -> str:
     wanted = set(getattr(item, "fixturenames", ()))
-    if "prefect_server" in wanted:
-        return "server"
-    return "engine" if wanted & {"vllm_engine", "vllm_server"} else item.path.name
+    if wanted & {"vllm_engine", "vllm_server"}:
+        return "engine"
+    return "smoke" if "smoke_run" in wanted else item.path.name
 
 
-_ORDER = {"server": 0, "engine": 1, "test_launch.py": 2, "test_real_training.py": 3}
-_LATER = len(_ORDER)
+_LONG = ("engine", "smoke", "test_launch.py", "test_real_run.py", "test_kill.py", "test_schedule.py", "test_faults.py",
+         "test_consensus.py", "test_nft_run.py", "test_real_training.py", "test_bad_input.py")  # fmt: skip
+_ORDER = {name: place for place, name in enumerate(_LONG)}
 
 
 @pytest.fixture(scope="session")
