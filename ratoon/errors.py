@@ -127,7 +127,7 @@ class BudgetSpent(Stopped):
 class Interrupted(Stopped):
     """A signal stopped the run; what was in flight is finished and kept."""
 
-    def __init__(self, message: str, hint: str, signal: int) -> None:
+    def __init__(self, message: str, hint: str = "", signal: int = 2) -> None:
         super().__init__(message, hint)
         self.signal = signal
         self.exit_code = 128 + signal

@@ -68,9 +68,12 @@ class Journal:
     def discard(self) -> None:
         """Remove the journal: what it holds is in a committed artifact now."""
         self.close()
-        faults.before("unlink", self.path)
-        self.path.unlink(missing_ok=True)
-        faults.after("unlink", self.path)
+        try:
+            faults.before("unlink", self.path)
+            self.path.unlink(missing_ok=True)
+            faults.after("unlink", self.path)
+        except OSError as error:
+            raise write_error(self.path, error) from error
 
     def _open(self) -> int:
         if self._fd is None:

@@ -13,6 +13,7 @@ import tempfile
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
+from itertools import groupby
 from pathlib import Path
 
 import pytest
@@ -39,19 +40,21 @@ os.environ.pop("PREFECT_API_URL", None)
 @pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tests of one engine, one finished run or one file go to one worker, so that each is made once; the long ones go first."""
+    files = {path: list(group) for path, group in groupby(items, key=lambda item: item.path)}
+    groups = {path: _group(path.name, group) for path, group in files.items()}
     for item in items:
-        item.add_marker(pytest.mark.xdist_group(_group(item)))
-    items.sort(key=lambda item: _ORDER.get(_group(item), len(_ORDER)))
+        item.add_marker(pytest.mark.xdist_group(groups[item.path]))
+    items.sort(key=lambda item: _ORDER.get(groups[item.path], len(_ORDER)))
 
 
-def _group(item: pytest.Item) -> str:
-    wanted = set(getattr(item, "fixturenames", ()))
+def _group(name: str, items: list[pytest.Item]) -> str:
+    wanted = {fixture for item in items for fixture in getattr(item, "fixturenames", ())}
     if wanted & {"vllm_engine", "vllm_server"}:
         return "engine"
-    return "smoke" if "smoke_run" in wanted else item.path.name
+    return "smoke" if "smoke_run" in wanted else name
 
 
-_LONG = ("engine", "smoke", "test_launch.py", "test_real_run.py", "test_kill.py", "test_schedule.py", "test_faults.py",
+_LONG = ("smoke", "engine", "test_real_run.py", "test_launch.py", "test_schedule.py", "test_faults.py",
          "test_consensus.py", "test_nft_run.py", "test_real_training.py", "test_bad_input.py")  # fmt: skip
 _ORDER = {name: place for place, name in enumerate(_LONG)}
 

@@ -150,7 +150,7 @@ def test_a_worker_of_a_process_pool_runs_what_the_example_deploys(served: Served
 def test_ctrl_c_ends_the_schedule_its_server_and_every_process(served: Served) -> None:
     children = psutil.Process(served.process.pid).children(recursive=True)
     assert children
-    served.process.send_signal(signal.SIGINT)
-    assert served.process.wait(60) == 0
+    os.killpg(served.process.pid, signal.SIGINT)  # as a terminal does: what runs gets it too
+    assert served.process.wait(180) == 0
     _, alive = psutil.wait_procs(children, timeout=20)
     assert not alive
