@@ -50,7 +50,7 @@ class LocalFiles:
         path = self.root / name
         if path.exists():
             raise FileExistsError(errno.EEXIST, "already written", str(path))
-        with _explained(path), _temporary(path, data) as temporary:
+        with explained(path), _temporary(path, data) as temporary:
             faults.before("rename", path)
             _claim(temporary, path)
             faults.after("rename", path)
@@ -58,7 +58,7 @@ class LocalFiles:
     def replace(self, name: str, data: Bytes) -> None:
         """Write or overwrite in one step: for what is a view or a sign of life, never for a record."""
         path = self.root / name
-        with _explained(path), _temporary(path, data) as temporary:
+        with explained(path), _temporary(path, data) as temporary:
             faults.before("rename", path)
             os.replace(temporary, path)
             faults.after("rename", path)
@@ -75,7 +75,7 @@ class LocalFiles:
 
     def delete(self, name: str) -> None:
         path = self.root / name
-        with _explained(path):
+        with explained(path):
             if path.is_dir() and not path.is_symlink():
                 for child in path.iterdir():
                     self.delete(child.relative_to(self.root).as_posix())
@@ -98,7 +98,8 @@ def write_error(path: Path, error: OSError) -> StoreError:
 
 
 @contextmanager
-def _explained(path: Path) -> Iterator[None]:
+def explained(path: Path) -> Iterator[None]:
+    """A write of `path` whose failure is told as a StoreError with what mends it; FileExistsError stays what it is."""
     try:
         yield
     except FileExistsError:

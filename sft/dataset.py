@@ -22,6 +22,7 @@ import pyarrow.parquet as pq
 
 from ratoon import digests, faults
 from ratoon.errors import DataError
+from ratoon.files import explained
 from ratoon.sft import card, examples
 
 INFO = "dataset.json"
@@ -71,10 +72,11 @@ def write_dataset(root: Path, name: str, iteration: int, rows: pa.Table, info: D
         return folder
     temporary = folder.with_name(f".{iteration}.{os.getpid()}")
     shutil.rmtree(temporary, ignore_errors=True)
-    _write_parts(temporary / "data", rows, sorted(splits))
-    (temporary / "README.md").write_text(card.render(rows, asdict(info)), encoding="utf-8")
-    (temporary / INFO).write_text(json.dumps(asdict(info), indent=2, ensure_ascii=False), encoding="utf-8")
-    swap(temporary, folder)
+    with explained(folder):
+        _write_parts(temporary / "data", rows, sorted(splits))
+        (temporary / "README.md").write_text(card.render(rows, asdict(info)), encoding="utf-8")
+        (temporary / INFO).write_text(json.dumps(asdict(info), indent=2, ensure_ascii=False), encoding="utf-8")
+        swap(temporary, folder)
     return folder
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
 
-from ratoon.errors import DataError
+from ratoon import faults
+from ratoon.errors import DataError, StoreError
 from ratoon.sft import dataset, examples
 from ratoon.sft.dataset import DatasetInfo
 
@@ -106,3 +108,16 @@ def test_a_replay_is_a_share_of_the_mix_chosen_by_hash_and_a_rollout_counts_once
     assert sorted(turned["example_id"].to_pylist()) == sorted(mixed["example_id"].to_pylist())
     assert dataset.mix([old, middle, this], replay=0.5, seed=5)["example_id"].to_pylist() != mixed["example_id"].to_pylist()
     assert dataset.mix([this], replay=0.5).equals(this)
+
+
+def test_a_disk_that_fills_while_a_folder_is_swapped_is_told_and_nothing_is_half_written(
+    tables: Tables, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(when: str, step: str, path: Path, data: object) -> None:
+        if step == "swap":
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(faults, "hook", full)
+    with pytest.raises(StoreError, match="disk full: cannot write"):
+        dataset.write_dataset(tmp_path, "default", 1, _rows(tables, 3), DatasetInfo("d", "default", 1))
+    assert not (tmp_path / "datasets" / "default" / "1").exists()
