@@ -163,6 +163,7 @@ def _kill(pid: int) -> None:
 def soak(folder: Path, minutes: float, seed: int) -> dict[str, Any]:
     """Cycles until the time is over; what was met, what was wrong, how memory went, who is left."""
     driver._BATCH = 2
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # one that comes between two starts would end the soak itself
     state, me = Soak(folder, seed), psutil.Process()
     before = {child.pid for child in me.children(recursive=True)}
     end = time.monotonic() + 60 * minutes
