@@ -17,7 +17,8 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from demo_study import cell, evals, interval, last_round, machine, of_policy, start
+from demo_study import cell, evals, interval, last_round, of_policy, start
+from results_page import machine, write_section
 
 from ratoon.metrics.evaluate import pooled
 from ratoon.run import Run
@@ -105,14 +106,8 @@ def measures_table(pairs: dict[int, Pair]) -> list[str]:
 
 
 def write(path: Path, text: str) -> None:
-    """Replace the study's own section, or add it; the rest of the page stays."""
-    old = path.read_text(encoding="utf-8") if path.exists() else "# Results\n"
-    if MARK not in old:
-        old = f"{old.rstrip()}\n\n{HEADING}\n\n{MARK}\n"
-    head, _, rest = old.partition(MARK)
-    tail = rest[rest.index("\n## ") :] if "\n## " in rest else ""
-    path.write_text(head + text + tail, encoding="utf-8")
-    print(text)
+    """This study's section of the page; the rest of it stays."""
+    write_section(path, HEADING, MARK, text)
 
 
 if __name__ == "__main__":

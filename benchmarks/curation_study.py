@@ -13,7 +13,8 @@ import argparse
 import shutil
 from pathlib import Path
 
-from demo_study import cell, evals, interval, last_round, machine, of_policy, start
+from demo_study import cell, evals, interval, last_round, of_policy, start
+from results_page import machine, write_section
 
 from ratoon.metrics.estimators import Estimate
 from ratoon.metrics.evaluate import pooled
@@ -88,14 +89,8 @@ def against(arms: Arms, other: str) -> Estimate:
 
 
 def write(path: Path, text: str) -> None:
-    """Replace what stands between the mark and the next second-level heading; a page without the mark is given a section."""
-    page = path.read_text(encoding="utf-8") if path.exists() else "# Results\n"
-    if MARK not in page:
-        page = f"{page.rstrip()}\n\n## Curated, random, everything\n\n{MARK}\n"
-    head, _, rest = page.partition(MARK)
-    tail = rest[rest.index("\n## ") :] if "\n## " in rest else ""
-    path.write_text(head + text + tail, encoding="utf-8")
-    print(text)
+    """This study's section of the page; the rest of it stays."""
+    write_section(path, "## Curated, random, everything", MARK, text)
 
 
 if __name__ == "__main__":

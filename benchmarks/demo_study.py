@@ -9,14 +9,17 @@ rollouts a round as seed 0 kept; it begins as a copy of seed 0's run, whose firs
 from __future__ import annotations
 
 import argparse
-import os
-import platform
 import shutil
-from datetime import UTC, datetime
+import sys
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import pyarrow.compute as pc
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+from results_page import machine, write_section
 
 from ratoon.metrics.estimators import Estimate
 from ratoon.metrics.evaluate import pooled
@@ -155,17 +158,9 @@ def family_table(run: Run) -> list[str]:
     return lines + ["| " + " | ".join([arm[7:], *(f"{found[i][arm]['value']:.3f}" for i in rounds)]) + " |" for arm in arms]
 
 
-def machine() -> str:
-    return f"{os.cpu_count()} shared CPU cores, {platform.machine()}, no GPU; {datetime.now(UTC).date()}"
-
-
 def write(path: Path, text: str) -> None:
-    """Replace what stands between the mark and the next second-level heading; the rest of the page stays."""
-    old = path.read_text(encoding="utf-8") if path.exists() else f"# Results\n\n## The demo\n\n{MARK}\n"
-    head, _, rest = old.partition(MARK)
-    tail = rest[rest.index("\n## ") :] if "\n## " in rest else ""
-    path.write_text(head + text + tail, encoding="utf-8")
-    print(text)
+    """This study's section of the page; the rest of it stays."""
+    write_section(path, "## The demo", MARK, text)
 
 
 if __name__ == "__main__":

@@ -14,14 +14,17 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import shutil
+import sys
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pyarrow.compute as pc
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+from results_page import machine, write_section
 
 from ratoon.metrics.evaluate import pooled
 from ratoon.metrics.outcomes import Outcomes, outcomes
@@ -305,20 +308,9 @@ def draw(results: list[dict[str, Any]], path: Path) -> None:
     pyplot.close(figure)
 
 
-def machine() -> str:
-    gpu = "a GPU" if any(Path("/dev").glob("nvidia[0-9]*")) else "no GPU"
-    return f"{os.cpu_count()} shared CPU cores, {platform.machine()}, {gpu}; {datetime.now(UTC).date()}"
-
-
 def write(path: Path, text: str) -> None:
-    """Replace what stands between the mark and the next second-level heading; a new section goes to the end."""
-    old = path.read_text(encoding="utf-8") if path.exists() else "# Results\n"
-    if MARK not in old:
-        old = f"{old.rstrip()}\n\n## NFT beside rejection sampling\n\n{MARK}\n"
-    head, _, rest = old.partition(MARK)
-    tail = rest[rest.index("\n## ") :] if "\n## " in rest else ""
-    path.write_text(head + text + tail, encoding="utf-8")
-    print(text)
+    """This study's section of the page; the rest of it stays."""
+    write_section(path, "## NFT beside rejection sampling", MARK, text)
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ import pyarrow.compute as pc
 
 from ratoon import schema
 from ratoon.hashes import blocks
+from ratoon.metrics.edges import edge_rows
 from ratoon.metrics.minhash import MinHashConfig, Signed, edge_version, sign, version
 from ratoon.metrics.spool import BandFiles, ShingleFile
 
@@ -153,7 +154,7 @@ def _edges(rows: _Rows, config: MinHashConfig) -> pa.Table:
     similarity = _checked(pairs, rows.shingles)
     kept = similarity >= config.floor
     a, b = np.concatenate([twins[0], pairs[0][kept]]), np.concatenate([twins[1], pairs[1][kept]])
-    return _table(ids, a, b, np.concatenate([np.ones(len(twins[0])), similarity[kept]]), edge_version(config))
+    return edge_rows(KIND, ids, a, b, np.concatenate([np.ones(len(twins[0])), similarity[kept]]), edge_version(config))
 
 
 def _same(sets: np.ndarray, counts: np.ndarray, rank: np.ndarray, new: int) -> tuple[tuple[np.ndarray, np.ndarray], np.ndarray]:
@@ -254,17 +255,3 @@ def _gather(values: np.ndarray, offsets: np.ndarray, rows: np.ndarray) -> np.nda
     sizes = np.diff(offsets)[rows]
     ends = np.cumsum(sizes)
     return values[np.repeat(offsets[:-1][rows] - (ends - sizes), sizes) + np.arange(ends[-1] if len(ends) else 0)]
-
-
-def _table(ids: pa.Array, a: np.ndarray, b: np.ndarray, similarity: np.ndarray, made_by: str) -> pa.Table:
-    """Table edges, by id."""
-    left, right = ids.take(pa.array(a)), ids.take(pa.array(b))
-    ordered = pc.less(left, right)
-    columns = {
-        "kind": pa.repeat(KIND, len(a)),
-        "a_id": pc.if_else(ordered, left, right),
-        "b_id": pc.if_else(ordered, right, left),
-        "similarity": pa.array(similarity),
-        "version": pa.repeat(made_by, len(a)),
-    }
-    return schema.from_columns("edges", columns, len(a)).sort_by([("a_id", "ascending"), ("b_id", "ascending")])

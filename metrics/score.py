@@ -6,7 +6,6 @@ rollout that never came back is an `error`, not a failure. A gold that cannot be
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -16,7 +15,7 @@ from ratoon import schema
 from ratoon.errors import ConfigError, DataError
 from ratoon.metrics.verifiers import gold_reply
 from ratoon.metrics.verifiers.pool import Item, VerifierPool
-from ratoon.metrics.verifiers.verdict import Verdict, errored, failed
+from ratoon.metrics.verifiers.verdict import Verdict, args_of, errored, failed
 
 
 class _Spec(NamedTuple):
@@ -74,17 +73,9 @@ _BAD_ARGS = errored("verifier_args is no JSON object")
 def _specs(tasks: pa.Table) -> dict[str, _Spec | None]:
     """Per task what judges it; equal arguments are one dict, so that a batch carries them once."""
     ids, answers, names, texts = (tasks.column(name).to_pylist() for name in ("task_id", "answer", "verifier", "verifier_args"))
-    args = {text: _args(text) for text in set(texts)}
+    args = {text: args_of(text) for text in set(texts)}
     rows = zip(ids, answers, names, texts, strict=True)
     return {id: None if name is None else _Spec(name, answer, args[text]) for id, answer, name, text in rows}
-
-
-def _args(text: str | None) -> dict[str, Any] | None:
-    try:
-        value = json.loads(text or "{}")
-    except ValueError:
-        return None
-    return value if isinstance(value, dict) else None
 
 
 def _unasked(spec: _Spec | None, error: str | None, text: str | None) -> Verdict | None:

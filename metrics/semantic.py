@@ -12,13 +12,12 @@ from hashlib import blake2b
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 from pydantic import Field
 
-from ratoon import schema
 from ratoon.config import Config, semantic_digest
 from ratoon.errors import DataError
+from ratoon.metrics.edges import edge_rows
 
 VERSION = "1"
 KIND = "semantic"
@@ -56,7 +55,7 @@ def edges(ids: pa.Array, x: NDArray[np.float32], config: SemanticConfig, made_by
             cosines.append(cosine)
     found, first = np.unique(np.concatenate(words), return_index=True)
     left, right = found >> np.uint64(32), found & np.uint64(0xFFFFFFFF)
-    return _table(ids, left.astype(np.int64), right.astype(np.int64), np.concatenate(cosines)[first], made_by)
+    return edge_rows(KIND, ids, left.astype(np.int64), right.astype(np.int64), np.concatenate(cosines)[first], made_by)
 
 
 def _pairs(
@@ -87,16 +86,3 @@ def _cells(ids: pa.Array, x: NDArray[np.float32], good: NDArray[np.int64], probe
     rows = np.repeat(good, probes)
     order_by = np.argsort(cell, kind="stable")
     return np.split(rows[order_by], np.flatnonzero(np.diff(cell[order_by])) + 1)
-
-
-def _table(ids: pa.Array, a: NDArray[np.int64], b: NDArray[np.int64], cosine: NDArray[np.float64], made_by: str) -> pa.Table:
-    left, right = ids.take(pa.array(a)), ids.take(pa.array(b))
-    ordered = pc.less(left, right)
-    columns = {
-        "kind": pa.repeat(KIND, len(a)),
-        "a_id": pc.if_else(ordered, left, right),
-        "b_id": pc.if_else(ordered, right, left),
-        "similarity": pa.array(cosine),
-        "version": pa.repeat(made_by, len(a)),
-    }
-    return schema.from_columns("edges", columns, len(a)).sort_by([("a_id", "ascending"), ("b_id", "ascending")])

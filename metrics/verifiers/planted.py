@@ -8,7 +8,6 @@ nobody else knows what it takes.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -17,6 +16,7 @@ import pyarrow as pa
 from ratoon import ids
 from ratoon.metrics.verifiers import gold_reply, numbers, planted_values, sayings
 from ratoon.metrics.verifiers.sayings import Saying
+from ratoon.metrics.verifiers.verdict import args_of
 
 VERSION = "planted-1"
 _OTHERS = 6
@@ -69,21 +69,13 @@ def _by_verifier(tasks: pa.Table, seed: int) -> dict[str, list[_Task]]:
             answers.setdefault((row["verifier"], row["family"] or ""), []).append(row["answer"])
     found: dict[str, list[_Task]] = {}
     for i, row in enumerate(rows):
-        args = _args(row["verifier_args"])
+        args = args_of(row["verifier_args"])
         if row["verifier"] is None or args is None:
             continue
         pool = answers.get((row["verifier"], row["family"] or ""), [])
         others = tuple(dict.fromkeys(pool[(i + k) % len(pool)] for k in range(min(len(pool), 2 * _OTHERS))))[:_OTHERS]
         found.setdefault(row["verifier"], []).append(_Task(row["task_id"], row["family"] or "", row["answer"], args, others))
     return found
-
-
-def _args(text: str | None) -> dict[str, Any] | None:
-    try:
-        value = json.loads(text or "{}")
-    except ValueError:
-        return None
-    return value if isinstance(value, dict) else None
 
 
 def _taken(verifier: str, tasks: Sequence[_Task], right: bool, trap: bool, n: int) -> list[Probe]:

@@ -77,6 +77,15 @@ def as_verdict(returned: object) -> Verdict:
     return errored(f"verifier returned {returned!r:.80}, not bool, None, a number or a Verdict")
 
 
+def args_of(text: str | None) -> dict[str, Any] | None:
+    """A task's `verifier_args` as a dict, empty where it has none; None when they are no JSON object."""
+    try:
+        value = json.loads(text or "{}")
+    except ValueError:
+        return None
+    return value if isinstance(value, dict) else None
+
+
 _recent: dict[type[Config], tuple[dict[str, Any], Config]] = {}
 
 

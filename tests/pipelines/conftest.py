@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -146,3 +146,16 @@ def asked() -> Callable[[Path], list[str]]:
         return path.read_text().splitlines() if path.exists() else []
 
     return read
+
+
+@pytest.fixture(scope="module")
+def plain() -> Iterator[Any]:
+    """`benchmarks/plain_loop.py`: the stages of two rounds without Prefect and torch."""
+    benchmarks = str(Path(__file__).resolve().parents[2] / "benchmarks")
+    sys.path.insert(0, benchmarks)
+    try:
+        import plain_loop
+
+        yield plain_loop
+    finally:
+        sys.path.remove(benchmarks)

@@ -23,18 +23,6 @@ BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 
 
 @pytest.fixture(scope="module")
-def plain() -> Iterator[Any]:
-    """`benchmarks/plain_loop.py`: the stages of two rounds without Prefect and torch."""
-    sys.path.insert(0, str(BENCHMARKS))
-    try:
-        import plain_loop
-
-        yield plain_loop
-    finally:
-        sys.path.remove(str(BENCHMARKS))
-
-
-@pytest.fixture(scope="module")
 def verifiers() -> Iterator[VerifierPool]:
     with VerifierPool(1) as pool:
         yield pool

@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import random
 import shutil
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,18 +18,6 @@ from ratoon.pipelines import repair
 from ratoon.store import Store
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
-
-
-@pytest.fixture(scope="module")
-def plain() -> Iterator[Any]:
-    """`benchmarks/plain_loop.py`: the stages of two rounds without Prefect and torch."""
-    sys.path.insert(0, str(BENCHMARKS))
-    try:
-        import plain_loop
-
-        yield plain_loop
-    finally:
-        sys.path.remove(str(BENCHMARKS))
 
 
 @pytest.fixture(scope="module")
