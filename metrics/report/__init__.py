@@ -61,7 +61,7 @@ class Verdict(TypedDict):
 
 
 class Warn(TypedDict):
-    """One thing that is wrong, worst first. `sql` runs with `ratoon sql` on the subject; `evidence` are the numbers behind it."""
+    """One thing that is wrong. `sql` runs with `ratoon sql` on the subject; `evidence` are the numbers behind it."""
 
     code: str
     severity: Severity
