@@ -1,12 +1,12 @@
 """NFT beside rejection sampling at equal optimizer steps and equal sampled rollouts, under three seeds: writes docs/results.md.
 
-    python benchmarks/nft_study.py [--root runs/nft-study] [--scale cpu|gpu|tiny] [--seeds 0 1 2] [--only probe|final|report]
+    python benchmarks/nft_study.py [--root runs/nft-study] [--scale cpu|small|gpu|tiny] [--seeds 0 1 2] [--only PART]
 
 First each method's settings are chosen on probe tasks (at most six settings, one seed, one round); then the chosen ones run
 under every seed on one frozen evaluation split. Both methods start each round from the last policy, sample as many rollouts of
-as many tasks, and take as many optimizer steps. Resumable: a run goes on where it was ended, its result is written to
-ROOT/results as it ends, and a result that is there is not computed again. `--scale tiny` proves the script in minutes without a
-real model.
+as many tasks, and take as many optimizer steps; the first round's rollouts are the base's, so one run of a seed samples them
+and the others begin with them. Resumable: a run goes on where it was ended, its result is written to ROOT/results as it ends,
+and a result that is there is not computed again. `--scale tiny` proves the script in minutes without a real model.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from ratoon.metrics.evaluate import pooled
 from ratoon.metrics.outcomes import Outcomes, outcomes
 from ratoon.pipelines.curate import crop_of
 from ratoon.run import Run
+from ratoon.store import Manifest, Store
 from ratoon.text import normalise
 
 MARK = "<!-- nft study: written by benchmarks/nft_study.py -->"
@@ -53,6 +54,7 @@ class Scale:
 _REAL = ("sampling.max_tokens=32", "engine.keep_open=true")
 SCALES = {
     "cpu": Scale("demo", 200, 8, 3, 24, (60, 4), (200, 8), _REAL),
+    "small": Scale("demo", 200, 8, 2, 24, (60, 4), (200, 4), _REAL),
     "gpu": Scale("demo", 400, 20, 6, 60, (60, 8), (220, 64), (*_REAL, "run.shard_size=100")),
     "tiny": Scale("smoke", 6, 4, 2, 2, (4, 2), (8, 8), (
         "tasks.0.n=20", "tasks.1.n=20", "splits.eval=5", "splits.probe=3", "run.shard_size=6", "train.min_examples=2",
@@ -69,6 +71,7 @@ GRID: dict[str, list[dict[str, Any]]] = {
         {"learning_rate": 1e-5, "nft.negative_clip": 0.5},
     ],
 }  # fmt: skip
+_SAMPLED = ("assign", "rollouts", "scores", "groups", "lint")
 FILTERS = 'filters=[{kind="finish_reason"}, {kind="verified"}, {kind="exact_dedup"}, {kind="cap_per_task", k=2}]'
 
 
@@ -115,11 +118,8 @@ class Study:
         if path.exists():
             return dict(json.loads(path.read_text(encoding="utf-8")))
         folder = self.root / name
-        first = self._base(seed, probing)
-        if not folder.exists():  # the base was measured once; a copy goes on from there
-            temporary = folder.with_name(f".{name}")
-            shutil.rmtree(temporary, ignore_errors=True)
-            shutil.copytree(first, temporary).rename(folder)
+        if not folder.exists():
+            begin(folder, self._sampled(seed, probing))
         sets = [*self._sets(seed, probing), *(f"train.{k}={_toml(v)}" for k, v in setting.items()), f"train.method={method}"]
         run = Run.start(
             self.scale.recipe, folder, sets=[*sets, f"run.iterations={1 if probing else self.scale.rounds}"], quiet=True
@@ -132,7 +132,11 @@ class Study:
         print(f"{name}: pass@1 {told['rounds'][-1]['pass@1']:.3f}", flush=True)
         return told
 
-    def _base(self, seed: int, probing: bool) -> Path:
+    def _sampled(self, seed: int, probing: bool) -> Path:
+        """A finished run of that seed, whose first round was sampled from the base; before there is one, the base's own."""
+        done = sorted(self.root.glob(f"results/{'probe-*' if probing else f'final-*-{seed}'}.json"))
+        if done:
+            return self.root / done[0].stem
         folder = self.root / f"base-{'probe' if probing else seed}"
         Run.start(self.scale.recipe, folder, sets=[*self._sets(seed, probing), "run.iterations=0"], quiet=True)
         return folder
@@ -167,6 +171,21 @@ class Study:
             other = Run(self.root / f"final-{theirs}-{seed}") if theirs else run
             found.append((of_policy(run, self.scale.rounds), of_policy(other, self.scale.rounds if theirs else 0)))
         return found
+
+
+def begin(folder: Path, other: Path) -> None:
+    """A copy of another run up to where its first policy was trained: the base's evaluation and the first round's rollouts."""
+    temporary = folder.with_name(f".{folder.name}")
+    shutil.rmtree(temporary, ignore_errors=True)
+    shutil.copytree(other, temporary, ignore=shutil.ignore_patterns("policies", "datasets", "logs"))
+    with Store.writer(temporary) as store:
+        store.commit(remove=[m.artifact_id for m in store.live().values() if not _sampled_from_base(m)], why="begun anew")
+    temporary.rename(folder)
+
+
+def _sampled_from_base(made: Manifest) -> bool:
+    of_round = made.iteration == 1 and made.stage in _SAMPLED and not (made.shard or "").startswith("suite-")
+    return not made.iteration or of_round
 
 
 def _toml(value: Any) -> str:

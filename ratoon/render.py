@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ _OURS = {
     "max_length", "return_tensors", "return_dict", "return_assistant_tokens_mask", "tokenizer_kwargs",
 }  # fmt: skip
 
+_SMALL = (".json", ".jinja", ".model", ".txt")
 _PLAIN = ("PreTrainedTokenizerFast", "TokenizersBackend")
 
 
@@ -38,7 +39,7 @@ class Renderer:
             raise ConfigError(
                 f"chat_template_kwargs: {', '.join(taken)} cannot be set here", "name variables of the template only"
             )
-        self._tokenizer = _load_tokenizer(self.folder)
+        self._tokenizer = _load_tokenizer(self.folder, _stamp(self.folder))
         self._template = _template_text(self._tokenizer, self.folder)
         self._backend = self._tokenizer.backend_tokenizer
         self._backend.no_padding()
@@ -89,7 +90,16 @@ class Renderer:
         return self._backend.decode_batch(list(sequences), skip_special_tokens=True)
 
 
-def _load_tokenizer(folder: Path) -> Any:
+def _stamp(folder: Path) -> tuple[tuple[str, int, int], ...]:
+    """Names, sizes and times of the folder's small files: what a tokenizer is loaded from."""
+    found = ((path, path.stat()) for path in sorted(folder.glob("*.*")) if path.suffix in _SMALL)
+    return tuple((path.name, status.st_size, status.st_mtime_ns) for path, status in found)
+
+
+# Loaded once a process for each state of its folder: `tokenizers` keeps a cache in every thread for each tokenizer there ever
+# was, 35 kB that no run of a schedule would give back.
+@lru_cache(maxsize=8)
+def _load_tokenizer(folder: Path, stamp: tuple[tuple[str, int, int], ...]) -> Any:
     if not folder.is_dir():
         raise ModelError(
             f"the model folder {folder} does not exist", "mend [model] in the recipe, or `ratoon doctor --prepare`"

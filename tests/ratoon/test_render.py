@@ -166,3 +166,11 @@ def test_rendering_with_a_plain_tokenizer_leaves_torch_alone(folder: Path) -> No
         "sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code, str(folder)], check=False).returncode == 0
+
+
+def test_a_tokenizer_is_loaded_once_a_process_until_its_folder_changes(folder: Path, tmp_path: Path) -> None:
+    copy = changed(folder, tmp_path / "copy", "notes.txt", "")
+    first, second = Renderer(copy), Renderer(copy)
+    assert first._tokenizer is second._tokenizer  # each one loaded keeps 35 kB for good in every thread
+    (copy / "notes.txt").write_text("another state of the folder")
+    assert Renderer(copy)._tokenizer is not first._tokenizer
