@@ -31,6 +31,7 @@ HOMES: dict[str, tuple[str, ...]] = {
     "peft": ("sft", "generators.engines.transformers"),
     "accelerate": ("sft",),
     "sentence_transformers": ("metrics",),
+    "vl_convert": ("metrics.page.draw",),
 }
 MAX_FILE_LINES = 400
 MAX_FUNCTION_LINES = 50

@@ -51,7 +51,7 @@ def test_the_wheel_holds_every_module_recipe_and_the_type_marker(source: Path, w
         f"{package.replace('.', '/')}/{path.name}"
         for package, folder in SETUPTOOLS["package-dir"].items()
         for path in (source / folder).iterdir()
-        if path.suffix == ".py" or (folder == "recipes" and path.suffix == ".toml")
+        if path.suffix in {".py", ".css", ".js"} or (folder == "recipes" and path.suffix == ".toml")
     }
     assert wanted | {"ratoon/py.typed"} <= inside
 

@@ -1,0 +1,313 @@
+"""The report's pictures as plain Vega-Lite specs: data in, dict out; nothing is drawn here.
+
+Colours are the style sheet's variables: `--s1` to `--s7` after Okabe and Ito (2008), told apart by colour-blind readers too.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ratoon.metrics.page.draw import whole
+from ratoon.metrics.page.figures import interval, words
+from ratoon.metrics.report import Bin, Correlations, Drift, Map, MapPoint, Neighbours, Number, Plane, Series
+
+Spec = dict[str, Any]
+SMALL = (300, 132)
+WIDE = (600, 360)
+MOST_REGIONS = 16
+MOST_PAIRS = 14
+CLUSTER_COLOURS = [f"var(--s{number})" for number in range(1, 8)]
+_FIFTHS = ("0–20 %", "20–40 %", "40–60 %", "60–80 %", "80–100 %")
+
+
+def rounds(series: Series) -> Spec:
+    """One metric over the rounds: the interval as a band, the estimates as dots, x named by round and policy."""
+    values = [
+        {
+            "at": f"{p['iteration']}\n{(p['policy'] or '')[:7]}".strip(),
+            "value": p["value"],
+            "lo": p["lo"],
+            "hi": p["hi"],
+            "n": p["n"],
+            "interval": interval(p["lo"], p["hi"]),
+            "policy": p["policy"],
+        }
+        for p in series["points"]
+    ]
+    share = series["unit"] == "share"
+    x = {
+        "field": "at",
+        "type": "ordinal",
+        "sort": None,
+        "title": None,
+        "axis": {"labelAngle": 0, "labelExpr": "split(datum.label, '\\n')", "ticks": False, "labelPadding": 6},
+    }
+    axis = {"tickCount": 4, "format": "%"} if share else {"tickCount": 4}
+    y = {"type": "quantitative", "title": None, "scale": {"zero": False, "nice": True}, "axis": axis}
+    low, high = {**y, "field": "lo"}, {"field": "hi"}
+    tooltip = _tooltip(value="value", interval="interval", n="n", policy="policy")
+    return whole(
+        {
+            "data": {"values": values},
+            "encoding": {"x": x},
+            "layer": [
+                {"mark": {"type": "area", "color": "var(--s1)", "opacity": 0.16}, "encoding": {"y": low, "y2": high}},
+                {"mark": {"type": "rule", "color": "var(--s1)", "opacity": 0.55}, "encoding": {"y": low, "y2": high}},
+                {
+                    "mark": {"type": "line", "color": "var(--s1)", "strokeWidth": 1.5},
+                    "encoding": {"y": {**y, "field": "value"}},
+                },
+                {
+                    "mark": {"type": "point", "filled": True, "color": "var(--s1)", "size": 42, "opacity": 1},
+                    "encoding": {"y": {**y, "field": "value"}, "tooltip": tooltip},
+                },
+            ],
+        },
+        *SMALL,
+    )
+
+
+def level(name: str, numbers: list[Number]) -> Series:
+    """One level of diversity as a series of rounds."""
+    points = [
+        {"iteration": r["iteration"] or 0, "policy": None, "value": r["value"], "lo": r["lo"], "hi": r["hi"], "n": r["n"]}
+        for r in numbers
+        if r["value"] is not None
+    ]
+    return {"metric": name, "unit": "", "points": points}  # type: ignore[typeddict-item]
+
+
+def plane(section: Plane) -> Spec:
+    """Candidate subsets on quality and diversity: the front, the chosen one, and the random controls."""
+    values = [
+        {**p, "x interval": interval(p["x_lo"], p["x_hi"]), "y interval": interval(p["y_lo"], p["y_hi"])}
+        for p in section["points"]
+    ]
+    x, y = _axis("x", section["x"]), _axis("y", section["y"])
+    line = {"type": "line", "color": "var(--s1)", "strokeDash": [3, 3], "opacity": 0.8}
+    rule = {"type": "rule", "opacity": 0.35}
+    name = {"type": "text", "align": "left", "dx": 9, "dy": -7}
+    layers = [
+        {"mark": line, "transform": [{"filter": "datum.front"}], "encoding": {"x": x, "y": y, "order": {"field": "x"}}},
+        {"mark": rule, "encoding": {"x": {**x, "field": "x_lo"}, "x2": {"field": "x_hi"}, "y": y}},
+        {"mark": rule, "encoding": {"y": {**y, "field": "y_lo"}, "y2": {"field": "y_hi"}, "x": x}},
+        {"mark": {"type": "point", "filled": True, "opacity": 1, "size": 90}, "encoding": {"x": x, "y": y, **_looks(section)}},
+        {
+            "mark": name,
+            "transform": [{"filter": "datum.kind == 'chosen'"}],
+            "encoding": {"x": x, "y": y, "text": {"field": "name"}},
+        },
+    ]
+    return whole({"data": {"values": values}, "layer": layers}, *WIDE)
+
+
+def _axis(field: str, metric: str) -> Spec:
+    title = f"{words(metric)} →"
+    return {"field": field, "type": "quantitative", "title": title, "scale": {"zero": False}, "axis": {"tickCount": 7}}
+
+
+def _looks(section: Plane) -> Spec:
+    """How a candidate looks and what it says: kind by colour and shape, complexity by size where it is known."""
+    kinds = ["setting", "chosen", "control"]
+    colours = {"domain": kinds, "range": ["var(--s1)", "var(--s2)", "var(--quiet)"]}
+    shapes = {"domain": kinds, "range": ["circle", "diamond", "cross"]}
+    x, y = section["x"], section["y"]
+    tip = {"name": "name", "kind": "kind", x: "x", f"{x} interval": "x interval", y: "y", f"{y} interval": "y interval"}
+    looks: Spec = {
+        "color": {"field": "kind", "type": "nominal", "title": None, "scale": colours},
+        "shape": {"field": "kind", "type": "nominal", "scale": shapes},
+        "tooltip": _tooltip(**tip, n="n", complexity="complexity"),
+    }
+    if any(p["complexity"] is not None for p in section["points"]):
+        scale = {"range": [40, 220], "zero": False}
+        looks["size"] = {"field": "complexity", "type": "quantitative", "scale": scale, "legend": None}
+    return looks
+
+
+def cloud(section: Map, points: list[MapPoint], colour: Spec) -> Spec:
+    """The map of texts: a dot a row, and the names of the larger clusters over their middle."""
+    largest = sorted(section["clusters"], key=lambda cluster: -cluster["n"])[:12]
+    names = [{"x": c["x"], "y": c["y"], "label": c["label"][:28]} for c in largest]
+    x = {"field": "x", "type": "quantitative", "axis": None, "scale": {"zero": False}}
+    y = {"field": "y", "type": "quantitative", "axis": None, "scale": {"zero": False}}
+    dots = [{**p, "group": p["cluster"] % len(CLUSTER_COLOURS)} for p in points]
+    mark = {"type": "circle", "size": 14 if len(points) < 5_000 else 6, "opacity": 0.55}
+    halo = {"type": "text", "fontWeight": 600, "stroke": "var(--paper)", "strokeWidth": 3, "strokeJoin": "round"}
+    text = {"x": x, "y": y, "text": {"field": "label"}}
+    return whole(
+        {
+            "layer": [
+                {"data": {"values": dots, "name": "dots"}, "mark": mark, "encoding": {"x": x, "y": y, "color": colour}},
+                {"data": {"values": names}, "mark": halo, "encoding": text},
+                {"data": {"values": names}, "mark": {"type": "text", "fontWeight": 600}, "encoding": text},
+            ]
+        },
+        820,
+        460,
+    )
+
+
+def by_cluster() -> Spec:
+    """Clusters by colour. Colours repeat after seven: the names on the map tell neighbours apart."""
+    groups = list(range(len(CLUSTER_COLOURS)))
+    return {"field": "group", "type": "nominal", "legend": None, "scale": {"domain": groups, "range": CLUSTER_COLOURS}}
+
+
+def occupancy(section: Drift) -> Spec:
+    """Each region's share of rows on both sides, the largest changes first."""
+    changed = sorted(section["clusters"], key=lambda c: -abs(c["now"] - c["was"]))[:MOST_REGIONS]
+    values = [{"label": f"{c['label'][:34]}", "now": c["now"], "was": c["was"], "order": i} for i, c in enumerate(changed)]
+    y = {
+        "field": "label",
+        "type": "nominal",
+        "sort": {"field": "order"},
+        "title": None,
+        "axis": {"ticks": False, "labelLimit": 210},
+    }
+    x = {"type": "quantitative", "title": "share of rows", "axis": {"format": "%", "tickCount": 5}}
+    tip = _tooltip(region="label", was="was", now="now")
+    sides = {"type": "nominal", "title": None, "scale": {"domain": ["was", "now"], "range": ["var(--quiet)", "var(--s2)"]}}
+    return whole(
+        {
+            "data": {"values": values},
+            "encoding": {"y": y},
+            "layer": [
+                {
+                    "mark": {"type": "rule", "strokeWidth": 2, "opacity": 0.5},
+                    "encoding": {"x": {**x, "field": "was"}, "x2": {"field": "now"}},
+                },
+                {
+                    "transform": [{"fold": ["was", "now"], "as": ["side", "share"]}],
+                    "mark": {"type": "point", "filled": True, "size": 70, "opacity": 1},
+                    "encoding": {"x": {**x, "field": "share"}, "color": {**sides, "field": "side"}, "tooltip": tip},
+                },
+            ],
+        },
+        560,
+        22 * max(1, len(values)),
+    )
+
+
+def corner(bins: list[Bin]) -> Spec:
+    """Groups by pass rate and agreement. The shaded corner: nothing passes, yet the rollouts agree."""
+    lows = sorted({(b["lo"], b["hi"]) for b in bins})
+    columns = [_range(low, high) for low, high in lows]
+    lines = [*reversed(_FIFTHS), *(["no vote"] if any(b["consensus_bin"] is None for b in bins) else [])]
+    values = [{"pass": _range(b["lo"], b["hi"]), "agree": _fifth(b["consensus_bin"]), "groups": b["groups"]} for b in bins]
+    x = {
+        "field": "pass",
+        "type": "ordinal",
+        "sort": columns,
+        "title": "pass rate of the group",
+        "axis": {"labelAngle": 0},
+        "scale": {"domain": columns},
+    }
+    y = {"field": "agree", "type": "ordinal", "sort": lines, "title": "rollouts that agree", "scale": {"domain": lines}}
+    suspects = [{"pass": columns[0], "agree": line} for line in lines[:2]] if columns else []
+    size = {"field": "groups", "type": "quantitative", "scale": {"range": [0, 900], "zero": True}, "legend": None}
+    tip = _tooltip(**{"pass rate": "pass", "agreement": "agree", "groups": "groups"})
+    shade = {"type": "rect", "color": "var(--stop)", "opacity": 0.12}
+    return whole(
+        {
+            "encoding": {"x": x, "y": y},
+            "layer": [
+                {"data": {"values": suspects}, "mark": shade},
+                {
+                    "data": {"values": [v for v in values if v["groups"]]},
+                    "mark": {"type": "circle", "color": "var(--s1)", "opacity": 0.3},
+                    "encoding": {"size": size, "tooltip": tip},
+                },
+                {
+                    "data": {"values": [v for v in values if v["groups"]]},
+                    "mark": {"type": "text"},
+                    "encoding": {"text": {"field": "groups"}, "tooltip": tip},
+                },
+            ],
+        },
+        560,
+        44 * len(lines),
+    )
+
+
+def neighbours(curve: list[Neighbours]) -> Spec:
+    """How many rows have a neighbour at least that similar: the whole curve, for one cut can move the wrong way."""
+    x = {
+        "field": "similarity",
+        "type": "quantitative",
+        "title": "similarity of the nearest neighbour, at least",
+        "scale": {"zero": False, "nice": False},
+        "axis": {"tickCount": 6},
+    }
+    y = {"field": "share", "type": "quantitative", "title": "share of rows", "axis": {"format": "%", "tickCount": 4}}
+    tip = _tooltip(similarity="similarity", share="share")
+    return whole(
+        {
+            "data": {"values": [point for point in curve if point["share"] is not None]},
+            "mark": {"type": "line", "color": "var(--s1)", "point": {"filled": True, "size": 32, "color": "var(--s1)"}},
+            "encoding": {"x": x, "y": y, "tooltip": tip},
+        },
+        440,
+        190,
+    )
+
+
+def pairs(section: Correlations) -> Spec:
+    """The strongest rank correlations, each beside what is left of it when length is taken out."""
+    values = sorted(_pairs(section), key=lambda pair: -abs(pair["raw"]))[:MOST_PAIRS]
+    x = {"type": "quantitative", "scale": {"domain": [-1, 1]}, "title": "rank correlation", "axis": {"tickCount": 5}}
+    y = {"field": "pair", "type": "nominal", "sort": None, "title": None, "axis": {"ticks": False, "labelLimit": 240}}
+    kinds = ["raw", "length taken out"]
+    colour = {
+        "field": "kind",
+        "type": "nominal",
+        "title": None,
+        "scale": {"domain": kinds, "range": ["var(--quiet)", "var(--s1)"]},
+    }
+    tip = _tooltip(pair="pair", raw="raw", **{"length taken out": "length taken out"})
+    fold = [{"fold": kinds, "as": ["kind", "rho"]}, {"filter": "isValid(datum.rho)"}]
+    return whole(
+        {
+            "data": {"values": values},
+            "encoding": {"y": y},
+            "layer": [
+                {
+                    "data": {"values": [{}]},
+                    "mark": {"type": "rule", "opacity": 0.4},
+                    "encoding": {"x": {"datum": 0}, "y": None},
+                },
+                {
+                    "mark": {"type": "rule", "strokeWidth": 2, "opacity": 0.4},
+                    "encoding": {"x": {**x, "field": "raw"}, "x2": {"field": "length taken out"}},
+                },
+                {
+                    "transform": fold,
+                    "mark": {"type": "point", "filled": True, "size": 70, "opacity": 1},
+                    "encoding": {"x": {**x, "field": "rho"}, "color": colour, "tooltip": tip},
+                },
+            ],
+        },
+        560,
+        22 * max(1, len(values)),
+    )
+
+
+def _pairs(section: Correlations) -> list[dict[str, Any]]:
+    names = section["names"]
+    return [
+        {"pair": f"{words(a)} · {words(b)}", "raw": section["raw"][i][j], "length taken out": section["partial"][i][j]}
+        for i, a in enumerate(names)
+        for j, b in enumerate(names[:i])
+        if section["raw"][i][j] is not None
+    ]
+
+
+def _tooltip(**fields: str) -> list[dict[str, str]]:
+    return [{"field": field, "title": title} for title, field in fields.items()]
+
+
+def _range(low: float, high: float) -> str:
+    return f"{low:g}" if low == high else f"{low:g}–{high:g}"
+
+
+def _fifth(number: int | None) -> str:
+    return "no vote" if number is None else _FIFTHS[number]

@@ -1,0 +1,238 @@
+"""The sections made of measures: funnel, rounds, levels of diversity, plane, map, drift and pass rates."""
+
+from __future__ import annotations
+
+from ratoon.metrics.page import charts
+from ratoon.metrics.page.blocks import Book, bar, figure, glue, missing, plural, section, table
+from ratoon.metrics.page.figures import count, full, interval, share, short, words
+from ratoon.metrics.page.markup import Markup, el
+from ratoon.metrics.report import Corner, Drift, MapPoint, RegionRow, Series, Stage
+
+LEVELS = {
+    "alpha": "α, within tasks",
+    "beta": "β, between tasks",
+    "gamma": "γ, altogether",
+}
+_STATIC_DOTS = 6_000
+
+
+def funnel(book: Book) -> Markup:
+    """How many rows left each step, what was dropped and why, and what a kept row cost."""
+    stages = book.report["sections"]["funnel"]
+    if not stages:
+        return section("funnel", "Funnel", missing(book, "funnel"))
+    most = max(stage["rows"] for stage in stages) or 1
+    spent = [s["cost"] for s in stages if s["cost"] is not None]
+    tokens = [s["tokens"] for s in stages if s["tokens"] is not None]
+    last = stages[-1]["rows"]
+    facts = [f"{plural(last, 'row')} left of {count(stages[0]['rows'])}"]
+    facts += [f"{short(sum(tokens) / last)} tokens a row left"] if tokens and last else []
+    facts += [f"cost {short(sum(spent))}, {short(sum(spent) / last)} a row left"] if spent and last else []
+    lines = [_stage(stage, most) for stage in stages]
+    head = ("step", "", "rows", "dropped, and why", "tokens", "cost")
+    return section("funnel", "Funnel", el("p", "; ".join(facts), "."), table(head, lines, "rows after each step"))
+
+
+def _stage(stage: Stage, most: int) -> list[object]:
+    dropped = el(
+        "ul", *[el("li", words(d["reason"]), " ", el("b", count(d["rows"]))) for d in stage["dropped"]], class_="reasons"
+    )
+    return [stage["stage"], bar(stage["rows"] / most), stage["rows"], dropped, stage["tokens"], stage["cost"]]
+
+
+def iterations(book: Book) -> Markup:
+    """Each metric over the rounds, with its interval."""
+    found = book.report["sections"]["iterations"]
+    if not found:
+        return section("iterations", "Rounds", missing(book, "iterations"))
+    multiples = [_multiple(book, series, words(series["metric"])) for series in found]
+    note = "bands are 95 % intervals; below each round, its policy"
+    return section("iterations", "Rounds", el("div", *multiples, class_="multiples"), note=note)
+
+
+def _multiple(book: Book, series: Series, title: str) -> Markup:
+    points = series["points"]
+    if not points:
+        return figure(el("p", "no value", class_="unknown"), title)
+    last = points[-1]
+    told = f"{short(last['value'])} ({interval(last['lo'], last['hi'])}; n = {count(last['n'])})"
+    head = ("round", "policy", "value", "interval", "n")
+    body = [[str(p["iteration"]), p["policy"], p["value"], interval(p["lo"], p["hi"]), p["n"]] for p in points]
+    drawn = book.chart(charts.rounds(series), f"{title} over {plural(len(points), 'round')}; {told}")
+    caption = glue(el("b", title), el("span", told, class_="beside"))
+    return figure(drawn, caption, table(head, body, title))
+
+
+def levels(book: Book) -> Markup:
+    """Within tasks, between tasks, altogether."""
+    found = book.report["sections"]["levels"]
+    title = "Diversity within and between tasks"
+    if not found or not any(found[name] for name in ("alpha", "beta", "gamma")):
+        return section("levels", title, missing(book, "levels"))
+    parts = {name: charts.level(name, found[name]) for name in ("alpha", "beta", "gamma")}
+    multiples = [_multiple(book, series, LEVELS[name]) for name, series in parts.items()]
+    note = "effective numbers: 20 means as varied as 20 texts that share nothing"
+    return section("levels", title, el("div", *multiples, class_="multiples"), note=note)
+
+
+def plane(book: Book) -> Markup:
+    """Candidate subsets on quality and diversity, the chosen one, and as many rows at random."""
+    found = book.report["sections"]["plane"]
+    title = "Quality and diversity"
+    if not found or not found["points"]:
+        return section("plane", title, missing(book, "plane"))
+    head = ("subset", "kind", words(found["x"]), "interval", words(found["y"]), "interval", "n", "complexity", "on the front")
+    body = [
+        [
+            p["name"],
+            p["kind"],
+            p["x"],
+            interval(p["x_lo"], p["x_hi"]),
+            p["y"],
+            interval(p["y_lo"], p["y_hi"]),
+            p["n"],
+            p["complexity"],
+            "yes" if p["front"] else "no",
+        ]
+        for p in found["points"]
+    ]
+    caption = (
+        "Right and up is better. Dashes join the subsets that no other beats on both; a cross is as many rows drawn at random."
+        " Larger is more complex."
+        f" Hypervolume {short(found['hypervolume'])}."
+    )
+    drawn = book.chart(charts.plane(found), f"{title} of {len(found['points'])} subsets")
+    return section("plane", title, figure(drawn, caption, table(head, body, title)))
+
+
+def cloud(book: Book) -> Markup:
+    """The texts on a frozen plane."""
+    found = book.report["sections"]["map"]
+    if not found or not found["points"]:
+        return section("map", "Map of the texts", missing(book, "map"))
+    dots: list[MapPoint] = found["points"]
+    still = dots[:: max(1, len(dots) // _STATIC_DOTS)]
+    kept = f" This still picture has every {len(dots) // len(still)}th dot." if len(still) < len(dots) else ""
+    caption = (
+        f"{plural(found['n'], 'row')} on the two directions that explain {share(sum(found['explained']))} of the variance of"
+        f" {found['fitted_on']}. Distances on this plane are not evidence: look at drift and at the rows.{kept}"
+    )
+    label = f"Map of {plural(len(dots), 'row')} in {plural(len(found['clusters']), 'cluster')}"
+    spec = charts.cloud(found, still, charts.by_cluster())
+    drawn = book.chart(spec, label)
+    # The live map gets all its dots from a table of their own, without names repeated fifty thousand times.
+    spec["layer"][0]["data"] = {"name": "dots"}
+    body = [[str(c["cluster"]), c["label"], c["n"]] for c in sorted(found["clusters"], key=lambda c: -c["n"])]
+    choose = el(
+        "fieldset",
+        el("legend", "Colour by"),
+        *[_choice(name) for name in _colours(dots)],
+        class_="needs-script choices",
+        id="map-colour",
+    )
+    numbers = table(("cluster", "words that tell it apart", "rows"), body, "clusters")
+    return section("map", "Map of the texts", choose, figure(drawn, caption, numbers))
+
+
+def _colours(dots: list[MapPoint]) -> list[str]:
+    optional = [name for name in ("iteration", "quality", "difficulty") if any(dot[name] is not None for dot in dots)]
+    return ["cluster", *optional, *(["side"] if len({dot["side"] for dot in dots}) > 1 else [])]
+
+
+def _choice(name: str) -> Markup:
+    return el("label", el("input", type="radio", name="map-colour", value=name, checked=name == "cluster"), " ", name)
+
+
+def drift(book: Book) -> Markup:
+    """What moved against the other side, and where it came from and went."""
+    found = book.report["sections"]["drift"]
+    if not found:
+        return section("drift", "Drift", missing(book, "drift"))
+    head = ("test", "value", "interval", "p", "n", "unit")
+    tests = [[t["name"], t["value"], interval(t["lo"], t["hi"]), t["p"], t["n"], t["unit"]] for t in found["tests"]]
+    parts = [table(head, tests, "drift tests")] if tests else []
+    parts += [_occupancy(book, found)] if found["clusters"] else []
+    sides = [
+        _region("Lost regions", "rows of the other side without a neighbour here", found["lost_share"], found["lost"]),
+        _region("New regions", "rows here without a neighbour there", found["new_share"], found["new"]),
+    ]
+    return section("drift", "Drift", *parts, el("div", *sides, class_="columns"))
+
+
+def _occupancy(book: Book, found: Drift) -> Markup:
+    body = [[str(c["cluster"]), c["label"], share(c["was"]), share(c["now"])] for c in found["clusters"]]
+    drawn = book.chart(charts.occupancy(found), f"Share of rows in {len(body)} regions, before and now")
+    most = f"The {charts.MOST_REGIONS} regions that changed most." if len(body) > charts.MOST_REGIONS else None
+    return figure(drawn, most, table(("region", "label", "was", "now"), body, "regions"))
+
+
+def _region(title: str, what: str, part: float | None, rows: list[RegionRow]) -> Markup:
+    lines = [
+        el(
+            "li",
+            el("code", row["row_id"][:12]),
+            el("bdi", f" {row['text'][:220]} "),
+            el("span", f"nearest {short(row['similarity'])}", class_="beside"),
+        )
+        for row in rows[:8]
+    ]
+    shown = el("ul", *lines, class_="lines") if lines else el("p", "none", class_="unknown")
+    return el("div", el("h3", title), el("p", f"{what}: {share(part)}", class_="beside"), shown)
+
+
+def passes(book: Book) -> Markup:
+    """How hard the tasks are, and where the verifier itself is suspect."""
+    found = book.report["sections"]["passes"]
+    title = "Pass rate and agreement"
+    if not found or not found["bins"]:
+        return section("passes", title, missing(book, "passes"))
+    groups = sum(b["groups"] for b in found["bins"])
+    shaded = "Shaded: nothing passes although the rollouts agree; there the answer key or the verifier is suspect."
+    caption = f"{plural(groups, 'group')}. {shaded}"
+    head = ("pass rate", "agreement", "groups")
+    body = [[f"{short(b['lo'])} to {short(b['hi'])}", _agreement(b["consensus_bin"]), b["groups"]] for b in found["bins"]]
+    drawn = book.chart(charts.corner(found["bins"]), f"{plural(groups, 'group')} by pass rate and agreement")
+    return section("passes", title, figure(drawn, caption, table(head, body, title)), _suspects(found["corner"]))
+
+
+def _agreement(fifth: int | None) -> str:
+    return "no vote" if fifth is None else f"{20 * fifth} to {20 * (fifth + 1)} %"
+
+
+def _suspects(corner: list[Corner]) -> Markup | None:
+    if not corner:
+        return None
+    head = ("task", "prompt", "answer key", "what the rollouts agree on", "agree", "pass rate", "n")
+    body = [
+        [
+            el("code", c["task_id"][:12]),
+            el("bdi", c["prompt"][:300]),
+            el("bdi", c["gold"] if c["gold"] is not None else "–"),
+            el("bdi", c["consensus"] if c["consensus"] is not None else "–"),
+            share(c["share"]),
+            share(c["pass_rate"]),
+            c["n"],
+        ]
+        for c in corner
+    ]
+    return el("div", el("h3", "Suspect answers"), table(head, body, "groups that agree and never pass"))
+
+
+def numbers(book: Book) -> Markup:
+    """Every number by name, with the query that gives it again."""
+    found = book.report["numbers"]
+    if not found:
+        return section("numbers", "Every number", missing(book, "numbers"))
+    body = [
+        [
+            name,
+            full(n["value"], n["lo"], n["hi"], n["n"]),
+            None if n["iteration"] is None else str(n["iteration"]),
+            f"{n['metric']} {n['version']}",
+            el("code", n["sql"]) if n["sql"] else None,
+        ]
+        for name, n in sorted(found.items())
+    ]
+    head = ("name", "value", "round", "metric", "SQL")
+    shown = el("details", el("summary", plural(len(body), "number"), " with interval, n and SQL"), table(head, body, "numbers"))
+    return section("numbers", "Every number", shown)
