@@ -9,7 +9,7 @@ from typing import Any
 from ratoon.metrics.page import draw
 from ratoon.metrics.page.figures import count, short, words
 from ratoon.metrics.page.markup import Markup, el, join
-from ratoon.metrics.report import Report, Row
+from ratoon.metrics.report import MapPoint, Report, Row
 
 _FOLD = 360  # characters of a text that are read without unfolding
 _FOLD_LINES = 6
@@ -24,6 +24,7 @@ class Book:
     report: Report
     rows: dict[str, Row] = field(default_factory=dict)
     specs: list[dict[str, Any]] = field(default_factory=list)
+    dots: list[MapPoint] = field(default_factory=list)
 
     def chart(self, spec: dict[str, Any], label: str) -> Markup:
         """The spec drawn; its place in the page is where the live one goes."""

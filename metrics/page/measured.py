@@ -13,7 +13,7 @@ LEVELS = {
     "beta": "β, between tasks",
     "gamma": "γ, altogether",
 }
-_STATIC_DOTS = 6_000
+MOST_DOTS = 8_000  # a browser draws them in a second
 
 
 def funnel(book: Book) -> Markup:
@@ -110,17 +110,16 @@ def cloud(book: Book) -> Markup:
     found = book.report["sections"]["map"]
     if not found or not found["points"]:
         return section("map", "Map of the texts", missing(book, "map"))
-    dots: list[MapPoint] = found["points"]
-    still = dots[:: max(1, len(dots) // _STATIC_DOTS)]
-    kept = f" This still picture has every {len(dots) // len(still)}th dot." if len(still) < len(dots) else ""
+    book.dots = dots = _drawn(book, found["points"])
+    kept = f" {count(len(dots))} dots are drawn, those of the row table among them." if len(dots) < len(found["points"]) else ""
     caption = (
         f"{plural(found['n'], 'row')} on the two directions that explain {share(sum(found['explained']))} of the variance of"
         f" {found['fitted_on']}. Distances on this plane are not evidence: look at drift and at the rows.{kept}"
     )
     label = f"Map of {plural(len(dots), 'row')} in {plural(len(found['clusters']), 'cluster')}"
-    spec = charts.cloud(found, still, charts.by_cluster())
+    spec = charts.cloud(found, dots, charts.by_cluster())
     drawn = book.chart(spec, label)
-    # The live map gets all its dots from a table of their own, without names repeated fifty thousand times.
+    # The live map gets its dots by columns, without names repeated eight thousand times.
     spec["layer"][0]["data"] = {"name": "dots"}
     body = [[str(c["cluster"]), c["label"], c["n"]] for c in sorted(found["clusters"], key=lambda c: -c["n"])]
     choose = el(
@@ -132,6 +131,16 @@ def cloud(book: Book) -> Markup:
     )
     numbers = table(("cluster", "words that tell it apart", "rows"), body, "clusters")
     return section("map", "Map of the texts", choose, figure(drawn, caption, numbers))
+
+
+def _drawn(book: Book, points: list[MapPoint]) -> list[MapPoint]:
+    """At most MOST_DOTS: those that the row table holds, and of the others every so-manieth in their order."""
+    if len(points) <= MOST_DOTS:
+        return points
+    others = [place for place, point in enumerate(points) if point["row_id"] not in book.rows]
+    room = MOST_DOTS - (len(points) - len(others))
+    left_out = set(others) - {others[i * len(others) // room] for i in range(room)}
+    return [point for place, point in enumerate(points) if place not in left_out]
 
 
 def _colours(dots: list[MapPoint]) -> list[str]:

@@ -102,7 +102,7 @@ def _data(book: Book) -> dict[str, Any]:
     warned = [[places[i] for i in warning["row_ids"] if i in places] for warning in book.report["warnings"]]
     found = book.report["sections"]["map"]
     codes = [warning["code"] for warning in book.report["warnings"]]
-    return {**rows, "cut": cut, "codes": codes, "warned": warned, "specs": book.specs, "dots": _dots(found, places)}
+    return {**rows, "cut": cut, "codes": codes, "warned": warned, "specs": book.specs, "dots": _dots(book, found, places)}
 
 
 def _rows(rows: list[Row]) -> tuple[dict[str, Any], int]:
@@ -123,9 +123,9 @@ def _short(value: Any, most: int) -> Any:
     return f"{value[:most]}…" if isinstance(value, str) and len(value) > most else value
 
 
-def _dots(found: Map | None, places: dict[str, int]) -> dict[str, list[Any]]:
-    """The map by columns: fifty thousand dots in a megabyte. `row` is the place in the row table, where there is one."""
-    points = found["points"] if found else []
+def _dots(book: Book, found: Map | None, places: dict[str, int]) -> dict[str, list[Any]]:
+    """The map by columns. `row` is the place in the row table, where there is one."""
+    points = book.dots
     rounded = ("x", "y", "quality", "difficulty")
     columns: dict[str, list[Any]] = {
         name: [round(point[name], 3) if point[name] is not None else None for point in points]  # type: ignore[literal-required]

@@ -50,9 +50,6 @@
     if (map) {
       spec.layer[0].data = { name: "dots", values: dots() };
       spec.layer[0].encoding.color = mapColour();
-      spec.layer[0].encoding.tooltip = ["cluster", "iteration", "quality", "difficulty", "side"]
-        .filter((name) => audit.dots[name].some((value) => value !== null))
-        .map((name) => ({ field: name === "cluster" ? "label" : name, title: name }));
     }
     if (map) { const values = spec.layer[0].data; spec.layer[0].data = null; spec = colours(spec); spec.layer[0].data = values; }
     const place = make("div", null, { className: "live" });
@@ -65,7 +62,14 @@
     box.querySelector(".live")?.remove();
     box.append(place);
     box.classList.add("on");
-    if (map) result.view.addEventListener("click", (_event, item) => item && item.datum && item.datum.row !== undefined && pick(item.datum));
+    if (!map) return;
+    // Not by an encoding: that would make eight thousand tooltips for the one that is read.
+    const dot = (item) => (item && item.datum && item.datum.row !== undefined ? item.datum : null);
+    result.view.addEventListener("mousemove", (event, item) => {
+      const found = dot(item);
+      tooltip(null, event, item, found && Object.fromEntries(["label", "iteration", "quality", "difficulty", "side"].map((name) => [name, found[name]])));
+    });
+    result.view.addEventListener("click", (_event, item) => dot(item) && pick(dot(item)));
   };
   const dots = () => {
     const columns = audit.dots;

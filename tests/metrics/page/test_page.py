@@ -133,6 +133,15 @@ def test_many_dots_are_one_path_a_colour(made: ModuleType) -> None:
     assert markup.count("<path") < 40
 
 
+def test_a_crowded_map_keeps_the_dots_of_the_row_table(made: ModuleType) -> None:
+    report = made.report(rows=60, dots=20_000)
+    report["sections"]["map"]["points"].reverse()
+    book = Book(report, {row["row_id"]: row for row in report["rows"]})
+    assert "8,000 dots are drawn" in SECTIONS["Map"](book)
+    assert len(book.dots) == 8_000
+    assert set(book.rows) <= {dot["row_id"] for dot in book.dots}
+
+
 def test_a_picture_holds_only_shapes_and_text() -> None:
     values = [{"x": text} for text in ("</text><script>alert(1)</script>", "<a href='javascript:1'>", "\x1b[0m")]
     spec = {"data": {"values": values}, "mark": "point", "encoding": {"x": {"field": "x", "type": "nominal"}}}
