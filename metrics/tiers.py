@@ -136,8 +136,11 @@ def labels(name: str, values: pa.ChunkedArray | pa.Array) -> list[Measure]:
     ]
 
 
-def words(texts: pa.Array, tasks: Sequence[Any], config: TierConfig, seed: int) -> list[Measure]:
-    """Diversity of words of a sample of texts: at a fixed number of texts, each cut to `config.chars`, resampled by task."""
+def words(texts: pa.Array, tasks: Sequence[Any], config: TierConfig, seed: int, size: int | None = None) -> list[Measure]:
+    """Diversity of words of a sample of texts: at a fixed number of texts, each cut to `config.chars`, resampled by task.
+
+    `size` is that number where it must be another set's too; else `spectrum.sample_size` of what there is.
+    """
     there = np.flatnonzero(np.asarray(pc.is_valid(texts)))
     if len(there) < 2:
         return []
@@ -155,7 +158,7 @@ def words(texts: pa.Array, tasks: Sequence[Any], config: TierConfig, seed: int) 
             if n == 4:
                 statistics["self_repetition"] = _of_grams(grams, row, len(cut), lexical.repetition_of)
     for name, statistic in statistics.items():
-        estimate = spectrum.subsampled(statistic, keys, draws=config.draws, seed=seed)
+        estimate = spectrum.subsampled(statistic, keys, size=size, draws=config.draws, seed=seed)
         params = {"size": estimate.n, "chars": config.chars}
         found += of_estimate(f"diversity.{name}", lexical.VERSION, estimate, params, seed)
     return found
@@ -183,6 +186,7 @@ def meaning(
     config: TierConfig,
     seed: int,
     subject: str,
+    size: int | None = None,
 ) -> list[Measure]:
     """Diversity of embedded texts: spectra, regions, neighbours; at fixed size, resampled by task; `subject` precedes names."""
     if len(vectors) < 2:
@@ -198,7 +202,7 @@ def meaning(
         ("knn5_distance", {}, lambda at: neighbours.knn_distance(rows[at], min(5, len(at) - 1)) or 0.0),
     ]
     found: list[Measure] = []
-    size = max(2, spectrum.sample_size(len(rows)))
+    size = max(2, spectrum.sample_size(len(rows))) if size is None else size
     for name, params, statistic in kinds:
         estimate = spectrum.subsampled(statistic, tasks, size=size, draws=config.draws, seed=seed)
         found += of_estimate(f"{prefix}{name}", spectrum.VERSION, estimate, made | params | {"size": size}, seed)
@@ -211,13 +215,15 @@ def meaning(
     return found
 
 
-def split(vectors: NDArray[Any], tasks: Sequence[Any], model: str, config: TierConfig, seed: int) -> list[Measure]:
+def split(
+    vectors: NDArray[Any], tasks: Sequence[Any], model: str, config: TierConfig, seed: int, size: int | None = None
+) -> list[Measure]:
     """Alpha, beta and gamma of rollouts by task, at a fixed number of tasks."""
     rows = spectrum.unit_rows(vectors)
     at, n = _codes(pa.array(tasks))
     if n < 2:
         return []
-    size = spectrum.sample_size(n)
+    size = spectrum.sample_size(n) if size is None else size
     draws: list[spectrum.Split] = []
 
     def gamma(chosen: NDArray[np.int64]) -> float:

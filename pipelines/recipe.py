@@ -25,6 +25,7 @@ from ratoon.metrics.embeddings import EmbeddingConfig
 from ratoon.metrics.measure_verifier import MeasureConfig
 from ratoon.metrics.tiers import TierConfig
 from ratoon.metrics.verifiers.judge import JudgeConfig
+from ratoon.pipelines.audit_config import AuditConfig
 from ratoon.pipelines.budget import BudgetConfig
 from ratoon.pipelines.curation import CurationConfig
 from ratoon.sft.base_models import ModelConfig
@@ -166,6 +167,7 @@ class Recipe(Config):
     )
     curation: CurationConfig = Field(CurationConfig(), description="what the numbers that filters read are measured by")
     measure: TierConfig = Field(TierConfig(), description="quality, diversity and complexity of each round and its dataset")
+    audit: AuditConfig = Field(AuditConfig(), description="what `ratoon audit` looks at, and the limits of its warnings")
     train: TrainConfig = Field(TrainConfig(), description="fine-tuning of each round")
     budget: BudgetConfig = Field(BudgetConfig(), description="what the run may spend, and what tokens cost")
     suites: dict[str, SuiteConfig] = Field(

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from ratoon import cli_curate, cli_store
+from ratoon.cli_audit import audit
 from ratoon.cli_decontaminate import decontaminate
 from ratoon.cli_measure import measure
 from ratoon.cli_schedule import schedule
@@ -102,14 +103,15 @@ def status(run: RunDir, json: Json = False) -> None:
 
 @app.command(epilog='Example: ratoon sql runs/demo "select scorer, status, count(*) from scores group by all"')
 def sql(
-    run: RunDir,
+    run: Annotated[Path, typer.Argument(metavar="RUN|FILE", help="a run's folder, or a Parquet file: its table is `rows`")],
     query: Annotated[str | None, typer.Argument(help="one SELECT; without it, a shell")] = None,
     format: Annotated[str, typer.Option(help="table, json, csv or parquet")] = "table",
 ) -> None:
-    """Query everything that ever happened in a run; tables are live, `all_*` are the history."""
+    """Query everything that ever happened in a run (tables are live, `all_*` the history), or the rows of a Parquet file."""
+    from ratoon.rows_file import RowsFile
     from ratoon.run import Run
 
-    found = Run(run)
+    found = RowsFile(run) if run.is_file() else Run(run)
     if query is None:
         from ratoon.cli_shell import shell
 
@@ -250,6 +252,7 @@ app.command("curate", epilog="Example: ratoon curate runs/demo --set filters.2.m
 app.command("export", epilog="Example: ratoon export runs/demo/datasets/default/3 --format trl-sft --out exported")(
     cli_curate.export
 )
+app.command("audit", epilog="Example: ratoon audit data.parquet --against last-week.parquet --out audit/report.html")(audit)
 app.command("decontaminate", epilog="Example: ratoon decontaminate data.jsonl --against gsm8k.parquet --out clean")(
     decontaminate
 )

@@ -7,10 +7,11 @@ import contextlib
 from pathlib import Path
 
 from ratoon.errors import RatoonError
+from ratoon.rows_file import RowsFile
 from ratoon.run import Run
 
 
-def shell(run: Run) -> None:
+def shell(run: Run | RowsFile) -> None:
     """Read queries until end of input. A query ends with `;` or an empty line; `.tables` lists the tables."""
     _remember()
     print("one SELECT, ended by ; or an empty line; .tables lists tables; Ctrl-D leaves")
@@ -31,7 +32,7 @@ def _read() -> str:
     return " ".join(lines).strip()
 
 
-def _answer(run: Run, query: str) -> None:
+def _answer(run: Run | RowsFile, query: str) -> None:
     if query.rstrip(";") == ".tables":
         query = "select view_name as name, column_count as columns from duckdb_views() where not internal order by name"
     try:

@@ -19,7 +19,7 @@ SEVERITIES: tuple[Severity, ...] = ("stop", "warn", "note")
 
 
 class Number(TypedDict):
-    """One number with what it takes to trust it. `sql` gives it, or the stored rows it was made of, once more."""
+    """One number with what it takes to trust it. `sql` gives it once more from `metrics.parquet`; null where SQL cannot."""
 
     value: float | None
     lo: float | None
@@ -61,7 +61,7 @@ class Verdict(TypedDict):
 
 
 class Warn(TypedDict):
-    """One thing that is wrong. `sql` runs with `ratoon sql` on the subject; `evidence` are the numbers behind it."""
+    """One thing that is wrong. `sql` runs with `ratoon sql metrics.parquet`; `evidence` are the numbers behind it."""
 
     code: str
     severity: Severity
