@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 from ratoon import sql
 from ratoon.config import Config, apply_sets, parse
 from ratoon.files import explained
+from ratoon.metrics.page import render
 from ratoon.metrics.measures import Measure
 from ratoon.metrics.report import FORMAT, MOST_IDS, SEVERITIES, NotComputed, Report, Sections, Subject, Warn, passes
 from ratoon.metrics.report.examples import examples
@@ -89,7 +90,10 @@ def _other(now: Side, against: Path | None, columns: Mapping[str, str], config: 
 
 
 def write(found: Audited, out: Path) -> list[Path]:
-    """`report.json` and `metrics.parquet` beside `out` (the page's path, whose folder is made); their paths."""
+    """The page `out`, whose folder is made, with `report.json` and `metrics.parquet` beside it; their paths.
+
+    Raises MissingExtra where what draws the page is not installed: the other two are there then.
+    """
     folder = out.parent
     with explained(folder):
         folder.mkdir(parents=True, exist_ok=True)
@@ -97,7 +101,8 @@ def write(found: Audited, out: Path) -> list[Path]:
         text = json.dumps(found.report, indent=1, ensure_ascii=False, allow_nan=False, sort_keys=False)
         path.write_text(text + "\n", encoding="utf-8")
         pq.write_table(found.rows, rows, compression="zstd", write_page_checksum=True)
-    return [path, rows]
+        out.write_text(render(found.report), encoding="utf-8")
+    return [out, path, rows]
 
 
 class _Report:
