@@ -55,7 +55,7 @@ def shards(path: Path, n: int) -> Iterator[tuple[pa.Array, pa.Array]]:
         yield part["id"].combine_chunks(), part["text"].combine_chunks()
 
 
-def near_dedupe(rows: Iterator[tuple[pa.Array, pa.Array]], out: Path, bands: int = 14) -> list[str]:
+def near_dedupe(rows: Iterator[tuple[pa.Array, pa.Array]], out: Path, bands: int = 20) -> list[str]:
     """Read, sign, band, verify, cluster, write decisions."""
     with tempfile.TemporaryDirectory() as folder:
         found = near(rows, MinHashConfig(bands=bands), Path(folder))
