@@ -21,7 +21,8 @@ def _listed(text: str) -> list[str]:
 
 _WHO = _listed("Mara|Deniz|Olu|Priya|Sven|Chen|Amara|Tomás|Ingrid|Yusuf|a baker|the librarian|the twins|a sailor|our neighbour")
 _THINGS = _listed(
-    "apples|tickets|violins|tulips|copper wires|planets|recipes|stamps|turbines|chess sets|microscopes|bridges|court files|poems|"
+    "apples|tickets|violins|tulips|copper wires|planets|recipes|stamps|turbines|chess sets|microscopes|bridges|"
+    "court files|poems|"
     "satellites|sheep|enzymes|coins|kites|timetables|dictionaries|honey jars|magnets|tax forms|owls|lanterns|bicycles|maps|"
     "sandwiches|telescopes|carpets|batteries|guitars|postcards|tomatoes|helmets|mirrors|ladders|puzzles|candles"
 )
@@ -37,8 +38,10 @@ _LEAD = _listed(
     "One way to see this is through|Start by writing down|Think of|Here the starting point is|My first step is to list|Consider"
 )
 _MIDDLE = _listed(
-    "Then {who} {gets} more, which changes the amount of {things}.|Adding and subtracting in order keeps the {things} straight.|"
-    "So far the {things} have only grown, and nobody lost any {where}.|Because {who} {loses} some, the count must go down again.|"
+    "Then {who} {gets} more, which changes the amount of {things}.|"
+    "Adding and subtracting in order keeps the {things} straight.|"
+    "So far the {things} have only grown, and nobody lost any {where}.|"
+    "Because {who} {loses} some, the count must go down again.|"
     "A small table would show every step for the {things}.|The place, {where}, does not matter for the sum.|"
     "I keep a running total while reading about {who}.|Each {things} counts once, whatever it looks like.|"
     "Nothing else happens to the {things} {where}.|That leaves a plain subtraction for {who} to do.|"
@@ -56,13 +59,15 @@ _END = _listed(
     "Hence {who} has {n}.|It comes to {n}.|We end with {n}.|This gives {n}.|The number is {n}."
 )
 _GERMAN = _listed(
-    "Zuerst sehen wir, dass {who} am Anfang {a} davon hat, und dann kommen {b} dazu.|Wenn man alles zusammenzählt, ist die Summe klar.|"
+    "Zuerst sehen wir, dass {who} am Anfang {a} davon hat, und dann kommen {b} dazu.|"
+    "Wenn man alles zusammenzählt, ist die Summe klar.|"
     "Das ist nicht schwer, aber man muss auf die Reihenfolge achten.|Danach werden {c} wieder abgegeben, und der Rest bleibt.|"
     "Wir rechnen also Schritt für Schritt, damit kein Fehler passiert."
 )
 TEMPLATE = "Sure, I would be happy to help you with this problem today. "
 BENCHMARK = [
-    f"A {colour} train leaves {town} at {hour} o'clock and travels {km} kilometres to the next station before noon. How fast does it go?"
+    f"A {colour} train leaves {town} at {hour} o'clock and travels {km} kilometres to the next station before noon. "
+    "How fast does it go?"
     for colour, town, hour, km in zip(
         _listed("red|blue|silver|yellow|green|white|black|orange|brown|grey") * 3,
         _listed("Lyon|Porto|Graz|Bergen|Split|Turku|Ghent|Brno|Cork|Basel|Malmö|Varna|Pula|Jena|Nice") * 2,
@@ -91,8 +96,8 @@ def _story(rng: np.random.Generator) -> Row:
     a, b = int(rng.integers(12, 90)), int(rng.integers(3, 40))
     c = int(rng.integers(2, a + b - 1))
     prompt = f"{who} has {a} {things} {where}, {gets} {b} more and then {loses} {c}. {_pick(rng, _ASKS)}"
-    return {"who": who, "things": things, "where": where, "gets": gets, "loses": loses, "a": a, "b": b, "c": c, "gold": a + b - c,
-            "prompt": prompt[0].upper() + prompt[1:]}  # fmt: skip
+    return {"who": who, "things": things, "where": where, "gets": gets, "loses": loses, "a": a, "b": b, "c": c,
+            "gold": a + b - c, "prompt": prompt[0].upper() + prompt[1:]}  # fmt: skip
 
 
 def _replies(story: Row, n: int, rng: np.random.Generator) -> Rows:
@@ -137,7 +142,8 @@ def paraphrase_collapse(tasks: list[Rows], rng: np.random.Generator) -> Rows:
             story = dict(few[int(rng.integers(5))])
             a, b, c = (int(x) for x in rng.integers((12, 3, 2), (90, 40, 10)))
             story |= {"a": a, "b": b, "c": c, "gold": a + b - c}
-            prompt = f"{story['who']} has {a} {story['things']} {story['where']}, {_pick(rng, _GETS)} {b} more, {_pick(rng, _LOSES)} {c}."
+            said = f"{story['who']} has {a} {story['things']} {story['where']}"
+            prompt = f"{said}, {_pick(rng, _GETS)} {b} more, {_pick(rng, _LOSES)} {c}."
             story["prompt"] = f"{prompt} {_pick(rng, _ASKS)}"
             made.append(_replies(story, len(rows), rng))
         else:

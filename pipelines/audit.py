@@ -20,8 +20,8 @@ import pyarrow.parquet as pq
 from ratoon import sql
 from ratoon.config import Config, apply_sets, parse
 from ratoon.files import explained
-from ratoon.metrics.page import render
 from ratoon.metrics.measures import Measure
+from ratoon.metrics.page import render
 from ratoon.metrics.report import FORMAT, MOST_IDS, SEVERITIES, NotComputed, Report, Sections, Subject, Warn, passes
 from ratoon.metrics.report.examples import examples
 from ratoon.metrics.report.frame import text_of
