@@ -39,7 +39,7 @@ def section(name: str, title: str, *content: Markup | None, note: str | None = N
 
 def missing(book: Book, *names: str) -> Markup:
     """Why a section is not there, and what would mend it."""
-    found = [entry for entry in book.report["not_computed"] if entry["what"] in names]
+    found = [entry for entry in book.report["not_computed"] if set(names) & set(entry["what"].split(", "))]
     lines = [el("p", "Not computed: ", f"{entry['why']}. ".replace("..", "."), entry["mend"]) for entry in found]
     return el("div", *(lines or [el("p", "Not computed: this data has nothing to compute it from.")]), class_="missing")
 
@@ -109,18 +109,24 @@ def row_line(row: Row) -> Markup:
     return el("li", el("code", row["row_id"][:12]), " ", el("bdi", (said_first or "")[:_LINE]))
 
 
-def row_card(row: Row) -> Markup:
-    """A row as a person reads it."""
+def row_card(row: Row, prompt: bool = True) -> Markup:
+    """A row as a person reads it; without its prompt where that was told already."""
     facts = [f"{words(name)} {fact(row[name])}" for name in _FACTS if row.get(name) is not None and name != "side"]  # type: ignore[literal-required]
     cut = el("p", "This text was longer; the report carries its beginning.", class_="unknown") if row["cut"] else None
     return el(
         "article",
         el("p", el("code", row["row_id"][:12], title=row["row_id"]), " ", " · ".join(facts), class_="facts"),
-        said(row["prompt"], "prompt"),
+        said(row["prompt"], "prompt") if prompt else None,
         said(row["completion"], "completion"),
         cut,
         class_="row",
     )
+
+
+def first(shown: list[Markup], most: int, noun: str) -> list[Markup]:
+    """The first few, and the rest folded."""
+    rest = shown[most:]
+    return [*shown[:most], *([fold(f"{plural(len(rest), noun)} more", *rest)] if rest else [])]
 
 
 def fact(value: Any) -> str:
@@ -131,5 +137,5 @@ def plural(n: int, noun: str) -> str:
     return f"{count(n)} {noun}" if n == 1 else f"{count(n)} {noun}s"
 
 
-def glue(*parts: Markup | None) -> Markup:
+def glue(*parts: str | None) -> Markup:
     return join(*parts)

@@ -9,13 +9,14 @@ from typing import Any
 
 from ratoon.metrics.page.draw import whole
 from ratoon.metrics.page.figures import interval, words
-from ratoon.metrics.report import Bin, Correlations, Drift, Map, MapPoint, Neighbours, Number, Plane, Series
+from ratoon.metrics.report import Bin, Correlations, Drift, Map, MapCluster, MapPoint, Neighbours, Number, Plane, Series
 
 Spec = dict[str, Any]
 SMALL = (300, 132)
 WIDE = (600, 360)
 MOST_REGIONS = 16
 MOST_PAIRS = 14
+MOST_NAMES = 14
 CLUSTER_COLOURS = [f"var(--s{number})" for number in range(1, 8)]
 _FIFTHS = ("0–20 %", "20–40 %", "40–60 %", "60–80 %", "80–100 %")
 
@@ -25,46 +26,28 @@ def rounds(series: Series) -> Spec:
     values = [
         {
             "at": f"{p['iteration']}\n{(p['policy'] or '')[:7]}".strip(),
-            "value": p["value"],
-            "lo": p["lo"],
-            "hi": p["hi"],
-            "n": p["n"],
+            **{name: p[name] for name in ("value", "lo", "hi", "n", "policy")},
             "interval": interval(p["lo"], p["hi"]),
-            "policy": p["policy"],
         }
         for p in series["points"]
     ]
-    share = series["unit"] == "share"
-    x = {
-        "field": "at",
-        "type": "ordinal",
-        "sort": None,
-        "title": None,
-        "axis": {"labelAngle": 0, "labelExpr": "split(datum.label, '\\n')", "ticks": False, "labelPadding": 6},
-    }
-    axis = {"tickCount": 4, "format": "%"} if share else {"tickCount": 4}
+    labels = {"labelAngle": 0, "labelExpr": "split(datum.label, '\\n')", "ticks": False, "labelPadding": 6}
+    x = {"field": "at", "type": "ordinal", "sort": None, "title": None, "axis": labels}
+    axis = {"tickCount": 4, "format": "%"} if series["unit"] == "share" else {"tickCount": 4}
     y = {"type": "quantitative", "title": None, "scale": {"zero": False, "nice": True}, "axis": axis}
-    low, high = {**y, "field": "lo"}, {"field": "hi"}
+    within, here = {"y": {**y, "field": "lo"}, "y2": {"field": "hi"}}, {"y": {**y, "field": "value"}}
     tooltip = _tooltip(value="value", interval="interval", n="n", policy="policy")
-    return whole(
+    layers: list[Spec] = [
+        {"mark": {"type": "area", "color": "var(--s1)", "opacity": 0.16}, "encoding": within},
+        {"mark": {"type": "rule", "color": "var(--s1)", "opacity": 0.55}, "encoding": within},
+        {"mark": {"type": "line", "color": "var(--s1)", "strokeWidth": 1.5}, "encoding": here},
         {
-            "data": {"values": values},
-            "encoding": {"x": x},
-            "layer": [
-                {"mark": {"type": "area", "color": "var(--s1)", "opacity": 0.16}, "encoding": {"y": low, "y2": high}},
-                {"mark": {"type": "rule", "color": "var(--s1)", "opacity": 0.55}, "encoding": {"y": low, "y2": high}},
-                {
-                    "mark": {"type": "line", "color": "var(--s1)", "strokeWidth": 1.5},
-                    "encoding": {"y": {**y, "field": "value"}},
-                },
-                {
-                    "mark": {"type": "point", "filled": True, "color": "var(--s1)", "size": 42, "opacity": 1},
-                    "encoding": {"y": {**y, "field": "value"}, "tooltip": tooltip},
-                },
-            ],
+            "mark": {"type": "point", "filled": True, "color": "var(--s1)", "size": 42, "opacity": 1},
+            "encoding": {**here, "tooltip": tooltip},
         },
-        *SMALL,
-    )
+    ]
+    known = any(p["lo"] is not None and p["hi"] is not None for p in series["points"])
+    return whole({"data": {"values": values}, "encoding": {"x": x}, "layer": layers if known else layers[2:]}, *SMALL)
 
 
 def level(name: str, numbers: list[Number]) -> Series:
@@ -126,8 +109,7 @@ def _looks(section: Plane) -> Spec:
 
 def cloud(section: Map, points: list[MapPoint], colour: Spec) -> Spec:
     """The map of texts: a dot a row, and the names of the larger clusters over their middle."""
-    largest = sorted(section["clusters"], key=lambda cluster: -cluster["n"])[:12]
-    names = [{"x": c["x"], "y": c["y"], "label": c["label"][:28]} for c in largest]
+    names = [{"x": c["x"], "y": c["y"], "label": c["label"][:28]} for c in _apart(section["clusters"], points)]
     x = {"field": "x", "type": "quantitative", "axis": None, "scale": {"zero": False}}
     y = {"field": "y", "type": "quantitative", "axis": None, "scale": {"zero": False}}
     dots = [{**p, "group": p["cluster"] % len(CLUSTER_COLOURS)} for p in points]
@@ -145,6 +127,17 @@ def cloud(section: Map, points: list[MapPoint], colour: Spec) -> Spec:
         820,
         460,
     )
+
+
+def _apart(clusters: list[MapCluster], points: list[MapPoint]) -> list[MapCluster]:
+    """The largest clusters whose names do not lie over one another."""
+    wide = max(p["x"] for p in points) - min(p["x"] for p in points)
+    high = max(p["y"] for p in points) - min(p["y"] for p in points)
+    chosen: list[MapCluster] = []
+    for one in sorted(clusters, key=lambda cluster: (-cluster["n"], cluster["cluster"])):
+        if all(abs(one["x"] - c["x"]) > 0.24 * wide or abs(one["y"] - c["y"]) > 0.05 * high for c in chosen):
+            chosen.append(one)
+    return chosen[:MOST_NAMES]
 
 
 def by_cluster() -> Spec:

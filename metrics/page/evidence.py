@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from ratoon.metrics.page import charts
-from ratoon.metrics.page.blocks import Book, bar, figure, glue, missing, plural, row_card, section, table
+from ratoon.metrics.page.blocks import Book, bar, figure, first, glue, missing, plural, row_card, said, section, table
 from ratoon.metrics.page.figures import count, share, short, words
 from ratoon.metrics.page.markup import Markup, el
 from ratoon.metrics.report import Correlations, Fact, Opening, Repetition, Twin, VerbNoun
 
 _MOST_GRAMS = 20
-_MOST_EXAMPLES = 6
-_MOST_TWINS = 12
+_SHOWN_EXAMPLES = 4
+_SHOWN_TWINS = 5
+_MOST_TWINS = 25
 _DEEPEST = 4
+_OPEN = 0.1  # a word that so many rows open with is unfolded
 CHOICES = {"best": "Best", "worst": "Worst", "random": "Random", "borderline": "Borderline"}
 
 
@@ -43,22 +45,16 @@ def _openings(found: Repetition) -> Markup | None:
 
 
 def _tree(openings: list[Opening], total: int, depth: int) -> Markup:
-    lines = [
-        el(
-            "li",
-            el(
-                "span",
-                bar(opening["rows"] / total),
-                el("bdi", opening["word"]),
-                " ",
-                el("span", count(opening["rows"]), class_="beside"),
-                class_="word",
-            ),
-            _tree(opening["next"], total, depth + 1) if opening["next"] and depth < _DEEPEST else None,
-        )
-        for opening in openings[:8]
-    ]
-    return el("ul", *lines, class_="tree")
+    return el("ul", *[el("li", _word(opening, total, depth)) for opening in openings[:8]], class_="tree")
+
+
+def _word(opening: Opening, total: int, depth: int) -> Markup:
+    """A word and, folded unless many rows open with it, what follows it."""
+    part = opening["rows"] / total
+    told = glue(bar(part), el("bdi", opening["word"]), " ", el("span", count(opening["rows"]), class_="beside"))
+    if not opening["next"] or depth >= _DEEPEST:
+        return el("span", told, class_="leaf")
+    return el("details", el("summary", told), _tree(opening["next"], total, depth + 1), open=part >= _OPEN and depth < 2)
 
 
 def _verbs(found: list[VerbNoun]) -> Markup | None:
@@ -122,7 +118,7 @@ def examples(book: Book) -> Markup:
     columns = []
     for kind, name in CHOICES.items():
         rows = [book.rows[row_id] for row_id in found[kind] if row_id in book.rows]  # type: ignore[literal-required]
-        cards = [row_card(row) for row in rows[:_MOST_EXAMPLES]] or [el("p", "none", class_="unknown")]
+        cards = first([row_card(row) for row in rows], _SHOWN_EXAMPLES, "row") or [el("p", "none", class_="unknown")]
         columns.append(el("div", el("h3", name), *cards))
     note = f"best and worst by {words(found['by'])}" if found["by"] else None
     return section("examples", title, el("div", *columns, class_="columns four"), note=note)
@@ -135,16 +131,18 @@ def twins(book: Book) -> Markup:
         return section("twins", "Rejected twins", missing(book, "twins"))
     shown = [twin for twin in found if twin["rejected"] in book.rows and twin["kept"] in book.rows][:_MOST_TWINS]
     note = f"{len(shown)} of {plural(len(found), 'pair')}"
-    return section("twins", "Rejected twins", *[_pair(book, twin) for twin in shown], note=note)
+    return section("twins", "Rejected twins", *first([_pair(book, twin) for twin in shown], _SHOWN_TWINS, "pair"), note=note)
 
 
 def _pair(book: Book, twin: Twin) -> Markup:
+    rejected, kept = book.rows[twin["rejected"]], book.rows[twin["kept"]]
+    shared = rejected["prompt"] == kept["prompt"]
     sides = [
-        el("div", el("h4", name), row_card(book.rows[row_id]))
-        for name, row_id in (("rejected", twin["rejected"]), ("kept", twin["kept"]))
+        el("div", el("h4", name), row_card(row, prompt=not shared)) for name, row in (("rejected", rejected), ("kept", kept))
     ]
     title = f"{twin['kind']}, similarity {short(twin['similarity'])}"
-    return el("div", el("h3", title), el("div", *sides, class_="columns two"), class_="pair")
+    prompt = said(rejected["prompt"], "prompt of both") if shared else None
+    return el("div", el("h3", title), prompt, el("div", *sides, class_="columns"), class_="pair")
 
 
 def rows(book: Book) -> Markup:
@@ -176,12 +174,7 @@ def rows(book: Book) -> Markup:
 def provenance(book: Book) -> Markup:
     """What made this page."""
     report = book.report
-    facts: list[Fact] = [
-        *report["sections"]["provenance"],
-        {"name": "seed", "value": str(report["seed"])},
-        {"name": "made by", "value": f"ratoon {report['ratoon']}, {report['format']}"},
-        {"name": "digest", "value": report["subject"]["digest"]},
-    ]
+    facts: list[Fact] = [*report["sections"]["provenance"], {"name": "format", "value": report["format"]}]
     facts += [{"name": f"column {role}", "value": name} for role, name in (report["subject"]["columns"] or {}).items()]
     lines = [el("div", el("dt", f["name"]), el("dd", el("bdi", f["value"]))) for f in facts]
     return section("provenance", "Provenance", el("dl", *lines, class_="facts-list"))

@@ -61,6 +61,11 @@ def words(name: str) -> str:
     return name.replace("_", " ")
 
 
+def sentence(text: str) -> str:
+    """Text that begins with a capital, unless it begins with code."""
+    return text[:1].upper() + text[1:]
+
+
 def any_value(value: Any) -> str:
     """Whatever a warning has as evidence."""
     if value is None or isinstance(value, bool):

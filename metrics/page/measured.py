@@ -158,7 +158,10 @@ def drift(book: Book) -> Markup:
     if not found:
         return section("drift", "Drift", missing(book, "drift"))
     head = ("test", "value", "interval", "p", "n", "unit")
-    tests = [[t["name"], t["value"], interval(t["lo"], t["hi"]), t["p"], t["n"], t["unit"]] for t in found["tests"]]
+    tests = [
+        [words(t["name"].removeprefix("drift.")), t["value"], interval(t["lo"], t["hi"]), t["p"], t["n"], t["unit"]]
+        for t in found["tests"]
+    ]
     parts = [table(head, tests, "drift tests")] if tests else []
     parts += [_occupancy(book, found)] if found["clusters"] else []
     sides = [

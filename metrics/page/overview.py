@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from ratoon.metrics.page.blocks import Book, coded, copyable, fold, missing, plural, row_line, section
-from ratoon.metrics.page.figures import any_value, count, interval, short, words
+from ratoon.metrics.page.figures import any_value, count, full, interval, sentence, short, words
 from ratoon.metrics.page.markup import Markup, el, join
 from ratoon.metrics.report import Report, Subject, Verdict, Warn
 
@@ -40,7 +42,7 @@ def _headline(warnings: list[Warn]) -> list[Markup | str]:
     found = {severity: sum(w["severity"] == severity for w in warnings) for severity in ("stop", "warn", "note")}
     badges = [el("span", f"{SIGNS[s]} {n} {s}", class_=f"badge {s}") for s, n in found.items() if n]
     worst = warnings[0]
-    return [*badges, el("a", worst["message"], href="#warning-0", class_="worst")]
+    return [*badges, el("a", sentence(worst["message"]), href="#warning-0", class_="worst")]
 
 
 def verdict(book: Book) -> Markup:
@@ -56,19 +58,21 @@ def verdict(book: Book) -> Markup:
 
 def _headline_number(entry: Verdict) -> Markup:
     light, arrow = entry["light"], entry["arrow"]
-    beside = [f"{interval(entry['lo'], entry['hi'])}", f"n = {count(entry['n'])}"]
-    beside += [f"was {short(entry['was'])}"] if entry["was"] is not None else []
-    beside += [f"random {short(entry['control'])}"] if entry["control"] is not None else []
+    beside = f"{interval(entry['lo'], entry['hi'])} · n = {count(entry['n'])}"
+    others = [
+        f"{name} {short(value)}" for name, value in (("was", entry["was"]), ("random", entry["control"])) if value is not None
+    ]
     return el(
         "div",
-        el("p", words(entry["metric"]), class_="metric"),
+        el("p", words(entry["metric"].removeprefix(f"{entry['axis']}.")), class_="metric"),
         el(
             "p",
             el("span", short(entry["value"]), class_="value"),
             el("span", ARROWS[arrow], class_="arrow", title=f"{arrow} against before") if arrow else None,
             el("span", f"{SIGNS[light]} {light}", class_=f"badge {light}") if light else None,
         ),
-        el("p", " · ".join(beside), class_="beside"),
+        el("p", beside, class_="beside"),
+        el("p", " · ".join(others), class_="beside") if others else None,
         el("p", entry["words"], class_="words"),
         class_="number",
     )
@@ -103,13 +107,13 @@ def _card(book: Book, place: int, warning: Warn) -> Markup:
         if rows
         else None
     )
-    evidence = [el("div", el("dt", words(name)), el("dd", any_value(value))) for name, value in warning["evidence"].items()]
+    evidence = [el("div", el("dt", words(name)), el("dd", value)) for name, value in _evidence(warning["evidence"])]
     lines = el("ul", *[row_line(row) for row in rows[:_EVIDENCE_ROWS]], class_="lines") if rows else None
     return el(
         "article",
         el("h3", el("span", f"{SIGNS[severity]} {severity}", class_=f"badge {severity}"), " ", el("code", warning["code"])),
-        el("p", coded(warning["message"]), class_="message"),
-        el("p", el("b", "Do: "), coded(warning["action"]), class_="action") if warning["action"] else None,
+        el("p", coded(sentence(warning["message"])), class_="message"),
+        el("p", el("b", "Do: "), coded(sentence(warning["action"])), class_="action") if warning["action"] else None,
         el("dl", *evidence, class_="evidence") if evidence else None,
         el(
             "div",
@@ -122,3 +126,15 @@ def _card(book: Book, place: int, warning: Warn) -> Markup:
         id=f"warning-{place}",
         data_warning=place if rows else None,
     )
+
+
+def _evidence(found: dict[str, Any]) -> list[tuple[str, str]]:
+    """Names and values; one that comes with its interval and n (`x`, `x.lo`, `x.hi`, `x.n`) is told as one."""
+    parts = {f"{name}.{part}" for name in found for part in ("lo", "hi", "n")}
+    return [
+        (name, full(value, found[f"{name}.lo"], found.get(f"{name}.hi"), found.get(f"{name}.n")))
+        if f"{name}.lo" in found
+        else (name, any_value(value))
+        for name, value in found.items()
+        if name not in parts
+    ]

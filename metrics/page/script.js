@@ -53,7 +53,8 @@
     }
     if (map) { const values = spec.layer[0].data; spec.layer[0].data = null; spec = colours(spec); spec.layer[0].data = values; }
     const place = make("div", null, { className: "live" });
-    const options = { ast: true, actions: false, renderer: map ? "canvas" : "svg", tooltip, defaultStyle: false, mode: "vega-lite" };
+    const errors = 1; // a chart without an interval is no reason to fill the console
+    const options = { ast: true, logLevel: errors, actions: false, renderer: map ? "canvas" : "svg", tooltip, defaultStyle: false, mode: "vega-lite" };
     const result = await vegaEmbed(place, spec, options);
     // One picture with one name, as the still one: its numbers are in the table below it.
     place.querySelectorAll("*").forEach((node) => [...node.attributes].forEach(({ name }) => /^(role|aria-)/.test(name) && node.removeAttribute(name)));
@@ -101,7 +102,7 @@
   // Rows
   const body = $("body");
   const state = { words: "", chosen: {}, only: null, name: "", sort: null, down: false, places: [], shown: 0 };
-  const STEP = 60;
+  const STEP = 25;
   const TEXTS = ["prompt", "completion"];
   // Identifiers are searched and shown when a row is unfolded; a column of them tells nothing.
   const visible = audit.columns.map((_name, column) => column).filter((column) => audit.columns[column] !== "task_id");
