@@ -9,13 +9,15 @@ from typing import Literal
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from pydantic import Field
+from xxhash import xxh3_64_intdigest
 
 from ratoon import ids
 from ratoon.config import Config
-from ratoon.filters.verdicts import Verdicts, coded
+from ratoon.filters.verdicts import Verdicts, coded, whole
 
-VERSION = "1"
+VERSION = "2"
 NEEDS = ("rollout_id", "iteration")
 
 
@@ -29,13 +31,15 @@ class RandomNConfig(Config):
 
 def keep(rows: pa.Table, config: RandomNConfig) -> Verdicts:
     """Drops with reason `random` what is not among the `n` of least hash in its round."""
+    seed = ids.derive_seed(config.seed, "random_n")
+    names = whole(rows["rollout_id"]).cast(pa.string())
+    hashes = np.fromiter((xxh3_64_intdigest(name, seed) for name in names.cast(pa.binary()).to_pylist()), np.uint64, len(names))
+    rounds = np.asarray(whole(rows["iteration"]).cast(pa.int64()).fill_null(0))
+    order = np.lexsort((np.asarray(pc.rank(names)), hashes, rounds))
     codes = np.zeros(rows.num_rows, np.int64)
-    by_round: dict[int, list[tuple[int, str, int]]] = {}
-    columns = zip(rows["rollout_id"].to_pylist(), rows["iteration"].to_pylist(), strict=True)
-    for at, (rollout_id, iteration) in enumerate(columns):
-        by_round.setdefault(iteration or 0, []).append((ids.derive_seed(config.seed, "random_n", rollout_id), rollout_id, at))
-    for iteration, found in by_round.items():
-        codes[[at for _, _, at in sorted(found)[: _n(config, iteration)]]] = -1
+    for found in np.split(order, np.flatnonzero(np.diff(rounds[order])) + 1):
+        if len(found):
+            codes[found[: _n(config, int(rounds[found[0]]))]] = -1
     return coded(codes, ["random"])
 
 

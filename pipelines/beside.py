@@ -155,8 +155,11 @@ def embed_key(config: CurationConfig, crop: Crop) -> ArtifactKey:
 def vectors(store: Store, manifests: Sequence[Manifest], wanted: pa.Array) -> np.ndarray:
     """Rows `[n, d]` float16 of those ids, as they were stored; NaN where one was not embedded."""
     out: np.ndarray = np.full((len(wanted), 1), np.nan, np.float16)
+    stored = store.read("embeddings", manifests, ["subject_id"])["subject_id"]
+    places, done = pc.index_in(stored, value_set=wanted.cast(pa.string())).combine_chunks(), 0
     for batch in store.scan("embeddings", manifests, ["subject_id", "vector"]):
-        at = pc.index_in(batch["subject_id"], value_set=wanted.cast(pa.string()))
+        at = places.slice(done, batch.num_rows)
+        done += batch.num_rows
         mine = np.asarray(at.is_valid())
         if not mine.any():
             continue
