@@ -12,13 +12,14 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from demo_study import cell, evals, interval, last_round, of_policy, start
-from results_page import machine, write_section
+from results_page import machine, told, write_section
 
 from ratoon.metrics.evaluate import pooled
 from ratoon.run import Run
@@ -41,7 +42,7 @@ def main() -> None:
     parser.add_argument("--finished", action="store_true", help="report on the runs as they lie; ask nothing")
     options = parser.parse_args()
     pairs = {seed: pair(options, seed) for seed in options.seeds}
-    write(options.out, report(pairs, options.recipe))
+    write(options.out, report(pairs, options.recipe, options.sets))
 
 
 def pair(options: argparse.Namespace, seed: int) -> Pair:
@@ -58,8 +59,9 @@ def kept(run: Run) -> list[int]:
     return [row["kept"] for row in run.rounds() if row["kept"] is not None]
 
 
-def report(pairs: dict[int, Pair], recipe: str) -> str:
-    lines = [MARK, "", f"Command: `python benchmarks/consensus_study.py`; recipe `{recipe}`; {machine()}.", ""]
+def report(pairs: dict[int, Pair], recipe: str, sets: Sequence[str] = ()) -> str:
+    command = told("python benchmarks/consensus_study.py", sets)
+    lines = [MARK, "", f"Command: `{command}`; recipe `{recipe}`; {machine()}.", ""]
     heads = ("seed", "labels", "rows by round", "label accuracy by round", "base pass@1", "last pass@1", "paired gain")
     lines += ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
     lines += [row_of(seed, arm, both[arm]) for seed, both in pairs.items() for arm in ARMS]

@@ -11,10 +11,11 @@ from __future__ import annotations
 
 import argparse
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 from demo_study import cell, evals, interval, last_round, of_policy, start
-from results_page import machine, write_section
+from results_page import machine, told, write_section
 
 from ratoon.metrics.estimators import Estimate
 from ratoon.metrics.evaluate import pooled
@@ -42,7 +43,7 @@ def main() -> None:
     for seed in options.seeds:
         for arm, run in of_seed(options.recipe, options.root, seed, [f"run.iterations={options.rounds}", *options.set]).items():
             arms[arm][seed] = run
-    write(options.out, report(arms, options.recipe))
+    write(options.out, report(arms, options.recipe, options.set))
 
 
 def of_seed(recipe: str, root: Path, seed: int, sets: list[str]) -> dict[str, Run]:
@@ -61,9 +62,10 @@ def of_seed(recipe: str, root: Path, seed: int, sets: list[str]) -> dict[str, Ru
     return found
 
 
-def report(arms: Arms, recipe: str) -> str:
+def report(arms: Arms, recipe: str, sets: Sequence[str] = ()) -> str:
     """The section: every arm and seed, then the curated arm paired with each other one over all seeds."""
-    lines = [MARK, "", f"Command: `python benchmarks/curation_study.py`; recipe `{recipe}`; {machine()}.", ""]
+    command = told("python benchmarks/curation_study.py", sets)
+    lines = [MARK, "", f"Command: `{command}`; recipe `{recipe}`; {machine()}.", ""]
     lines += ["| arm | seed | kept a round | trained tokens | base pass@1 | last pass@1 |", "|---|---|---|---|---|---|"]
     for arm, runs in arms.items():
         for seed, run in runs.items():

@@ -1,6 +1,6 @@
 """NFT beside rejection sampling at equal optimizer steps and equal sampled rollouts, under three seeds: writes docs/results.md.
 
-    python benchmarks/nft_study.py [--root runs/nft-study] [--scale cpu|small|gpu|tiny] [--seeds 0 1 2] [--only PART]
+    python benchmarks/nft_study.py [--root runs/nft-study] [--scale cpu|gpu|tiny] [--rounds N] [--seeds 0 1 2] [--only PART]
 
 First each method's settings are chosen on probe tasks (at most six settings, one seed, one round); then the chosen ones run
 under every seed on one frozen evaluation split. Both methods start each round from the last policy, sample as many rollouts of
@@ -16,7 +16,7 @@ import json
 import os
 import shutil
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +54,6 @@ class Scale:
 _REAL = ("sampling.max_tokens=32", "engine.keep_open=true")
 SCALES = {
     "cpu": Scale("demo", 200, 8, 3, 24, (60, 4), (200, 8), _REAL),
-    "small": Scale("demo", 200, 8, 2, 24, (60, 4), (200, 4), _REAL),
     "gpu": Scale("demo", 400, 20, 6, 60, (60, 8), (220, 64), (*_REAL, "run.shard_size=100")),
     "tiny": Scale("smoke", 6, 4, 2, 2, (4, 2), (8, 8), (
         "tasks.0.n=20", "tasks.1.n=20", "splits.eval=5", "splits.probe=3", "run.shard_size=6", "train.min_examples=2",
@@ -81,6 +80,7 @@ def main() -> None:
     parser.add_argument("--scale", choices=SCALES, default="cpu")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--only", choices=["probe", "final", "report"], help="one part; the others as they lie")
+    parser.add_argument("--rounds", type=int, help="fewer or more rounds than the scale has")
     parser.add_argument("--settings", type=int, help="at most so many settings a method on probe")
     parser.add_argument("--out", type=Path, default=Path("docs/results.md"))
     parser.add_argument("--plot", type=Path, default=Path("docs/img/nft-study.png"))
@@ -90,7 +90,7 @@ def main() -> None:
 
 def study(options: argparse.Namespace) -> None:
     """Probe, choose, run, report; what has a result already is left alone."""
-    study = Study(options.root, options.scale)
+    study = Study(options.root, options.scale, options.rounds)
     if options.only in (None, "probe"):
         for method in METHODS:
             for number, setting in enumerate(GRID[method][: options.settings]):
@@ -108,8 +108,11 @@ def study(options: argparse.Namespace) -> None:
 class Study:
     """One folder of runs and their results."""
 
-    def __init__(self, root: Path, scale: str) -> None:
+    def __init__(self, root: Path, scale: str, rounds: int | None = None) -> None:
         self.root, self.name, self.scale = root, scale, SCALES[scale]
+        self.command = f"python benchmarks/nft_study.py --scale {scale}"
+        if rounds is not None:
+            self.scale, self.command = replace(self.scale, rounds=rounds), f"{self.command} --rounds {rounds}"
         (root / "results").mkdir(parents=True, exist_ok=True)
 
     def run(self, name: str, method: str, setting: dict[str, Any], *, seed: int, probing: bool = False) -> dict[str, Any]:
@@ -259,8 +262,8 @@ def report(study: Study, results: list[dict[str, Any]], seeds: list[int], plot: 
     k = final[0]["rounds"][-1]["k"]
     lines = [
         MARK, "",
-        f"Command: `python benchmarks/nft_study.py --scale {study.name}`; recipe `{scale.recipe}`; {final[0]['machine']}.", "",
-        f"{scale.rounds} rounds of {scale.tasks} tasks x {scale.n} rollouts and {scale.steps} optimizer steps each; seeds "
+        f"Command: `{study.command}`; recipe `{scale.recipe}`; {final[0]['machine']}.", "",
+        f"Rounds: {scale.rounds}, each of {scale.tasks} tasks x {scale.n} rollouts and {scale.steps} optimizer steps; seeds "
         f"{seeds}; evaluated on {scale.final[0]} tasks x {scale.final[1]}. Steps: rft {_each(rft, 'steps')}, "
         f"nft {_each(nft, 'steps')}; sampled rollouts: rft {_each(rft, 'rollouts')}, nft {_each(nft, 'rollouts')}.", "",
         f"| policy | pass@1 | pass@{k} | entropy, nats a token | distinct right answers a task | finished | trained tokens |",

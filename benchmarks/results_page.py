@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import platform
+import shlex
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -12,6 +14,11 @@ def machine() -> str:
     """Cores, architecture, GPU or none, and the date."""
     gpu = "a GPU" if any(Path("/dev").glob("nvidia[0-9]*")) else "no GPU"
     return f"{os.cpu_count()} shared CPU cores, {platform.machine()}, {gpu}; {datetime.now(UTC).date()}"
+
+
+def told(command: str, sets: Sequence[str]) -> str:
+    """A command with the settings it was given, as a shell takes them."""
+    return shlex.join([*command.split(), *(word for item in sets for word in ("--set", item))])
 
 
 def write_section(path: Path, heading: str, mark: str, text: str) -> None:
