@@ -1,6 +1,6 @@
 """Does the audit name what was planted, and keep silent where nothing was?
 
-    python benchmarks/audit_faults.py [--seeds 20] [--first 0] [--tasks 60] [--replies 4] [--only "label flip" …] [--medium]
+    python benchmarks/audit_faults.py [--seeds 20] [--first 0] [--tasks 40] [--replies 4] [--only "label flip" …] [--medium]
 
 Per seed two halves of one clean data set (`audit_corpus.py`) are drawn; one is spoilt in one way and audited against the
 other, by `ratoon audit`'s own function on files, with an evaluation set named. Bars: the fault's own code in 95 % of seeds; no
@@ -90,7 +90,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--first", type=int, default=0)
-    parser.add_argument("--tasks", type=int, default=60)
+    parser.add_argument("--tasks", type=int, default=40)
     parser.add_argument("--replies", type=int, default=4)
     parser.add_argument("--pool", type=int, default=0)
     parser.add_argument("--only", nargs="*", default=[])

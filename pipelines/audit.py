@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ratoon import sql
@@ -160,7 +161,7 @@ class _Report:
     def _subject(self, i: int) -> Subject:
         one = self.sides[i][0]
         placed = self.meaning.placed[i] if i < len(self.meaning.placed) else None
-        tasks = len(set(one.rows["task_id"].to_pylist())) if one.rows.num_rows else 0
+        tasks = pc.count_distinct(one.rows["task_id"]).as_py()
         return {"kind": one.kind, "name": one.name, "rows": one.total, "tasks": tasks,
                 "sampled": 0 if placed is None else len(placed.at), "columns": one.columns, "digest": one.digest}  # fmt: skip
 

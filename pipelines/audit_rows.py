@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -114,8 +115,8 @@ class _Making:
                          "audit all rollouts, not only those that were kept")  # fmt: skip
         if rows["answer"].null_count < n and len(known):
             odd = answers.conflicts(rows)
-            self.flags["conflict"] = pa.array(odd)
             judged = np.where(np.isnan(passed) | np.asarray(pc.is_null(rows["answer"])), np.nan, odd.astype(float))
+            self.flags["conflict"] = pa.array(odd, mask=np.isnan(judged))
             if (numbers(rows, "group_n") > 1).any():
                 self.share("quality.conflicts", judged, "verdicts")
             if n <= self.config.matched:
@@ -196,19 +197,21 @@ class _Making:
         """Rows that hold an item of an evaluation set: in the prompt or in the reply."""
         n = self.rows.num_rows
         self.flags["contaminated_by"] = pa.nulls(n, pa.string())
+        if "matched" in self.side.stored and not self.config.benchmarks:
+            self._matched_before(self.side.stored["matched"], held)
+            return
         if not held.num_rows:
             self.missing("contamination", "no evaluation set is known",
                          "name the sets: --benchmark FILE, repeatable")  # fmt: skip
             return
         at = self._sampled(self.config.matched)
         index = contamination.build(held, contamination.ContaminationConfig())
-        rule, best = DecontaminateConfig(), {}  # type: DecontaminateConfig, dict[int, str]
+        best: dict[int, str] = {}
         ids = pa.array([str(i) for i in at], pa.string())
         for name in ("prompt", "completion"):
             texts = self.rows[name].take(pa.array(at)).combine_chunks()
             for edge in contamination.matches(index, ids, texts).to_pylist():
-                tier = json.loads(edge["evidence"])["tier"]
-                if tier in rule.tiers and (tier != contamination.COVERAGE or edge["similarity"] >= rule.coverage):
+                if _tells(edge):
                     best.setdefault(int(edge["a_id"]), edge["b_id"])
         flags = np.full(n, np.nan)
         flags[at] = 0
@@ -217,21 +220,38 @@ class _Making:
         sets = ", ".join(sorted(set(held["benchmark"].to_pylist()))[:5])
         self.share("contamination.rows", flags, said=f"compared with {held.num_rows} questions and answers of {sets}")
 
+    def _matched_before(self, edges: pa.Table, held: pa.Table) -> None:
+        """The same from the run's own edges, of rollouts and of tasks."""
+        item = {e["a_id"]: e["b_id"] for e in edges.to_pylist() if _tells(e)}
+        ids, tasks = self.rows["row_id"], self.rows["task_id"]
+        known = pa.array(list(item), pa.string())
+        flags = np.asarray(pc.or_(pc.is_in(ids, value_set=known), pc.is_in(tasks, value_set=known)))
+        by: list[str | None] = [None] * self.rows.num_rows
+        for i in np.flatnonzero(flags):
+            by[i] = item.get(ids[i].as_py()) or item.get(tasks[i].as_py())
+        self.flags["contaminated_by"] = pa.array(by, pa.string())
+        self.share(
+            "contamination.rows", flags.astype(float), said=f"compared with {held.num_rows} questions and answers of the run"
+        )
+
     def near(self) -> None:
         """Rows of some length that nearly repeat a row of another task, and which one."""
         n = self.rows.num_rows
         long = np.nan_to_num(numbers(self.counts, "words")) >= _WORDS
-        at = self._sampled(self.config.pairs)
+        stored = self.side.stored.get("near")
+        at = np.arange(n) if stored is not None else self._sampled(self.config.pairs)
         at = at[long[at]]
         column: list[str | None] = [None] * n
         similar: list[float | None] = [None] * n
         if len(at) > 1:
-            edges = self._edges(at)
+            edges = self._edges(at) if stored is None else stored
             place = {name: i for i, name in zip(at.tolist(), self.rows["row_id"].take(pa.array(at)).to_pylist(), strict=True)}
             tasks = self.rows["task_id"]
             again = np.asarray(pc.is_valid(self.flags["duplicate_of"]))
             for edge in edges.to_pylist():
-                a, b = place[edge["a_id"]], place[edge["b_id"]]
+                a, b = place.get(edge["a_id"]), place.get(edge["b_id"])
+                if a is None or b is None:  # an earlier round's, or a short text
+                    continue
                 enough = edge["similarity"] >= max(self.config.limits.similarity, similar[b] or 0.0)
                 if enough and tasks[a] != tasks[b] and not again[b]:
                     column[b], similar[b] = edge["a_id"], edge["similarity"]
@@ -297,6 +317,12 @@ class _Making:
         for name in ("prompt", "completion"):
             columns[name] = pc.utf8_slice_codeunits(self.rows[name], 0, _HEAD)
         return pa.table(columns | self.flags)
+
+
+def _tells(edge: Mapping[str, Any]) -> bool:
+    """Whether a match is one that filter `decontaminate` drops by default."""
+    rule, tier = DecontaminateConfig(), json.loads(edge["evidence"])["tier"]
+    return tier in rule.tiers and (tier != contamination.COVERAGE or edge["similarity"] >= rule.coverage)
 
 
 def _scattered(values: pa.Array, at: NDArray[np.int64], n: int) -> pa.Array:

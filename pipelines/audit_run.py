@@ -11,7 +11,7 @@ from ratoon import ids, schema, sql
 from ratoon.metrics import measure_verifier, measures
 from ratoon.metrics.measures import Measure
 from ratoon.metrics.report import Dropped, Series, Stage, Twin
-from ratoon.metrics.report.frame import FRAME
+from ratoon.metrics.report.frame import COUNTED, FRAME
 from ratoon.pipelines import benchmarks
 from ratoon.pipelines.crop import crop_of
 from ratoon.pipelines.summary import rounds
@@ -71,6 +71,25 @@ def read(store: Store, iteration: int) -> tuple[pa.Table, pa.Table, str]:
     items += [store.read("benchmarks", store.find("benchmarks"))] if store.find("benchmarks") else []
     digest = ids.digest([store.run_id, iteration, crop.groups.content_digest, *(m.content_digest for m in curated)])
     return rows, pa.concat_tables(items), digest
+
+
+def known_before(store: Store, iteration: int, row_ids: pa.ChunkedArray) -> dict[str, pa.Table]:
+    """What the run has measured of a round's rows: `lint` (a row each, in their order), edges `near` and `matched`.
+
+    Of `lint` nothing where a row has none; of `near` those of the newest settings.
+    """
+    found: dict[str, pa.Table] = {}
+    lint = (
+        store.read("lint", store.find("lint", iteration), ["rollout_id", *COUNTED]) if store.find("lint", iteration) else None
+    )
+    if lint is not None and lint.num_rows:
+        at = pc.index_in(row_ids, value_set=lint["rollout_id"].combine_chunks())
+        if not at.null_count:
+            found["lint"] = lint.take(at).select(COUNTED)
+    for stage in ("near", "matched"):
+        if made := store.find(stage, iteration):
+            found[stage] = store.read("edges", made[-1:], ["a_id", "b_id", "similarity", "evidence"])
+    return found
 
 
 def _said(tasks: pa.Table) -> pa.ChunkedArray:

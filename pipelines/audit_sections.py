@@ -32,7 +32,7 @@ from ratoon.metrics.report import (
 )  # fmt: skip
 from ratoon.metrics.report import correlations as correlating
 from ratoon.metrics.report import repetition as repeating
-from ratoon.metrics.report.frame import numbers, text_of
+from ratoon.metrics.report.frame import COUNTED, numbers, text_of
 from ratoon.pipelines.audit_config import AuditConfig
 from ratoon.pipelines.audit_meaning import Meaning, Placed
 from ratoon.pipelines.audit_rows import Known
@@ -41,8 +41,7 @@ from ratoon.pipelines.audit_side import Side
 _FLAGS = {
     "quality.truncated": "truncated", "quality.empty": "empty", "quality.refusal": "refusal",
     "quality.other_language": "other_language", "quality.conflicts": "conflict", "quality.against_gold": "against_gold",
-    "diversity.exact_duplicates": "duplicate_of is not null", "diversity.near_duplicates": "near_of is not null",
-    "diversity.template": "template", "contamination.rows": "contaminated_by is not null", "quality.reward": "reward",
+    "diversity.exact_duplicates": "duplicate_of is not null", "diversity.template": "template", "quality.reward": "reward",
     "complexity.behaviours": "verification + backtracking + subgoals + backward_chaining",
 }  # fmt: skip
 _VERDICT: tuple[tuple[str, str, bool | None, str], ...] = (
@@ -66,7 +65,7 @@ _DECLARED = set(_LIGHT.values()) - {"diversity.vendi", "diversity.compression_gz
 def number(one: Measure, columns: Sequence[str], iteration: int | None = None, side: str = "subject") -> Number:
     """A measure as the report tells it; `sql` where averaging a column of table `rows` gives it again."""
     name = one.metric.partition(".")[2]
-    column = _FLAGS.get(one.metric) or (name if name in columns and not name.startswith("pass") else None)
+    column = _FLAGS.get(one.metric) or (name if name in COUNTED and name in columns else None)
     column = f"({column})::int" if one.metric in _FLAGS and "reward" not in one.metric and "+" not in str(column) else column
     sql = f"select avg({column}), count({column}) from rows where side = '{side}'" if column and iteration is None else None
     return {

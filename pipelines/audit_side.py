@@ -24,7 +24,8 @@ Kind = Literal["run", "dataset", "file", "folder"]
 class Side(NamedTuple):
     """`rows` (FRAME) of `total`; `held` are items of evaluation sets known with it; `iteration` of a run's round.
 
-    `stored` is what was measured of the rows before: `lint` (frame.COUNTED, a row each, in order).
+    `stored` is what was measured of the rows before: `lint` (frame.COUNTED, a row each, in order); edges `near` to other texts
+    and `matched` to items of evaluation sets.
     """
 
     kind: Kind
@@ -73,8 +74,9 @@ def _of_run(path: Path, iteration: int | None) -> Side:
         raise UsageError(f"{path} has no harvested round {iteration}", f"it has {', '.join(map(str, rounds))}")
     rows, held, digest = audit_run.read(store, chosen)
     rows = completed(rows)
-    name = f"{path} round {chosen}"
-    return Side("run", name, rows, rows.num_rows, None, [], held, digest, path, chosen)
+    stored = audit_run.known_before(store, chosen, rows["row_id"])
+    notes = [f"stored numbers that were used: {', '.join(sorted(stored))}"] if stored else []
+    return Side("run", f"{path} round {chosen}", rows, rows.num_rows, None, notes, held, digest, path, chosen, stored)
 
 
 def _of_dataset(path: Path) -> Side:

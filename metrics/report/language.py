@@ -6,11 +6,14 @@ one script that are not in the list are taken for unknown, or for a near relativ
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Sequence
 
 import pyarrow as pa
 
 VERSION = "1"
+_WORD = re.compile(r"[^\W\d_]+")
 _LEAST_WORDS, _LEAST_HITS, _LEAST_SHARE = 8, 2, 0.12
 _WORDS = {
     "en": "the of and to in is that it for was on are with as be this at have from or by not but what all were when we there "
@@ -37,8 +40,10 @@ _WORDS = {
     "tr": "ve bir bu için ile da de çok olarak daha en gibi var ama olan kadar sonra ne değil her o mi ki şey",
     "id": "yang dan di untuk dengan dari ini itu tidak dalam pada adalah akan ke ada juga bisa atau karena oleh saya mereka",
 }
-_SETS = {name: frozenset(said.split()) for name, said in _WORDS.items()}
-_SHARED = {word for word in set().union(*_SETS.values()) if sum(word in s for s in _SETS.values()) > 1}
+_LANGUAGES: dict[str, list[str]] = {}
+for _name, _said in _WORDS.items():
+    for _word in _said.split():
+        _LANGUAGES.setdefault(_word, []).append(_name)
 
 
 def languages(texts: Sequence[str | None], scripts: Sequence[str | None]) -> pa.Array:
@@ -51,13 +56,15 @@ def _of(text: str | None, script: str | None) -> str | None:
         return None
     if script != "latin":
         return script
-    words = [word.strip(".,;:!?()\"'*-") for word in text[:2000].lower().split()]
-    words = [word for word in words if word.isalpha()]
+    words = _WORD.findall(text[:2000].lower())
     if len(words) < _LEAST_WORDS:
         return None
-    hits = {name: sum(word in known for word in words) for name, known in _SETS.items()}
-    own = {name: sum(word in known and word not in _SHARED for word in words) for name, known in _SETS.items()}
-    best = max(_SETS, key=lambda name: (hits[name] + own[name], name))
-    if own[best] < _LEAST_HITS or hits[best] < _LEAST_SHARE * len(words):
-        return None
-    return best
+    hits: Counter[str] = Counter()
+    own: Counter[str] = Counter()
+    for word in words:
+        known = _LANGUAGES.get(word, ())
+        hits.update(known)
+        if len(known) == 1:
+            own.update(known)
+    best = max(own, key=lambda name: (hits[name] + own[name], name), default="")
+    return best if own[best] >= _LEAST_HITS and hits[best] >= _LEAST_SHARE * len(words) else None
