@@ -12,8 +12,9 @@ from ratoon.metrics import measure_verifier, measures
 from ratoon.metrics.measures import Measure
 from ratoon.metrics.report import Dropped, Series, Stage, Twin
 from ratoon.metrics.report.frame import COUNTED, FRAME
+from ratoon.metrics.tiers import sample_of
 from ratoon.pipelines import benchmarks
-from ratoon.pipelines.crop import crop_of
+from ratoon.pipelines.crop import Crop, crop_of
 from ratoon.pipelines.summary import rounds
 from ratoon.store import Manifest, Store
 
@@ -50,8 +51,11 @@ _TOLD = (
 )  # fmt: skip
 
 
-def read(store: Store, iteration: int) -> tuple[pa.Table, pa.Table, str]:
-    """Rows of FRAME of a round, the items it must not hold (its held-out tasks and benchmarks), and a digest of both."""
+def read(store: Store, iteration: int, most: int, seed: int) -> tuple[pa.Table, pa.Table, str]:
+    """Rows of FRAME of a round, the items it must not hold (its held-out tasks and benchmarks), and a digest of both.
+
+    Beyond `most` rows whole tasks are taken by hash.
+    """
     crop = crop_of(store, iteration)
     tasks = store.read("tasks", crop.pool, ["task_id", "messages", "answer", "family", "split"])
     said = _said(tasks)
@@ -62,7 +66,7 @@ def read(store: Store, iteration: int) -> tuple[pa.Table, pa.Table, str]:
     wanted = ["rollout_id", "group_id", "task_id", "iteration", "text", "token_ids", "finish_reason"]
     judge = [m for m in store.find("judge", iteration) if (m.shard or "").startswith("train")]
     tables = {
-        "rollouts": store.read("rollouts", crop.rollouts, wanted), "tasks": asked,
+        "rollouts": _rollouts(store, crop, wanted, most, seed), "tasks": asked,
         "scores": store.read("scores", [*crop.scores, *judge]), "groups": store.read("groups", [crop.groups]),
         "decisions": store.read("decisions", curated) if curated else schema.empty("decisions"),
     }  # fmt: skip
@@ -71,6 +75,20 @@ def read(store: Store, iteration: int) -> tuple[pa.Table, pa.Table, str]:
     items += [store.read("benchmarks", store.find("benchmarks"))] if store.find("benchmarks") else []
     digest = ids.digest([store.run_id, iteration, crop.groups.content_digest, *(m.content_digest for m in curated)])
     return rows, pa.concat_tables(items), digest
+
+
+def planned(store: Store, iteration: int) -> int:
+    """How many training rollouts a round has."""
+    return sum(m.rows("rollouts") for m in crop_of(store, iteration).rollouts)
+
+
+def _rollouts(store: Store, crop: Crop, columns: list[str], most: int, seed: int) -> pa.Table:
+    if sum(m.rows("rollouts") for m in crop.rollouts) <= most:
+        return store.read("rollouts", crop.rollouts, columns)
+    tasks = store.read("rollouts", crop.rollouts, ["task_id"])["task_id"]
+    wanted = pc.unique(tasks.filter(pa.array(sample_of(tasks, most, seed))))
+    batches = [b.filter(pc.is_in(b["task_id"], value_set=wanted)) for b in store.scan("rollouts", crop.rollouts, columns)]
+    return pa.Table.from_batches(batches)
 
 
 def known_before(store: Store, iteration: int, row_ids: pa.ChunkedArray) -> dict[str, pa.Table]:

@@ -13,6 +13,7 @@ from ratoon import schema
 from ratoon.errors import UsageError
 from ratoon.metrics.report.answers import completed
 from ratoon.metrics.report.frame import frame
+from ratoon.metrics.tiers import sample_of
 from ratoon.pipelines import audit_files, audit_run, benchmarks
 from ratoon.pipelines.audit_config import AuditConfig
 from ratoon.sft import dataset
@@ -56,13 +57,13 @@ def side(path: Path, asked: Mapping[str, str], config: AuditConfig, iteration: i
     """The rows of whatever lies at `path`; of a run those of one round, the newest unless said."""
     kind = kind_of(path)
     if kind == "run":
-        return _of_run(path, iteration)
+        return _of_run(path, iteration, config)
     if iteration is not None:
         raise UsageError(f"--iteration {iteration}: {path} is no run", "leave --iteration out")
-    return _of_dataset(path) if kind == "dataset" else _of_files(path, kind, asked, config)
+    return _of_dataset(path, config) if kind == "dataset" else _of_files(path, kind, asked, config)
 
 
-def _of_run(path: Path, iteration: int | None) -> Side:
+def _of_run(path: Path, iteration: int | None, config: AuditConfig) -> Side:
     store = Store.open(path)
     rounds = sorted(m.iteration or 0 for m in store.find("groups") if m.shard == "train")
     if not rounds:
@@ -72,23 +73,31 @@ def _of_run(path: Path, iteration: int | None) -> Side:
     chosen = rounds[-1] if iteration is None else iteration
     if chosen not in rounds:
         raise UsageError(f"{path} has no harvested round {iteration}", f"it has {', '.join(map(str, rounds))}")
-    rows, held, digest = audit_run.read(store, chosen)
+    rows, held, digest = audit_run.read(store, chosen, config.rows, config.seed)
+    total = audit_run.planned(store, chosen)
     rows = completed(rows)
     stored = audit_run.known_before(store, chosen, rows["row_id"])
     notes = [f"stored numbers that were used: {', '.join(sorted(stored))}"] if stored else []
-    return Side("run", f"{path} round {chosen}", rows, rows.num_rows, None, notes, held, digest, path, chosen, stored)
+    notes += _sampled(rows.num_rows, total, config.seed)
+    return Side("run", f"{path} round {chosen}", rows, total, None, notes, held, digest, path, chosen, stored)
 
 
-def _of_dataset(path: Path) -> Side:
+def _sampled(rows: int, total: int, seed: int) -> list[str]:
+    return [f"{rows} of {total} rows were read: whole tasks chosen by hash of seed {seed}"] if rows < total else []
+
+
+def _of_dataset(path: Path, config: AuditConfig) -> Side:
     info, table = dataset.read_info(path), dataset.read_dataset(path)
     views = set(pc.unique(table["view"]).to_pylist())
     view = "sft" if "sft" in views else next(iter(sorted(views)), "sft")
     table = table.filter(pc.and_(pc.equal(table["view"], view), pc.not_equal(pc.fill_null(table["split"], "train"), "eval")))
+    total = table.num_rows
+    if total > config.rows:
+        table = table.filter(pa.array(sample_of(table["task_id"], config.rows, config.seed)))
     rows = frame(_dataset_columns(table), table.num_rows).sort_by("row_id")
     notes = [f"rows of view {view}"] + (["it holds only rows that passed"] if view == "sft" else [])
-    return Side(
-        "dataset", str(path), completed(rows), rows.num_rows, None, notes, _none(), info.content_digest, None, info.iteration
-    )
+    notes += _sampled(rows.num_rows, total, config.seed)
+    return Side("dataset", str(path), completed(rows), total, None, notes, _none(), info.content_digest, None, info.iteration)
 
 
 def _dataset_columns(table: pa.Table) -> dict[str, Any]:

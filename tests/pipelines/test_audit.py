@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
 
@@ -256,6 +257,31 @@ def test_what_is_too_large_is_sampled_by_whole_tasks_and_says_so(tmp_path: Path)
     sizes = found.rows.group_by("task_id").aggregate([("row_id", "count")])["row_id_count"].to_pylist()
     assert sum(size == 4 for size in sizes) >= len(sizes) - 1
     assert any("whole tasks chosen by hash" in fact["value"] for fact in found.report["sections"]["provenance"])
+
+
+@pytest.mark.parametrize("suffix", ["csv", "arrow", "json", "jsonl"])
+def test_every_kind_of_file_gives_the_same_rows(tmp_path: Path, suffix: str) -> None:
+    table = pa.Table.from_pylist(sound(40))
+    path = tmp_path / f"a.{suffix}"
+    if suffix == "csv":
+        pa.csv.write_csv(table, path)
+    elif suffix == "arrow":
+        with pa.ipc.new_stream(path, table.schema) as out:
+            out.write_table(table)
+    elif suffix == "json":
+        path.write_text(json.dumps(table.to_pylist()), encoding="utf-8")
+    else:
+        lines(path, table.to_pylist())
+    pq.write_table(table, tmp_path / "b.parquet")
+    one, two = report(path), report(tmp_path / "b.parquet")
+    assert one["numbers"] == two["numbers"]
+    assert one["rows"] == two["rows"]
+
+
+def test_a_run_that_is_too_large_is_sampled_by_whole_tasks(smoke_run: Path) -> None:
+    found = report(smoke_run, rows=20)
+    assert found["subject"]["rows"] > 20
+    assert any(fact["value"].endswith(f"of {found['subject']['rows']}") for fact in found["sections"]["provenance"])
 
 
 def test_a_run_is_audited_with_its_funnel_and_its_own_held_out_tasks(smoke_run: Path) -> None:
