@@ -59,7 +59,6 @@ def read(store: Store, iteration: int, most: int, seed: int) -> tuple[pa.Table, 
     crop = crop_of(store, iteration)
     tasks = store.read("tasks", crop.pool, ["task_id", "messages", "answer", "family", "split"])
     said = _said(tasks)
-    held = pc.fill_null(pc.not_equal(tasks["split"], "train"), False)
     asked = pa.table({"task_id": tasks["task_id"], "prompt": said, "answer": tasks["answer"], "family": tasks["family"],
                       "split": tasks["split"]})  # fmt: skip
     curated = [m for m in store.find("curate", iteration) if m.shard == "default"] or store.find("curate", iteration)[-1:]
@@ -71,10 +70,21 @@ def read(store: Store, iteration: int, most: int, seed: int) -> tuple[pa.Table, 
         "decisions": store.read("decisions", curated) if curated else schema.empty("decisions"),
     }  # fmt: skip
     rows = sql.over(tables, _ROWS, memory_limit="2GB", spill=None).select(FRAME.names).cast(FRAME)
-    items = [benchmarks.held_out(tasks.filter(held), said.filter(held))]
-    items += [store.read("benchmarks", store.find("benchmarks"))] if store.find("benchmarks") else []
     digest = ids.digest([store.run_id, iteration, crop.groups.content_digest, *(m.content_digest for m in curated)])
-    return rows, pa.concat_tables(items), digest
+    return rows, _held(store, tasks, said), digest
+
+
+def held(store: Store, iteration: int) -> pa.Table:
+    """The items that a round's rows must not hold: the run's held-out tasks, and its benchmarks."""
+    tasks = store.read("tasks", crop_of(store, iteration).pool, ["task_id", "messages", "answer", "split"])
+    return _held(store, tasks, _said(tasks))
+
+
+def _held(store: Store, tasks: pa.Table, said: pa.ChunkedArray) -> pa.Table:
+    out = pc.fill_null(pc.not_equal(tasks["split"], "train"), False)
+    items = [benchmarks.held_out(tasks.filter(out), said.filter(out))]
+    items += [store.read("benchmarks", store.find("benchmarks"))] if store.find("benchmarks") else []
+    return pa.concat_tables(items)
 
 
 def planned(store: Store, iteration: int) -> int:

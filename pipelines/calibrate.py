@@ -13,7 +13,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ratoon import ids, schema
-from ratoon.errors import Stopped
 from ratoon.metrics.agreement import Label, measures, trend
 from ratoon.metrics.balance import METRIC, balance, taken_over
 from ratoon.metrics.calibration import collapse
@@ -29,7 +28,7 @@ VERSION = "1"
 
 
 def calibrate(ctx: Context, crop: Crop) -> Manifest | None:
-    """The measures of one round's votes; None where nothing voted. Warns of collapse; raises Stopped on falling accuracy."""
+    """The measures of one round's votes; None where nothing voted. Warns of collapse."""
     config = ctx.recipe.consensus
     if config is None:
         return None
@@ -40,7 +39,7 @@ def calibrate(ctx: Context, crop: Crop) -> Manifest | None:
     rows = ctx.store.read("measures", ctx.store.find("calibrate")).to_pylist()
     so_far = trend([row for row in rows if row["iteration"] <= crop.iteration])
     _warn_of_one_answer(ctx, crop.iteration, rows, config)
-    warn_of_collapse(ctx.progress, crop.iteration, *so_far, stop=config.stop_on_falling)
+    warn_of_collapse(ctx.progress, crop.iteration, *so_far)
     return made
 
 
@@ -119,18 +118,13 @@ class Says(Protocol):
     def say(self, text: str) -> None: ...
 
 
-def warn_of_collapse(
-    to: Says, iteration: int, agreement: Sequence[Estimate], accuracy: Sequence[Estimate], *, stop: bool
-) -> None:
-    """Tell of agreement that rises without accuracy (`calibration.collapse`); raise Stopped where accuracy falls and `stop`."""
+def warn_of_collapse(to: Says, iteration: int, agreement: Sequence[Estimate], accuracy: Sequence[Estimate]) -> None:
+    """Tell of agreement that rises without accuracy (`calibration.collapse`); what refuses to train on it is the gate."""
     verdict = collapse(agreement, accuracy)
     if verdict is None:
         return
     first, last = (f"{agreement[i].value:.2f}" for i in (0, -1))
-    told = (
-        f"round {iteration}: agreement rose from {first} to {last} while the accuracy of votes is {verdict}, "
+    to.say(
+        f"warning: round {iteration}: agreement rose from {first} to {last} while the accuracy of votes is {verdict}, "
         f"{accuracy[0].value:.2f} to {accuracy[-1].value:.2f}: the model may be collapsing onto its own answers"
     )
-    if verdict == "falling" and stop:
-        raise Stopped(told, "train on fewer rounds, raise consensus.share, or set consensus.stop_on_falling = false")
-    to.say(f"warning: {told}")

@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 
 from ratoon import ids, schema
 from ratoon.engine import Policy
-from ratoon.errors import Stopped
+from ratoon.pipelines import gate
 from ratoon.pipelines.budget import Spent
 from ratoon.pipelines.context import Context
 from ratoon.pipelines.stage import Built, key, run_stage
@@ -23,10 +23,13 @@ from ratoon.store import Counts, Manifest
 def finetune(ctx: Context, curated: Sequence[Manifest], last: Policy, base: Policy, iteration: int) -> tuple[Manifest, Policy]:
     """The policy of one round, trained on this round's dataset or all so far, from the base or the last policy.
 
-    `curated` are the curations so far, oldest first. Raises Stopped when the round kept fewer than `train.min_examples`.
+    `curated` are the curations so far, oldest first, and the gate let the last one through. Overrides of the gate are facts of
+    the policy's manifest.
     """
     train = ctx.recipe.train.in_round(iteration)
-    _enough(curated[-1], train.min_examples, iteration)
+    waved = gate.overridden(ctx.store, iteration)
+    if "examples" in waved:
+        train = train.model_copy(update={"min_examples": 1})
     seed = ids.derive_seed(ctx.recipe.run.seed, "train", iteration)
     folders = [ctx.store.root / m.extra["folder"] for m in curated]
     job = jobs.plan(
@@ -42,29 +45,13 @@ def finetune(ctx: Context, curated: Sequence[Manifest], last: Policy, base: Poli
     )
     used = curated[-1:] if train.data == "this" else curated
     wanted = key("policy", iteration, config={"train": jobs.identity(train), "policy": job.policy_id}, inputs=used)
-    manifest = run_stage(ctx.store, wanted, lambda: _train(ctx, job))
+    manifest = run_stage(ctx.store, wanted, lambda: _train(ctx, job, waved))
     if not Path(job.out).exists():  # removed by hand, as a message about damaged weights advises
-        _train(ctx, job)
+        _train(ctx, job, waved)
     return manifest, policy_of(ctx, manifest)
 
 
-def _enough(curated: Manifest, least: int, iteration: int) -> None:
-    if curated.counts.rows_out >= least:
-        return
-    kept = f"round {iteration} kept {curated.counts.rows_out} of {curated.counts.rows_planned} rollouts"
-    if curated.extra.get("view") == "group":
-        raise Stopped(
-            f"{kept}, those of groups with right and wrong replies; training wants at least {least}",
-            "ask tasks the policy solves sometimes, raise generate.n or generate.mixed_groups, begin with a round of rft "
-            '(train.method = ["rft", "nft"]), or lower train.min_examples',
-        )
-    raise Stopped(
-        f"{kept}; training wants at least {least}",
-        "raise generate.tasks or generate.n, loosen [[filters]] (`ratoon show RUN --dropped`), or lower train.min_examples",
-    )
-
-
-def _train(ctx: Context, job: jobs.Job) -> Built:
+def _train(ctx: Context, job: jobs.Job, waved: Sequence[str]) -> Built:
     """The engine gives the device up first: training has it to itself."""
     ctx.before_training()
     ctx.meter.check()
@@ -82,6 +69,8 @@ def _train(ctx: Context, job: jobs.Job) -> Built:
     cost = ctx.recipe.budget.prices.cost(0, 0, done.trained_tokens)
     counts = Counts(1, 1, trained_tokens=done.trained_tokens, seconds=done.seconds, cost=cost)
     facts = {"steps": done.steps, "loss": done.loss, "examples": done.manifest.examples}
+    if waved:
+        facts["overridden"] = list(waved)
     if job.method == "nft":
         facts |= {"logprob_gap": done.manifest.logprob_gap, "dropped": done.manifest.dropped}
     return Built({"policies": schema.from_rows("policies", [row]), **launch.records(done.folder)}, counts, facts)

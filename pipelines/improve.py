@@ -17,7 +17,7 @@ from prefect.utilities.annotations import quote
 
 from ratoon.engine import Completion, Policy
 from ratoon.errors import RatoonError, Stopped
-from ratoon.pipelines import asking, cards, judge, linting, measure, notify, propose, qdc, sample, score, waves
+from ratoon.pipelines import asking, cards, gate, judge, linting, measure, notify, propose, qdc, sample, score, waves
 from ratoon.pipelines.calibrate import calibrate
 from ratoon.pipelines.context import Context
 from ratoon.pipelines.curate import Crop, curate
@@ -50,6 +50,7 @@ def improve(ctx: Context) -> None:
         curated.append(stage(curate)(ctx.store, ctx.recipe, crop))
         stage(qdc.measure)(ctx.store, ctx.recipe, crop, curated[-1], linted)
         cards.tell(ctx.store, curated[-1])
+        stage(gate.gate)(ctx, crop, curated[-1])
         made_by, policy = stage(finetune)(ctx, curated, policy, base, iteration)
         if iteration % ctx.recipe.run.evaluate_every == 0 or iteration == ctx.recipe.run.iterations:
             evaluate(ctx, pool, prompts, made_by, policy, iteration)

@@ -27,7 +27,7 @@ from ratoon.store import Counts, Manifest
 _NONE: Mapping[str, Callable[..., Any]] = {}
 _HINT = (
     "`ratoon verifiers RECIPE --formats` shows which replies are misread; mend verifier or verifier_args of [[tasks]], set "
-    "verify.measure.floors.NAME, or verify.measure.override = true (it is recorded)"
+    'verify.measure.floors.NAME, or gate.override = ["verifier"] (it is recorded)'
 )
 
 
@@ -55,7 +55,7 @@ def gate(ctx: Context, measured: Manifest) -> None:
     found = below_floors(measuring.read(ctx.store.read("measures", [measured])), ctx.recipe.verify.measure)
     if not found:
         return
-    if not ctx.recipe.verify.measure.override:
+    if not ctx.recipe.verify.measure.override and "verifier" not in ctx.recipe.gate.override:
         raise stopped(found)
     for name, why in found.items():
         ctx.progress.say(f"overridden: the verifier {name!r} is below its floor: {'; '.join(why)}")

@@ -1,7 +1,8 @@
 """What Prefect's pages and automations are told of a run: round table, yield funnel, live progress, events. Never a record.
 
-Events: `ratoon.round.finished` with the round's numbers, and `ratoon.budget.spent` with the message that names the limit. Their
-resource is `ratoon.run.<run_id>`, so that an automation can act on one run or on all.
+Events: `ratoon.round.finished` with the round's numbers, `ratoon.budget.spent` with the message that names the limit, and
+`ratoon.gate.refused` with the reason, the value and what mends it. Their resource is `ratoon.run.<run_id>`, so that an
+automation can act on one run or on all.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ from prefect.artifacts import (
 )
 from prefect.events import emit_event
 
-from ratoon.errors import BudgetSpent
+from ratoon.errors import BudgetSpent, Refused
+from ratoon.pipelines.gate import outcomes
 from ratoon.pipelines.stage import shard_of
 from ratoon.pipelines.summary import rounds
 from ratoon.store import Manifest, Store
@@ -51,13 +53,30 @@ class Live:
 
 def round_finished(store: Store, iteration: int) -> None:
     """The rounds so far as a table, this round's funnel, and the event."""
-    table = rounds(store)
-    flat = [{k: v["value"] if isinstance(v, dict) else v for k, v in row.items()} for row in table]
     where = f"{store.root.name}, after round {iteration}"
-    create_table_artifact(table=flat, key="ratoon-rounds", description=where)
+    flat = _rounds(store, where)
     create_markdown_artifact(funnel_text(store, iteration), key="ratoon-funnel", description=where)
     mine = next((row for row in flat if row["round"] == iteration), {})
     _emit("ratoon.round.finished", store, {"round": iteration} | mine)
+
+
+def _rounds(store: Store, where: str) -> list[dict[str, Any]]:
+    flat = [{k: v["value"] if isinstance(v, dict) else v for k, v in row.items()} for row in rounds(store)]
+    create_table_artifact(table=flat, key="ratoon-rounds", description=where)
+    return flat
+
+
+def gate_refused(store: Store, error: Refused) -> None:
+    """The rounds as a table whose `gate` says so, and the event, once for each reason that refused the newest round."""
+    found = [row for row in outcomes(store) if row["outcome"] == "refused"]
+    newest = max((row["iteration"] for row in found), default=None)
+    _rounds(store, f"{store.root.name}, refused by the training gate")
+    for row in found:
+        if row["iteration"] == newest:
+            told = {name: row[name] for name in ("reason", "value", "limit", "message", "hint")}
+            _emit("ratoon.gate.refused", store, {"round": newest} | told)
+    if not found:
+        _emit("ratoon.gate.refused", store, {"message": error.message, "hint": error.hint})
 
 
 def budget_spent(store: Store, error: BudgetSpent) -> None:

@@ -28,6 +28,7 @@ from ratoon.metrics.verifiers.judge import JudgeConfig
 from ratoon.pipelines.audit_config import AuditConfig
 from ratoon.pipelines.budget import BudgetConfig
 from ratoon.pipelines.curation import CurationConfig
+from ratoon.pipelines.gate_config import GateConfig
 from ratoon.sft.base_models import ModelConfig
 from ratoon.sft.job import TrainConfig
 from ratoon.sft.nft_gate import MOST_NEGATIVE, bent
@@ -168,6 +169,7 @@ class Recipe(Config):
     curation: CurationConfig = Field(CurationConfig(), description="what the numbers that filters read are measured by")
     measure: TierConfig = Field(TierConfig(), description="quality, diversity and complexity of each round and its dataset")
     audit: AuditConfig = Field(AuditConfig(), description="what `ratoon audit` looks at, and the limits of its warnings")
+    gate: GateConfig = Field(GateConfig(), description="what refuses a dataset before training, and what is overridden")
     train: TrainConfig = Field(TrainConfig(), description="fine-tuning of each round")
     budget: BudgetConfig = Field(BudgetConfig(), description="what the run may spend, and what tokens cost")
     suites: dict[str, SuiteConfig] = Field(

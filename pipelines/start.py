@@ -14,7 +14,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from ratoon.errors import BudgetSpent, MissingExtra, RatoonError, UsageError
+from ratoon.errors import BudgetSpent, MissingExtra, RatoonError, Refused, UsageError
 from ratoon.pipelines.context import Context
 from ratoon.pipelines.meter import signals
 from ratoon.pipelines.recipe import Recipe
@@ -102,13 +102,18 @@ def prefect_environment() -> None:
 
 
 def _told(ctx: Context, body: Body) -> Any:
-    """The body's value; automations are told when a budget ends it."""
+    """The body's value; automations are told when a budget or the training gate ends it."""
     try:
         return body(ctx)
     except BudgetSpent as error:
         from ratoon.pipelines.notify import budget_spent
 
         budget_spent(ctx.store, error)
+        raise
+    except Refused as error:
+        from ratoon.pipelines.notify import gate_refused
+
+        gate_refused(ctx.store, error)
         raise
 
 

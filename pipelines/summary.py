@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from typing import Any
 
@@ -23,7 +24,7 @@ def rounds(store: Store, suite: str = "heldout") -> list[dict[str, Any]]:
     Rates are null where nothing was judged. `mixed` counts groups of right and wrong rollouts,
     of which the recipe wanted `mixed_wanted`;
     `retry` counts tasks that no rollout solved. `gain` is the paired difference of held-out pass@1 against the base,
-    `step` against the policy before.
+    `step` against the policy before. `gate` is what the training gate said.
     """
     live = list(store.live().values())
     evals = sql.query(store, _EVALS.format(suite=suite.replace("'", "''"))).to_pylist()
@@ -59,6 +60,7 @@ def _round(store: Store, live: list[Manifest], evals: list[dict[str, Any]], iter
         "finished": _metric(mine, "finished_share"),
         "gain": _metric(mine, "pass@1_diff", 0) if iteration else None,
         "step": _metric(mine, "pass@1_diff", iteration - 1) if iteration else None,
+        "gate": _gate(store, of("gate")),
     }
 
 
@@ -68,6 +70,15 @@ def _pass_rate(store: Store, groups: list[Manifest]) -> float | None:
     table = store.read("groups", groups, columns=["n_passed", "n_valid"])
     valid = sum(v or 0 for v in table["n_valid"].to_pylist())
     return sum(v or 0 for v in table["n_passed"].to_pylist()) / valid if valid else None
+
+
+def _gate(store: Store, made: list[Manifest]) -> str | None:
+    """`passed`, or what was refused or overridden before training; null where no gate was."""
+    found = {row["key"]: json.loads(row["value"])["outcome"] for row in store.read("state", made).to_pylist()} if made else {}
+    if not found:
+        return None
+    said = [f"{outcome}: {reason}" for reason, outcome in sorted(found.items()) if outcome in ("refused", "overridden")]
+    return ", ".join(said) or "passed"
 
 
 def _metric(evals: list[dict[str, Any]], metric: str, against: int | None = None) -> dict[str, Any] | None:

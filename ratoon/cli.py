@@ -14,6 +14,7 @@ import typer
 from ratoon import cli_curate, cli_store
 from ratoon.cli_audit import audit
 from ratoon.cli_decontaminate import decontaminate
+from ratoon.cli_diff import diff
 from ratoon.cli_measure import measure
 from ratoon.cli_schedule import schedule
 from ratoon.cli_verifiers import verifiers
@@ -97,6 +98,7 @@ def status(run: RunDir, json: Json = False) -> None:
     _print_rows([{short.get(name, name): value for name, value in row.items()} for row in state["stages"]], title="stages")
     _print_rounds(state["rounds"])
     _print_measures(state["measures"])
+    _print_gates(state["gates"])
     if state["firings"]:
         _print_rows(state["firings"], title="fired by its schedule, newest last")
 
@@ -253,6 +255,9 @@ app.command("export", epilog="Example: ratoon export runs/demo/datasets/default/
     cli_curate.export
 )
 app.command("audit", epilog="Example: ratoon audit data.parquet --against last-week.parquet --out audit/report.html")(audit)
+app.command(
+    "diff", epilog="Example: ratoon diff runs/demo@1 runs/demo@2 --fail-on 'pass_rate<-0.02' --fail-on 'contamination>0'"
+)(diff)
 app.command("decontaminate", epilog="Example: ratoon decontaminate data.jsonl --against gsm8k.parquet --out clean")(
     decontaminate
 )
@@ -286,6 +291,12 @@ def _print_measures(rows: list[dict[str, Any]]) -> None:
     from ratoon.cli_print import print_measures
 
     print_measures(rows)
+
+
+def _print_gates(rows: list[dict[str, Any]]) -> None:
+    from ratoon.cli_print import print_gates
+
+    print_gates(rows)
 
 
 def _print_json(value: Any) -> None:

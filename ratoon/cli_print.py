@@ -95,6 +95,14 @@ def print_measures(found: Sequence[dict[str, Any]]) -> None:
     _console().print(table)
 
 
+def print_gates(found: Sequence[dict[str, Any]]) -> None:
+    """What the training gate refused, overrode or warned of; nothing where all passed."""
+    for row in found:
+        if row["outcome"] != "passed":
+            held = "" if row["value"] is None else f" ({cell(row['value'])}, limit {cell(row['limit'])})"
+            print(plain(f"gate, round {row['iteration']}: {row['outcome']} {row['reason']}{held}: {row['message']}"))
+
+
 def _plus_minus(metric: dict[str, Any] | None) -> str:
     if metric is None:
         return "–"

@@ -19,6 +19,7 @@
     ├── TrainError              exit 1
     └── Stopped                 exit 3   a budget, gate or rule said stop
         ├── BudgetSpent                  a limit of [budget]
+        ├── Refused                      the training gate, for one of its reasons
         └── Interrupted         exit 128 + signal: SIGINT or SIGTERM said stop
 
 A message says what happened and the value; `hint` says which field or command mends it.
@@ -122,6 +123,10 @@ class Stopped(RatoonError):
 
 class BudgetSpent(Stopped):
     """A limit of `[budget]` stopped the run."""
+
+
+class Refused(Stopped):
+    """The training gate refused a round's dataset."""
 
 
 class Interrupted(Stopped):

@@ -90,8 +90,9 @@ class Run:
         return rounds(self.store)
 
     def status(self) -> dict[str, Any]:
-        """Stages, shards, rows, yield, tokens and cost; rounds; what was spent; the newest policy; how many commits."""
+        """Stages, shards, rows, yield, tokens and cost; rounds; the gate's words; what was spent; newest policy; commits."""
         from ratoon.pipelines.firings import firings
+        from ratoon.pipelines.gate import outcomes
         from ratoon.pipelines.summary import headlines, spending, stages
 
         rows = self.store.read("policies", columns=["policy_id", "iteration"]).to_pylist()
@@ -99,7 +100,8 @@ class Run:
         newest = max(made, key=lambda row: row["iteration"])["policy_id"] if made else None
         return {"run_id": self.store.run_id, "commits": len(self.store.commits()), "policy": newest,
                 "spent": spending(self.store), "stages": stages(self.store), "rounds": self.rounds(),
-                "measures": headlines(self.store), "firings": firings(self.root)[-5:]}  # fmt: skip
+                "measures": headlines(self.store), "gates": outcomes(self.store),
+                "firings": firings(self.root)[-5:]}  # fmt: skip
 
     def show(self, which: str = "any", n: int = 5) -> list[dict[str, Any]]:
         """Rollouts with prompt, verdict and, for `dropped`, the reason. `which`: any, failed, kept, dropped."""

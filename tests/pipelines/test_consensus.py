@@ -14,7 +14,7 @@ from ratoon import schema
 from ratoon.errors import Stopped
 from ratoon.generators.hidden import hide_gold
 from ratoon.metrics.agreement import Label, measures, trend
-from ratoon.pipelines import asking, calibrate, propose, sample, score
+from ratoon.pipelines import asking, calibrate, gate, propose, sample, score
 from ratoon.pipelines.curate import Crop, crop_of, curate
 from ratoon.pipelines.finetune import finetune
 from ratoon.pipelines.look import show
@@ -273,7 +273,7 @@ def votes(n: int, share: float, right: int) -> list[Label]:
     return [Label(f"k{i}", "7", share, True, row) for i, row in enumerate(said)]
 
 
-def test_rising_agreement_with_flat_accuracy_warns_and_with_falling_accuracy_stops() -> None:
+def test_rising_agreement_without_accuracy_warns_and_with_falling_accuracy_is_a_reason_of_the_gate() -> None:
     def rounds(*made: list[Label]) -> list[dict[str, Any]]:
         return [row | {"iteration": i} for i, labels in enumerate(made) for row in measures(labels)]
 
@@ -286,13 +286,15 @@ def test_rising_agreement_with_flat_accuracy_warns_and_with_falling_accuracy_sto
     flat = trend(rounds(votes(300, 0.5, 150), votes(300, 0.9, 155)))
     falling = trend(rounds(votes(300, 0.5, 200), votes(300, 0.9, 100)))
     fine = trend(rounds(votes(300, 0.5, 150), votes(300, 0.9, 270)))
-    calibrate.warn_of_collapse(Said(), 2, *flat, stop=True)
+    calibrate.warn_of_collapse(Said(), 2, *flat)
     assert "collapsing" in told.pop()
-    calibrate.warn_of_collapse(Said(), 2, *fine, stop=True)
-    calibrate.warn_of_collapse(Said(), 2, *falling, stop=False)
-    assert len(told) == 1
-    with pytest.raises(Stopped, match=r"agreement rose .* falling"):
-        calibrate.warn_of_collapse(Said(), 2, *falling, stop=True)
+    calibrate.warn_of_collapse(Said(), 2, *fine)
+    assert not told
+    calibrate.warn_of_collapse(Said(), 2, *falling)
+    assert "falling" in told.pop()
+    assert gate.falling(*flat) == gate.falling(*fine) == []
+    (one,) = gate.falling(*falling)
+    assert (one.reason, one.value < 0) == ("collapse", True)
 
 
 def test_measures_of_nothing_are_no_rows_and_of_silence_are_null() -> None:
