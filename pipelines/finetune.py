@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pyarrow.compute as pc
 
@@ -68,7 +69,7 @@ def _train(ctx: Context, job: jobs.Job, waved: Sequence[str]) -> Built:
     row = done.manifest.row(ctx.relative(done.folder))
     cost = ctx.recipe.budget.prices.cost(0, 0, done.trained_tokens)
     counts = Counts(1, 1, trained_tokens=done.trained_tokens, seconds=done.seconds, cost=cost)
-    facts = {"steps": done.steps, "loss": done.loss, "examples": done.manifest.examples}
+    facts: dict[str, Any] = {"steps": done.steps, "loss": done.loss, "examples": done.manifest.examples}
     if waved:
         facts["overridden"] = list(waved)
     if job.method == "nft":

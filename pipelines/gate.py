@@ -116,7 +116,7 @@ def _tell(ctx: Context, iteration: int, rows: Sequence[Mapping[str, Any]]) -> No
             ctx.progress.say(
                 f"{'warning' if row['outcome'] == 'warned' else 'overridden'}: round {iteration}: {row['message']}"
             )
-    for row in rows:
+    for row in sorted(rows, key=lambda row: [*REASONS, row["reason"]].index(row["reason"])):
         if row["outcome"] == "refused":
             raise Refused(f"the training gate refused round {iteration} ({row['reason']}): {row['message']}", row["hint"])
 

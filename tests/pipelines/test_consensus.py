@@ -11,12 +11,11 @@ import pyarrow.compute as pc
 import pytest
 
 from ratoon import schema
-from ratoon.errors import Stopped
+from ratoon.errors import Refused
 from ratoon.generators.hidden import hide_gold
 from ratoon.metrics.agreement import Label, measures, trend
 from ratoon.pipelines import asking, calibrate, gate, propose, sample, score
 from ratoon.pipelines.curate import Crop, crop_of, curate
-from ratoon.pipelines.finetune import finetune
 from ratoon.pipelines.look import show
 from ratoon.pipelines.recipe import SHIPPED, load
 from ratoon.pipelines.start import opened
@@ -211,9 +210,8 @@ def test_votes_where_nothing_parses_or_one_reply_is_all_label_nothing_and_stop_t
         assert "unverified:abstain" in reasons
         assert reasons <= {"unverified:abstain", "finish_reason:length", None}, "null where a step let a row pass"
         assert calibrate.calibrate(ctx, crop) is not None
-        base = propose.base(ctx)[1]
-        with pytest.raises(Stopped, match="kept 0 of"):
-            finetune(ctx, [found], base, base, 1)
+        with pytest.raises(Refused, match="kept 0 of"):
+            gate.gate(ctx, crop, found)
 
 
 def test_a_round_may_mix_tasks_that_a_verifier_judges_with_tasks_that_only_votes_label(sets: list[str], tmp_path: Path) -> None:

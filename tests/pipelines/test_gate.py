@@ -137,7 +137,7 @@ def test_a_recited_benchmark_and_a_verifier_below_its_floor_refuse_and_are_waved
     context: Open, ground: Open, harvest: Open, tmp_path: Path
 ) -> None:
     # The math verifier misreads some formats of long sums: above a floor of 0 false negatives.
-    with context('tasks.0.verifier="math"', "tasks.0.digits=[4]") as ctx:
+    with context('tasks.0.verifier="math"', "tasks.0.digits=[4]", "verify.measure.max_fnr=0.5", "train.min_examples=1") as ctx:
         on = ground(ctx)
         measure.verifiers(ctx, on.pool)
         crop = harvest(ctx, on)

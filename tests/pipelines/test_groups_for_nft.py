@@ -10,10 +10,9 @@ from typing import Any
 import pytest
 
 from ratoon import schema
-from ratoon.errors import Stopped
-from ratoon.pipelines import retry, sample, score, waves
+from ratoon.errors import Refused
+from ratoon.pipelines import gate, retry, sample, score, waves
 from ratoon.pipelines.curate import candidates, crop_of, curate
-from ratoon.pipelines.finetune import finetune
 from ratoon.pipelines.replay import replay
 from ratoon.pipelines.summary import rounds
 from ratoon.sft import dataset
@@ -185,7 +184,8 @@ def test_an_nft_round_without_contrast_stops_before_training_and_says_what_to_do
 ) -> None:
     with context(*NFT, "engine.scripted.pass_rate={'*'=0.0}") as ctx:
         on = ground(ctx)
-        made = curate(ctx.store, ctx.recipe, harvest(ctx, on))
-        with pytest.raises(Stopped, match="kept 0 of 48 rollouts, those of groups with right and wrong replies") as caught:
-            finetune(ctx, [made], on.base, on.base, 1)
+        crop = harvest(ctx, on)
+        made = curate(ctx.store, ctx.recipe, crop)
+        with pytest.raises(Refused, match="kept 0 of 48 rollouts, those of groups with right and wrong replies") as caught:
+            gate.gate(ctx, crop, made)
         assert '["rft", "nft"]' in caught.value.hint
