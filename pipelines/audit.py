@@ -61,16 +61,18 @@ def configured(subject: Path, sets: Sequence[str] = ()) -> AuditConfig:
 
 def audit(
     subject: Path, against: Path | None = None, *, config: AuditConfig | None = None, columns: Mapping[str, str] | None = None,
-    iteration: int | None = None, say: Say = lambda _: None,
+    iteration: int | None = None, against_iteration: int | None = None, say: Say = lambda _: None,
 ) -> Audited:  # fmt: skip
     """The report of whatever lies at `subject`, compared with `against`; a run without one with its round before.
+
+    `iteration` and `against_iteration` are rounds of runs, the newest unless said.
 
     Raises UsageError for what is not there, DataError for what cannot be read at all or a column that is not there.
     """
     config = config or configured(subject)
     say(f"reading {subject}")
     now = side(subject, columns or {}, config, iteration)
-    was = _other(now, against, columns or {}, config, say)
+    was = _other(now, against, against_iteration, columns or {}, config, say)
     held = held_of(config.benchmarks, now.held)
     sides: list[tuple[Side, Known]] = []
     for one in (now, *([was] if was else [])):
@@ -79,11 +81,13 @@ def audit(
     return _Report(sides, config, say).made()
 
 
-def _other(now: Side, against: Path | None, columns: Mapping[str, str], config: AuditConfig, say: Say) -> Side | None:
+def _other(
+    now: Side, against: Path | None, iteration: int | None, columns: Mapping[str, str], config: AuditConfig, say: Say
+) -> Side | None:
     if against is not None:
         say(f"reading {against}")
         there = columns if kind_of(against) in ("file", "folder") else {}
-        return side(against, there, config)
+        return side(against, there, config, iteration)
     if now.kind == "run" and now.root is not None and now.iteration is not None:
         before = audit_run.before(Store.open(now.root), now.iteration)
         return None if before is None else side(now.root, {}, config, before)

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from ratoon.config import Config
+from ratoon.config import Config, operational
 from ratoon.metrics.report.warnings import LimitsConfig
 from ratoon.metrics.tiers import TierConfig
 
@@ -15,6 +15,7 @@ class AuditConfig(Config):
     """How much `ratoon audit` looks at, and the limits of its warnings."""
 
     tier: Literal["cheap", "medium"] = Field("medium", description="cheap needs no model; medium embeds a sample")
+    at_end: Literal["off", "cheap", "medium"] = operational("medium", description="tier of the audits that a run ends with")
     seed: int = Field(0, ge=0, description="seed of every sample")
     rows: int = Field(1_000_000, ge=1, description="rows read at most of each side: whole tasks chosen by hash; all if fewer")
     sample: int = Field(5_000, ge=2, description="rows embedded of each side, whole tasks chosen by hash")

@@ -17,7 +17,21 @@ from prefect.utilities.annotations import quote
 
 from ratoon.engine import Completion, Policy
 from ratoon.errors import RatoonError, Stopped
-from ratoon.pipelines import asking, cards, gate, judge, linting, measure, notify, propose, qdc, sample, score, waves
+from ratoon.pipelines import (
+    asking,
+    cards,
+    gate,
+    judge,
+    last_audit,
+    linting,
+    measure,
+    notify,
+    propose,
+    qdc,
+    sample,
+    score,
+    waves,
+)  # fmt: skip
 from ratoon.pipelines.calibrate import calibrate
 from ratoon.pipelines.context import Context
 from ratoon.pipelines.curate import Crop, curate
@@ -55,6 +69,7 @@ def improve(ctx: Context) -> None:
         if iteration % ctx.recipe.run.evaluate_every == 0 or iteration == ctx.recipe.run.iterations:
             evaluate(ctx, pool, prompts, made_by, policy, iteration)
         notify.round_finished(ctx.store, iteration)
+    notify.audited(ctx.store, stage(last_audit.write_audits)(ctx.store, ctx.recipe.audit, ctx.progress.say))
 
 
 def evaluate(

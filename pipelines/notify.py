@@ -1,8 +1,8 @@
 """What Prefect's pages and automations are told of a run: round table, yield funnel, live progress, events. Never a record.
 
-Events: `ratoon.round.finished` with the round's numbers, `ratoon.budget.spent` with the message that names the limit, and
-`ratoon.gate.refused` with the reason, the value and what mends it. Their resource is `ratoon.run.<run_id>`, so that an
-automation can act on one run or on all.
+Events: `ratoon.round.finished` with the round's numbers, `ratoon.audit.finished` with its warnings, `ratoon.budget.spent` with
+the message that names the limit, and `ratoon.gate.refused` with the reason, the value and what mends it. Their resource is
+`ratoon.run.<run_id>`, so that an automation can act on one run or on all.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from contextlib import suppress
 from typing import Any
 
 from prefect.artifacts import (
+    create_link_artifact,
     create_markdown_artifact,
     create_progress_artifact,
     create_table_artifact,
@@ -21,6 +22,7 @@ from prefect.events import emit_event
 
 from ratoon.errors import BudgetSpent, Refused
 from ratoon.pipelines.gate import outcomes
+from ratoon.pipelines.last_audit import Page
 from ratoon.pipelines.stage import shard_of
 from ratoon.pipelines.summary import rounds
 from ratoon.store import Manifest, Store
@@ -77,6 +79,16 @@ def gate_refused(store: Store, error: Refused) -> None:
             _emit("ratoon.gate.refused", store, {"round": newest} | told)
     if not found:
         _emit("ratoon.gate.refused", store, {"message": error.message, "hint": error.hint})
+
+
+def audited(store: Store, pages: list[Page]) -> None:
+    """A link to each audit that the run ended with, and the event."""
+    for page in pages:
+        key = f"ratoon-{page.path.parent.name}"
+        create_link_artifact(page.path.as_uri(), link_text=f"{page.title}: {page.told}", key=key, description=page.worst)
+        _emit(
+            "ratoon.audit.finished", store, {"title": page.title, "page": str(page.path), "warnings": page.codes, **page.counts}
+        )
 
 
 def budget_spent(store: Store, error: BudgetSpent) -> None:

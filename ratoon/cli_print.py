@@ -134,6 +134,7 @@ def _table(title: str) -> Table:
 
 def final_report(done: Any) -> None:
     """How a run ends: the rounds, the plot, three rollouts before and after, what to try next."""
+    from ratoon.pipelines.last_audit import pages
     from ratoon.pipelines.report import before_after, next_steps, plot
 
     console = _console()
@@ -141,6 +142,9 @@ def final_report(done: Any) -> None:
     picture = plot(done.store)
     if picture is not None:
         console.print(f"plot: {picture}")
+    for page in pages(done.store.root):
+        worst = "" if page.worst is None else f": {plain(page.worst)}"
+        console.print(f"audit: {page.path} ({page.told}{worst})", soft_wrap=True, markup=False)
     for pair in before_after(done.store, 3):
         console.print(plain(pair["prompt"]), style="bold")
         for when in ("before", "after"):

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ratoon.metrics.page import draw
-from ratoon.metrics.page.figures import count, short, words
+from ratoon.metrics.page.figures import count, sentence, short, words
 from ratoon.metrics.page.markup import Markup, el, join
 from ratoon.metrics.report import MapPoint, Report, Row
 
@@ -40,7 +40,9 @@ def section(name: str, title: str, *content: Markup | None, note: str | None = N
 def missing(book: Book, *names: str) -> Markup:
     """Why a section is not there, and what would mend it."""
     found = [entry for entry in book.report["not_computed"] if set(names) & set(entry["what"].split(", "))]
-    lines = [el("p", "Not computed: ", f"{entry['why']}. ".replace("..", "."), entry["mend"]) for entry in found]
+    lines = [
+        el("p", f"Not computed: {entry['why']}. ".replace("..", "."), coded(sentence(entry["mend"])), ".") for entry in found
+    ]
     return el("div", *(lines or [el("p", "Not computed: this data has nothing to compute it from.")]), class_="missing")
 
 

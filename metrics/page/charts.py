@@ -155,7 +155,7 @@ def occupancy(section: Drift) -> Spec:
         "type": "nominal",
         "sort": {"field": "order"},
         "title": None,
-        "axis": {"ticks": False, "labelLimit": 210},
+        "axis": {"ticks": False, "labelLimit": 210, "labelPadding": 8},
     }
     x = {"type": "quantitative", "title": "share of rows", "axis": {"format": "%", "tickCount": 5}}
     tip = _tooltip(region="label", was="was", now="now")
@@ -248,7 +248,13 @@ def pairs(section: Correlations) -> Spec:
     """The strongest rank correlations, each beside what is left of it when length is taken out."""
     values = sorted(_pairs(section), key=lambda pair: -abs(pair["raw"]))[:MOST_PAIRS]
     x = {"type": "quantitative", "scale": {"domain": [-1, 1]}, "title": "rank correlation", "axis": {"tickCount": 5}}
-    y = {"field": "pair", "type": "nominal", "sort": None, "title": None, "axis": {"ticks": False, "labelLimit": 240}}
+    y = {
+        "field": "pair",
+        "type": "nominal",
+        "sort": None,
+        "title": None,
+        "axis": {"ticks": False, "labelLimit": 240, "labelPadding": 8},
+    }
     kinds = ["raw", "length taken out"]
     colour = {
         "field": "kind",

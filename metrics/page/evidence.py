@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ratoon.metrics.page import charts
-from ratoon.metrics.page.blocks import Book, bar, figure, first, glue, missing, plural, row_card, said, section, table
+from ratoon.metrics.page.blocks import Book, bar, coded, figure, first, glue, missing, plural, row_card, said, section, table
 from ratoon.metrics.page.figures import count, share, short, words
 from ratoon.metrics.page.markup import Markup, el
 from ratoon.metrics.report import Correlations, Fact, Opening, Repetition, Twin, VerbNoun
@@ -185,5 +185,5 @@ def not_computed(book: Book) -> Markup:
     found = book.report["not_computed"]
     if not found:
         return section("not-computed", "Not computed", el("p", "Everything was."))
-    body = [[words(entry["what"]), entry["why"], entry["mend"]] for entry in found]
+    body = [[words(entry["what"]), entry["why"], coded(entry["mend"])] for entry in found]
     return section("not-computed", "Not computed", table(("what", "why", "what mends it"), body, "what was not computed"))

@@ -41,7 +41,8 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def small(tiny_model: Path) -> list[str]:
     """`--set`s that cut the smoke recipe down to seconds: few tasks, a model that is there, the base evaluated and no round."""
     return ["model.kind=path", f"model.path={str(tiny_model)!r}", "tasks.0.n=16", "tasks.1.n=16", "splits.eval=8",
-            "splits.probe=2", "generate.tasks=12", "generate.n=4", "run.shard_size=6", "run.iterations=0"]  # fmt: skip
+            "splits.probe=2", "generate.tasks=12", "generate.n=4", "run.shard_size=6", "run.iterations=0",
+            "audit.at_end=off"]  # fmt: skip
 
 
 @pytest.fixture(scope="session")

@@ -86,7 +86,7 @@ def test_hostile_texts_are_there_as_texts(html: str, made: ModuleType) -> None:
 def test_a_section_that_is_null_says_why(title: str, name: str, made: ModuleType) -> None:
     report = made.empty()
     report["not_computed"] = [{"what": name, "why": f"no {name} here", "mend": "run it again"}]
-    assert f"Not computed: no {name} here. run it again" in SECTIONS[title](Book(report))
+    assert f"Not computed: no {name} here. Run it again." in SECTIONS[title](Book(report))
 
 
 def test_a_report_of_nothing_but_one_row_is_a_page(made: ModuleType) -> None:
