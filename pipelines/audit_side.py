@@ -97,7 +97,17 @@ def _of_dataset(path: Path, config: AuditConfig) -> Side:
     rows = frame(_dataset_columns(table), table.num_rows).sort_by("row_id")
     notes = [f"rows of view {view}"] + (["it holds only rows that passed"] if view == "sft" else [])
     notes += _sampled(rows.num_rows, total, config.seed)
-    return Side("dataset", str(path), completed(rows), total, None, notes, _none(), info.content_digest, None, info.iteration)
+    held = _held_around(path, info.iteration)
+    return Side("dataset", str(path), completed(rows), total, None, notes, held, info.content_digest, None, info.iteration)
+
+
+def _held_around(path: Path, iteration: int) -> pa.Table:
+    """What the run that a dataset folder lies in holds out; nothing where it lies in none."""
+    root = path.resolve().parents[2] if len(path.resolve().parents) > 2 else path
+    store = Store.open(root) if (root / "run.json").exists() else None
+    if store is None or not any(m.shard == "train" for m in store.find("groups", iteration)):
+        return _none()
+    return audit_run.held(store, iteration)
 
 
 def _dataset_columns(table: pa.Table) -> dict[str, Any]:

@@ -95,7 +95,7 @@ def truncated(rows: pa.Table, counts: pa.Table) -> tuple[pa.Array, str]:
     """Whether each text was cut off, and how that is known: by finish_reason, or by texts that end, unfinished, at one length.
 
     Without a finish reason a cut shows as many texts of one greatest length (characters, words or tokens) that end without a
-    closing sign; null where nothing tells.
+    closing sign, three times as often as other texts do; null where nothing tells.
     """
     if rows["finish_reason"].null_count < rows.num_rows:
         return pc.equal(rows["finish_reason"], "length").combine_chunks(), "finish_reason"
@@ -108,8 +108,10 @@ def truncated(rows: pa.Table, counts: pa.Table) -> tuple[pa.Array, str]:
         if len(known) < 20:
             continue
         top = values == known.max()
-        if top.sum() >= max(3, 0.01 * len(known)) and known.max() > np.median(known) and (~ended[top]).mean() > 0.5:
-            found |= top & ~ended
+        open_ = top & ~ended
+        elsewhere = (~ended[~top]).mean() if (~top).any() else 1.0
+        if open_.sum() >= max(3, 0.01 * len(known)) and open_.sum() / top.sum() > max(0.2, 3 * elsewhere):
+            found |= open_
     return pa.array(found, mask=np.asarray(pc.is_null(text))), "pile-up at the greatest length"
 
 
