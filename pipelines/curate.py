@@ -22,7 +22,7 @@ from ratoon.filters.decide import decide, survivors, versions
 from ratoon.filters.mixed_group import MixedGroupConfig
 from ratoon.filters.random_n import RandomNConfig
 from ratoon.filters.verdicts import Side
-from ratoon.pipelines import beside, retry, sources
+from ratoon.pipelines import bare, beside, retry, sources
 from ratoon.pipelines.beside import Beside
 from ratoon.pipelines.candidates import STORED, candidates, judges
 from ratoon.pipelines.crop import Crop, crop_of
@@ -64,10 +64,13 @@ def _found_or_made(store: Store, recipe: Recipe, crop: Crop, name: str) -> Manif
         own = own | {f"group.{step}": version for step, version in versions(views["group"]).items()}
     if recipe.train.uses("nft"):
         config["retry"] = True
+    questions = bare.found(store, recipe, crop.iteration)
     kinds = {kind for steps in views.values() for kind, _ in steps}
     read = beside.measured(store, recipe.curation, crop, name, kinds)
     judged = judges(store, crop, _needed(views, read.lint))
-    inputs = {m.artifact_id: m.content_digest for m in [*crop.inputs, *read.inputs, *judged]} | dict(read.runs or {})
+    inputs = {m.artifact_id: m.content_digest for m in [*crop.inputs, *read.inputs, *judged, *questions]} | dict(
+        read.runs or {}
+    )
     wanted = key("curate", crop.iteration, name, config=config, inputs=inputs, versions=own)
     made = run_stage(store, wanted, lambda: _curate(store, recipe, crop, name, wanted, read))
     if not _holds(store.root / made.extra["folder"], made.extra["dataset_id"], made.extra["dataset_digest"]):
@@ -105,7 +108,8 @@ def _curate(store: Store, recipe: Recipe, crop: Crop, name: str, wanted: Artifac
     planned, first = rows.num_rows, decided[0]
     del rows, side
     release()
-    built = [_built(store, crop, view, dataset_id) for view in decided]
+    questions = bare.found(store, recipe, crop.iteration)
+    built = [_built(store, crop, view, dataset_id, questions if view.name == "sft" else []) for view in decided]
     made, dataset = (pa.concat_tables(tables).sort_by("example_id") for tables in zip(*built, strict=True))
     found = sources.of(store, crop, dataset, recipe.consensus) if first.name == "group" else {}
     info = datasets.DatasetInfo(dataset_id, name, crop.iteration, store.run_id, _made(recipe, first, planned), sources=found)
@@ -145,10 +149,12 @@ def _decided(
     return curation_id, decisions, survivors(rows, decisions).select(_KEPT)
 
 
-def _built(store: Store, crop: Crop, view: _View, dataset_id: str) -> tuple[pa.Table, pa.Table]:
-    """Table `examples` and the dataset's rows of one view."""
+def _built(store: Store, crop: Crop, view: _View, dataset_id: str, questions: Sequence[Manifest]) -> tuple[pa.Table, pa.Table]:
+    """Table `examples` and the dataset's rows of one view, asked by bare `questions` where there are any."""
+    asked = [store.read("prompts", [m]) for m in questions]
+    rollouts, prompts = bare.instead(_full(store, crop, view.kept), store.read("prompts", crop.prompts), asked)
     return examples.build(
-        _full(store, crop, view.kept), store.read("prompts", crop.prompts), store.read("samplings"),
+        rollouts, prompts, store.read("samplings"),
         store.read("groups", [crop.groups]), _scores_of(store, crop, view.kept), dataset_id=dataset_id, view=view.name,
         weight=group_weights(view.kept) if view.name == "group" else 1.0,
     )  # fmt: skip

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 
 from ratoon.config import Config, operational
@@ -24,6 +26,11 @@ class CurationConfig(Config):
     runs: tuple[str, ...] = Field((), description="folders of other runs whose texts count as earlier ones")
     control: bool = Field(
         False, description="also write dataset NAME-control: as many rollouts at random behind the gates of correctness alone"
+    )
+    train_on: Literal["prompt", "question"] = Field(
+        "prompt",
+        description="what an example asks: the prompt that was sampled, or, of tasks from documents, the question without its "
+        "passages (log-probs go; only view sft)",
     )
     licence: str | None = Field(None, description="licence on the dataset card, for example `apache-2.0`")
     cache: str | None = operational(None, description="folder of stored vectors; the user's own cache if not set")

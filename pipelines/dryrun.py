@@ -17,7 +17,7 @@ from typing import Any
 
 from ratoon.engine import Policy
 from ratoon.errors import UsageError
-from ratoon.pipelines import propose, sample, score
+from ratoon.pipelines import bare, propose, sample, score
 from ratoon.pipelines.budget import BudgetConfig
 from ratoon.pipelines.context import Context
 from ratoon.pipelines.curate import Crop, curate
@@ -89,6 +89,7 @@ def predict(recipe: Recipe, *, tasks: int = TASKS, verifiers: Mapping[str, Any] 
         suite = _harvest(ctx, pool, prompts, asked, made_by, base)
         asked = sample.assign_round(ctx, pool, prompts, 1)
         train = _harvest(ctx, pool, prompts, asked, made_by, base)
+        bare.prompts(ctx, train.crop)
         kept = curate(ctx.store, few, train.crop)
         rows = _rows(recipe, train, suite, _kept_of(ctx, kept), held)
         return {"asked_rollouts": train.rollouts + suite.rollouts, "asked_tasks": len(train.tokens), "rows": rows}

@@ -19,6 +19,7 @@ from ratoon.engine import Completion, Policy
 from ratoon.errors import RatoonError, Stopped
 from ratoon.pipelines import (
     asking,
+    bare,
     cards,
     gate,
     judge,
@@ -61,6 +62,7 @@ def improve(ctx: Context) -> None:
             stage(calibrate)(ctx, crop)
         linted = stage(linting.lint)(ctx.store, crop)
         stage(judge.judge_round)(ctx, crop, policy, base)
+        stage(bare.prompts)(ctx, crop)
         curated.append(stage(curate)(ctx.store, ctx.recipe, crop))
         stage(qdc.measure)(ctx.store, ctx.recipe, crop, curated[-1], linted)
         cards.tell(ctx.store, curated[-1])

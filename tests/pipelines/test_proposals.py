@@ -14,7 +14,7 @@ from ratoon import sql
 from ratoon.errors import Stopped
 from ratoon.generators.tasks.asks import asked_text, rows_of
 from ratoon.novelty import RougeIndex, tokens_of
-from ratoon.pipelines import propose, sample, score
+from ratoon.pipelines import bare, propose, sample, score
 from ratoon.pipelines.context import Context
 from ratoon.pipelines.curate import Crop, candidates, crop_of, curate
 from ratoon.pipelines.look import explain
@@ -57,6 +57,8 @@ def play(tmp_path: Path, tiny_model: Path) -> Callable[..., Round]:
             for iteration in range(1, rounds + 1):
                 made = propose_tasks(ctx, [pool], made, iteration, lambda function: function, sampled)
             crop = _harvest(ctx, pool, made, row, base) if rollouts else None
+            if crop:
+                bare.prompts(ctx, crop)
             curated = curate(ctx.store, ctx.recipe, crop) if crop else None
         return Round(Store.open(tmp_path / folder), made, crop, curated)
 
@@ -283,7 +285,15 @@ def test_a_folder_becomes_questions_that_need_it_answered_from_retrieved_passage
         assert prompt["messages"][-1]["content"] == row["meta"]["asked"], "the question of this task, without its passage"
         assert prompt["parent_rollout_id"] == row["meta"]["rollout_id"]
     assert found.curated is not None
-    assert found.curated.counts.rows_out > 0
+    data = read_dataset(found.store.root / found.curated.extra["folder"]).to_pylist()
+    asked = {row["task_id"]: row["meta"]["asked"] for row in rows}
+    mine = [row for row in data if row["task_id"] in asked]
+    assert mine
+    sampled = {r["rollout_id"]: r["token_ids"] for r in found.store.read("rollouts").to_pylist()}
+    for row in mine:
+        assert row["prompt"][-1]["content"] == asked[row["task_id"]], "the example asks without the passages"
+        assert row["token_ids"] == sampled[row["rollout_id"]]
+        assert (row["logprobs"], row["logprob_source"]) == (None, None)
 
 
 def test_a_policy_that_knows_everything_anyway_gets_no_question(play: Callable[..., Round]) -> None:
