@@ -2,7 +2,7 @@
 
     python benchmarks/audit_tiers.py cheap [ROWS] [--folder DIR]   a run folder of ROWS rollouts of 100 words; default 1,000,000
     python benchmarks/audit_tiers.py file [ROWS] [--folder DIR]    the same texts as a stranger's Parquet file
-    python benchmarks/audit_tiers.py medium [ROWS]                 5,000 of ROWS rows embedded, no vector known; default 20,000
+    python benchmarks/audit_tiers.py medium [ROWS]                ROWS replies of some 60 words, no vector known; default 5,000
 
 Bars (two cores): a million rows under 60 s with lint and near-duplicate edges stored, under 6 minutes from bare text; medium
 under 4 minutes. Prints wall and processor seconds, what every part took, and peak memory. A folder that is given is kept and
@@ -25,6 +25,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from audit_corpus import pool
 from curation_corpus import planted
 
 from ratoon import schema
@@ -144,11 +145,10 @@ def file(root: Path, rows: int) -> None:
 
 def medium(root: Path, rows: int) -> None:
     """The default audit of a file, with an empty store of vectors."""
-    path = root / f"file-{rows}.parquet"
-    if not path.exists():
-        n = rows
-        asked = pa.array([f"Question {i // 4}: what comes next, and why?" for i in range(n)])
-        pq.write_table(pa.table({"prompt": asked, "completion": texts(n, 0), "passed": [i % 2 == 0 for i in range(n)]}), path)
+    path = root / f"replies-{rows}.parquet"
+    names = ("prompt", "completion", "gold", "passed")
+    made = [{name: row[name] for name in names} for task in pool((rows + 3) // 4, 4, 0) for row in task]
+    pq.write_table(pa.Table.from_pylist(made[:rows]), path)
     from ratoon import wheels
 
     models = wheels.cache_folder() / "models"
@@ -167,7 +167,7 @@ if __name__ == "__main__":
     args = parser.parse_args()
     folder = args.folder or Path(tempfile.mkdtemp(prefix="ratoon-audit-"))
     folder.mkdir(parents=True, exist_ok=True)
-    rows = args.rows or (20_000 if args.what == "medium" else 1_000_000)
+    rows = args.rows or (5_000 if args.what == "medium" else 1_000_000)
     try:
         {"cheap": cheap, "file": file, "medium": medium}[args.what](folder, rows)
     finally:
