@@ -8,7 +8,6 @@ from ratoon import sql
 from ratoon.metrics.measures import Measure
 from ratoon.metrics.report.rules import FALLS, SHARES, Case, findings
 from ratoon.metrics.report.warnings import WARNINGS, LimitsConfig
-from ratoon.pipelines.audit_rows import COUNTED
 
 LIMITS = LimitsConfig()
 
@@ -119,4 +118,3 @@ def test_every_rule_has_an_entry_in_the_catalogue_and_its_sql_is_one_select() ->
     assert {rule.code for rule in (*SHARES, *FALLS)} <= set(WARNINGS)
     one = findings(Case({"quality.truncated": of("quality.truncated", 0.5)}, {}, LIMITS))[0]
     sql.check(one.sql)
-    assert "words" in COUNTED

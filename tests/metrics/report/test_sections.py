@@ -159,9 +159,9 @@ def test_regions_are_named_by_the_words_that_set_them_apart() -> None:
     texts = ["the cat chased another cat"] * 30 + ["a planet orbits one star"] * 30
     vectors = unit(np.repeat(np.eye(8)[:2], 30, 0) + 0.01 * np.random.default_rng(0).normal(size=(60, 8)))
     found = regions.fit(vectors, texts, 2, 0)
-    assert sorted(label.split(", ")[0] for label in found.labels) == ["cat", "orbits"] or {"cat", "chased"} & set(
-        ", ".join(found.labels).split(", ")
-    )
+    said = {word for label in found.labels for word in label.split(", ")}
+    assert {"chased", "cat"} <= said
+    assert {"planet", "orbits", "star"} & said
     assert len(found.labels) == 2
     assert found.explained[0] > 0.9
 
