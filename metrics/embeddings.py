@@ -102,9 +102,28 @@ def width(config: EmbeddingConfig) -> int:
 
 def n_tokens(texts: Sequence[str], config: EmbeddingConfig | None = None) -> NDArray[np.int64]:
     """Tokens of each text as the model counts them, special ones included: more than its limit means that the end is unseen."""
-    model = _load(config or EmbeddingConfig())
-    found = model.tokenizer([_clean(text, model.max_tokens) for text in texts], add_special_tokens=True, verbose=False)
-    return np.array([len(ids) for ids in found["input_ids"]], np.int64)
+    config = config or EmbeddingConfig()
+    tokenizer = _tokenizer(model_folder(config) / "tokenizer.json")
+    if tokenizer is not None:  # no need of torch and the model
+        found = tokenizer.encode_batch([_clean(text, config.max_tokens) for text in texts], add_special_tokens=True)
+        return np.array([len(one.ids) for one in found], np.int64)
+    model = _load(config)
+    made = model.tokenizer([_clean(text, model.max_tokens) for text in texts], add_special_tokens=True, verbose=False)
+    return np.array([len(ids) for ids in made["input_ids"]], np.int64)
+
+
+def _tokenizer(file: Path) -> Any:
+    """The tokenizer of a `tokenizer.json` by itself, which neither cuts nor pads; None where there is none."""
+    try:
+        from tokenizers import Tokenizer
+    except ImportError:
+        return None
+    if not file.is_file():
+        return None
+    tokenizer = Tokenizer.from_file(str(file))
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    return tokenizer
 
 
 def model_folder(config: EmbeddingConfig, say: Say = say_to_stderr) -> Path:
