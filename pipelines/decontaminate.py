@@ -18,13 +18,17 @@ from ratoon.errors import DataError, UsageError
 from ratoon.metrics import contamination
 from ratoon.metrics.contamination import TIERS, ContaminationConfig, Index
 from ratoon.pipelines import benchmarks
+from ratoon.pipelines.decontaminate_review import Reviewer
 
 _BATCH = 4096
 _META = b"ratoon.contamination"
 
 
 class Report(NamedTuple):
-    """How many rows were read, and are contaminated, by tier; items hit per benchmark; every match; rows nobody could read."""
+    """How many rows were read, and are contaminated, by tier; items hit per benchmark; every match; rows nobody could read.
+
+    `review` are rows near a question by embeddings, which count as clean; null where nobody asked.
+    """
 
     rows: int
     contaminated: int
@@ -34,13 +38,15 @@ class Report(NamedTuple):
     digest: str
     unreadable: list[str]
     clean: str | None = None
+    review: list[dict[str, Any]] | None = None
 
 
 def decontaminate(
     dataset: str, against: Sequence[str], *, index: Path | None = None, freeze: Path | None = None, out: Path | None = None,
-    coverage: float = 0.5, config: ContaminationConfig | None = None,
+    coverage: float = 0.5, config: ContaminationConfig | None = None, review: float | None = None,
 ) -> Report:  # fmt: skip
-    """Match every row of `dataset` (a file, folder or hub id); `out` is a new folder for clean rows and matches.
+    """Match every row of `dataset` (a file, folder or hub id); `out` is a new folder for clean rows and matches; with
+    `review`, a cosine, rows that near a question are listed too, and stay.
 
     Raises UsageError where neither benchmarks nor a frozen index is given or `out` exists, DataError for what cannot be read.
     """
@@ -55,7 +61,7 @@ def decontaminate(
         raise UsageError("nothing to compare with", "give --against BENCHMARK or --index FILE")
     if freeze is not None:
         save(built, freeze)
-    return _report(dataset, built, out, coverage)
+    return _report(dataset, built, out, coverage, None if review is None else Reviewer(built, review))
 
 
 def save(index: Index, path: Path) -> None:
@@ -86,23 +92,33 @@ def _columns() -> list[str]:
     return ["item_id", "benchmark", "part", "text"]
 
 
-def _report(dataset: str, index: Index, out: Path | None, coverage: float) -> Report:
+def _report(dataset: str, index: Index, out: Path | None, coverage: float, reviewer: Reviewer | None) -> Report:
     matches: list[dict[str, Any]] = []
+    near: list[dict[str, Any]] = []
     count, unreadable = 0, list[str]()
     keep = _Writer(out) if out is not None else None
     for batch in _batches(dataset, unreadable):
         found = _matched(batch, index, coverage)
         count += len(batch)
         matches += found.values()
+        near += reviewer.of(batch, found) if reviewer is not None else []
         if keep is not None:
             keep.write([row for at, (_, row) in enumerate(batch) if at not in found])
     if not count:
         raise DataError(f"{dataset} holds no row", "give a file, a folder, or a Hugging Face id")
     if keep is not None:
-        keep.close(matches)
+        keep.close(matches, near)
     tiers = {tier: sum(m["tier"] == tier for m in matches) for tier in TIERS}
     return Report(
-        count, len(matches), tiers, _hit(index, matches), matches, index.digest, unreadable, str(out) if out else None
+        count,
+        len(matches),
+        tiers,
+        _hit(index, matches),
+        matches,
+        index.digest,
+        unreadable,
+        str(out) if out else None,
+        None if reviewer is None else sorted(near, key=lambda one: -one["cosine"]),
     )
 
 
@@ -168,11 +184,13 @@ class _Writer:
         for row in rows:
             self.file.write(json.dumps(row, ensure_ascii=True, default=str) + "\n")
 
-    def close(self, matches: Sequence[Mapping[str, Any]]) -> None:
+    def close(self, matches: Sequence[Mapping[str, Any]], near: Sequence[Mapping[str, Any]]) -> None:
         self.file.close()
         evidence = self.temporary / "removed"
         evidence.mkdir(exist_ok=True)
         (evidence / "matches.json").write_text(json.dumps(list(matches), indent=1, ensure_ascii=False), encoding="utf-8")
+        if near:
+            (self.temporary / "review.json").write_text(json.dumps(list(near), indent=1, ensure_ascii=False), encoding="utf-8")
         (self.temporary / "README.md").write_text(_CARD, encoding="utf-8")
         self.temporary.rename(self.folder)
 

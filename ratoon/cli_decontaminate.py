@@ -22,13 +22,16 @@ def decontaminate(
         Path | None, typer.Option("--freeze", metavar="FILE", help="keep the benchmarks' index in a new file")
     ] = None,
     coverage: Annotated[float, typer.Option(min=0.25, max=1, help="share of an item's words from which a row counts")] = 0.5,
+    review: Annotated[bool, typer.Option("--review", help="list rows near a question by embeddings; they are kept")] = False,
+    near: Annotated[float, typer.Option(min=0, max=1, help="cosine from which --review lists a row")] = 0.9,
     n: Annotated[int, typer.Option("-n", min=0, help="matches shown")] = 5,
     json: Annotated[bool, typer.Option("--json", help="print JSON instead of tables")] = False,
 ) -> None:
     """Which rows hold an item of a benchmark: whole text, any 13 words in a row, half of its words in runs of 8."""
     from ratoon.pipelines.decontaminate import decontaminate as compare
 
-    found = compare(dataset, against or [], index=index, freeze=freeze, out=out, coverage=coverage)
+    found = compare(dataset, against or [], index=index, freeze=freeze, out=out, coverage=coverage,
+                    review=near if review else None)  # fmt: skip
     if json:
         typer.echo(jsons.dumps(found._asdict(), indent=2, ensure_ascii=False))
         return
@@ -39,6 +42,11 @@ def decontaminate(
     print_rows(found.benchmarks, title="benchmarks")
     if found.matches and n:
         print_records("matches", found.matches[:n])
+    if found.review is not None:
+        typer.echo(
+            f"{len(found.review)} more rows are near a question (cosine {near:g} and above): look at them; they are kept"
+        )
+        print_records("for review", found.review[:n])
     if found.unreadable:
         typer.echo(f"{len(found.unreadable)} rows could not be read, the first {found.unreadable[0]}")
     if found.clean:

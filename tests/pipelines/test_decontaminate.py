@@ -109,3 +109,21 @@ def test_the_command_prints_and_says_json(tmp_path: Path, bench: Path, cli: Call
     assert "2 of 3 rows hold an item" in told.stdout  # type: ignore[attr-defined]
     found = json.loads(cli("decontaminate", rows, "--against", bench, "--json").stdout)  # type: ignore[attr-defined]
     assert found["tiers"]["exact"] == 1
+
+
+def test_rows_near_a_question_are_listed_with_both_texts_and_kept(tmp_path: Path) -> None:
+    asked = "A baker sells 12 loaves every hour. How many loaves does the baker sell in 5 hours?"
+    changed = "A baker sells 17 loaves each hour. How many loaves will the baker sell in 9 hours?"
+    (tmp_path / "bench.jsonl").write_text(json.dumps({"question": asked}) + "\n")
+    rows = [{"prompt": changed}, {"prompt": "Name the capital of Peru."}, {"prompt": asked}]
+    (tmp_path / "data.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    out = tmp_path / "clean"
+    found = decontaminate(str(tmp_path / "data.jsonl"), [str(tmp_path / "bench.jsonl")], out=out, review=0.8)
+    assert found.contaminated == 1
+    assert found.review is not None
+    (one,) = found.review
+    assert (one["text"], one["question"]) == (changed, asked)
+    assert one["cosine"] >= 0.8
+    kept = [json.loads(line)["prompt"] for line in (out / "train.jsonl").read_text().splitlines()]
+    assert kept == [changed, "Name the capital of Peru."]
+    assert json.loads((out / "review.json").read_text()) == found.review
