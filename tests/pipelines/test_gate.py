@@ -12,14 +12,17 @@ import pytest
 
 from ratoon import schema
 from ratoon.errors import Refused
+from ratoon.metrics import measures
 from ratoon.metrics.contamination import ContaminationConfig
 from ratoon.metrics.estimators import Estimate
+from ratoon.metrics.measures import Measure
 from ratoon.pipelines import gate, measure, summary
 from ratoon.pipelines.curate import curate
 from ratoon.pipelines.gate import Found, falling, few, leaked, outcomes, recorded
 from ratoon.pipelines.gate_config import REASONS
+from ratoon.pipelines.stage import Built, key, run_stage
 from ratoon.run import Run
-from ratoon.store import Counts
+from ratoon.store import Counts, Store
 
 Open = Callable[..., Any]
 ITEM = "A ticket collector counts forty two passengers on each of nine trains. How many passengers does she count in all?"
@@ -109,6 +112,38 @@ def test_only_agreement_that_rises_while_accuracy_falls_is_a_collapse() -> None:
     (one,) = falling([low, high], [high, low])
     assert one.reason == "collapse"
     assert one.value == pytest.approx(-0.4)
+
+
+def calibrated(store: Store, iteration: int, agreement: float, accuracy: float) -> None:
+    """What `calibrate` would store of a round whose votes were held against the truth."""
+    found = [
+        Measure(f"consensus/{name}", "1", value, 200, value - 0.02, value + 0.02)
+        for name, value in (("agreement", agreement), ("vote_accuracy", accuracy))
+    ]
+    made = Built({"measures": measures.table(found, "round", str(iteration), iteration)}, Counts(2, 2))
+    run_stage(store, key("calibrate", iteration), lambda: made)
+
+
+def test_agreement_that_rises_over_rounds_while_accuracy_falls_refuses_training_unless_waved_through_or_switched_off(
+    context: Open, ground: Open, harvest: Open
+) -> None:
+    with context('consensus.reader="numeric"', "train.min_examples=1") as ctx:
+        crop = harvest(ctx, ground(ctx))
+        kept = curate(ctx.store, ctx.recipe, crop)
+        calibrated(ctx.store, 0, 0.3, 0.7)
+        gate.gate(ctx, crop, kept)
+        calibrated(ctx.store, 1, 0.7, 0.3)
+        with pytest.raises(Refused, match=r"round 1 \(collapse\): agreement rose from 0.30 to 0.70 .* fell, 0.70 to 0.30"):
+            gate.gate(ctx, crop, kept)
+        recipe = ctx.recipe
+        assert recipe.consensus is not None
+        off = recipe.consensus.model_copy(update={"stop_on_falling": False})
+        ctx.recipe = recipe.model_copy(update={"consensus": off})
+        gate.gate(ctx, crop, kept)
+        assert gate.overridden(ctx.store, 1) == []
+        ctx.recipe = recipe.model_copy(update={"gate": recipe.gate.model_copy(update={"override": ("collapse",)})})
+        gate.gate(ctx, crop, kept)
+        assert gate.overridden(ctx.store, 1) == ["collapse"]
 
 
 def test_the_gate_is_a_stage_found_again_refused_again_and_let_through_by_name(
