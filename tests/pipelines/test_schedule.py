@@ -100,6 +100,17 @@ def test_a_finished_round_is_an_event_that_an_automation_can_act_on(served: Serv
     assert event["resource"]["prefect.resource.id"].startswith("ratoon.run.")
 
 
+def test_a_training_that_the_gate_refuses_is_an_event_with_its_reason(served: Served, small: list[str], tmp_path: Path) -> None:
+    sets = [word for field in [*small, "run.iterations=1", "train.min_examples=1000"] for word in ("--set", field)]
+    command = [sys.executable, "-m", "ratoon", "run", "smoke", "--run", str(tmp_path / "run"), "--quiet", *sets]
+    done = subprocess.run(command, env=os.environ | {"PREFECT_API_URL": served.url}, capture_output=True, check=False)
+    assert done.returncode == 3, done.stderr
+    wanted = {"filter": {"event": {"name": ["ratoon.gate.refused"]}}}
+    (event, *_) = until(lambda: ask(f"{served.url}/events/filter", **wanted)["events"], 60)
+    told = event["payload"]
+    assert (told["round"], told["reason"], told["limit"]) == (1, "examples", 1000)
+
+
 @pytest.mark.skipif(shutil.which("chromium") is None, reason="no browser: sudo apt install chromium")
 def test_the_runs_page_opens_in_a_browser(served: Served, tmp_path: Path) -> None:
     runs = ask(f"{served.url}/flow_runs/filter", flow_runs={"state": {"type": {"any_": ["COMPLETED"]}}})
