@@ -273,7 +273,18 @@ def report(study: Study, results: list[dict[str, Any]], seeds: list[int], plot: 
         f"nft − base {_interval(study, 'nft', None, seeds)}; nft − rft {_interval(study, 'nft', 'rft', seeds)}.", "",
         f"![pass@1 and pass@{k} by round]({os.path.relpath(plot, out.parent)})", "", *chosen_table(study, results),
     ]  # fmt: skip
-    return "\n".join([*lines, ""])
+    return "\n".join([*lines, *cut(study, results), ""])
+
+
+def cut(study: Study, results: list[dict[str, Any]]) -> list[str]:
+    """What the scale asks and this run left out."""
+    tried = [(r["method"], r["settings"]) for r in results if r["probing"]]
+    left = [f"{method} `{setting}`" for method, grid in GRID.items() for setting in grid if (method, setting) not in tried]
+    found = [f"not tried on probe: {', '.join(left)}"] if left else []
+    whole = SCALES[study.name].rounds
+    if study.scale.rounds < whole:
+        found.append(f"rounds: {study.scale.rounds} of the scale's {whole}")
+    return ["", f"Cut: {'; '.join(found)}."] if found else []
 
 
 def _each(rows: list[dict[str, Any]], name: str) -> str:
