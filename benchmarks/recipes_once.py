@@ -50,6 +50,8 @@ def once(recipe: str, root: Path, sets: list[str]) -> dict[str, Any]:
     try:
         run = Run.start(f"recipes/{recipe}.toml", folder, sets=sets, quiet=True)
     except RatoonError as error:
+        if not (folder / "run.json").exists():  # it never began: a setting of this call is wrong
+            raise
         stopped, run = error.message, Run(folder)
     return read(recipe, run, stopped)
 
@@ -104,7 +106,7 @@ def why(found: Rows) -> str:
 
 def report(found: list[dict[str, Any]], sets: list[str]) -> str:
     """The section of docs/results.md."""
-    command = told("python benchmarks/recipes_once.py", sets)
+    command = told(" ".join(["python benchmarks/recipes_once.py", *(one["recipe"] for one in found)]), sets)
     columns = ["recipe", "proposals taken", "tasks", "rollouts", "kept", "yield", "labels right", "base pass@1", "trained",
                "gain", "mostly dropped for"]  # fmt: skip
     proposed = [f"`{one['recipe']}` {why(one['not_proposed'])}" for one in found if one["not_proposed"]]
