@@ -23,16 +23,8 @@ from ratoon.run import Run
 
 HEADING, MARK = "## The recipes once each", "<!-- recipes once: written by benchmarks/recipes_once.py -->"
 RECIPES = (
-    "consensus",
-    "sharpening",
-    "co_reward",
-    "knowrl",
-    "self_instruct",
-    "self_guide",
-    "self_specialize",
-    "demo-nft",
-    "nft",
-)
+    "consensus", "sharpening", "co_reward", "knowrl", "self_instruct", "self_guide", "self_specialize", "demo-nft", "nft",
+)  # fmt: skip
 _CANDIDATES = "select count(*) as n, count(*) filter (where keep) as accepted from decisions where subject_kind = 'proposal'"
 _WHY = """
 select reason, count(*) as n from decisions where not keep and subject_kind = '{kind}' group by reason order by n desc, reason

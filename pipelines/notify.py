@@ -84,11 +84,9 @@ def gate_refused(store: Store, error: Refused) -> None:
 def audited(store: Store, pages: list[Page]) -> None:
     """A link to each audit that the run ended with, and the event."""
     for page in pages:
-        key, link = f"ratoon-{page.path.parent.name}", page.path.resolve().as_uri()
-        create_link_artifact(link, link_text=f"{page.title}: {page.told}", key=key, description=page.worst)
-        _emit(
-            "ratoon.audit.finished", store, {"title": page.title, "page": str(page.path), "warnings": page.codes, **page.counts}
-        )
+        key, path = f"ratoon-{page.path.parent.name}", page.path.resolve()
+        create_link_artifact(path.as_uri(), link_text=f"{page.title}: {page.told}", key=key, description=page.worst)
+        _emit("ratoon.audit.finished", store, {"title": page.title, "page": str(path), "warnings": page.codes, **page.counts})
 
 
 def budget_spent(store: Store, error: BudgetSpent) -> None:

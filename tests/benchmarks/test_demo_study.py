@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -10,17 +10,10 @@ import pytest
 
 from ratoon import Run
 
-SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks" / "demo_study.py"
-
 
 @pytest.fixture(scope="module")
-def study() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("demo_study", SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def study(script: Callable[[str], ModuleType]) -> ModuleType:
+    return script("demo_study")
 
 
 def test_the_page_holds_every_run_its_intervals_and_the_pooled_gain(study: ModuleType, smoke_run: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -10,17 +10,10 @@ import pytest
 
 from ratoon import Run
 
-SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks" / "recipes_once.py"
-
 
 @pytest.fixture(scope="module")
-def once() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("recipes_once", SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def once(script: Callable[[str], ModuleType]) -> ModuleType:
+    return script("recipes_once")
 
 
 def test_a_recipe_s_line_holds_its_last_round_and_why_rows_went(once: ModuleType, smoke_run: Path) -> None:

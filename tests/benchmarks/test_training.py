@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import importlib.util
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
 pytest.importorskip("torch")
-SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks" / "training.py"
 
 
 @pytest.fixture(scope="module")
-def training() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("training", SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def training(script: Callable[[str], ModuleType]) -> ModuleType:
+    return script("training")
 
 
 def test_a_small_case_times_both_methods_on_the_same_steps_and_counts_every_token(training: ModuleType, tmp_path: Path) -> None:
