@@ -47,7 +47,24 @@ _HOPELESS = 2  # failed shards after which no other is begun: one may be that sh
 
 
 def improve(ctx: Context) -> None:
-    """A base model through `run.iterations` rounds; what is committed already is found, not made again."""
+    """A base model through `run.iterations` rounds and their audits; what is committed already is found, not made again.
+
+    A run that a budget, the gate or a rule stops is audited as far as it came, unless a signal or the clock ended the start.
+    """
+    try:
+        _rounds(ctx)
+    except Stopped:
+        if not ctx.meter.ended:
+            _audits(ctx)
+        raise
+    _audits(ctx)
+
+
+def _audits(ctx: Context) -> None:
+    notify.audited(ctx.store, stage(last_audit.write_audits)(ctx.store, ctx.recipe.audit, ctx.progress.say))
+
+
+def _rounds(ctx: Context) -> None:
     pool = stage(propose.tasks)(ctx)
     stage(measure.verifiers)(ctx, pool)
     prompts = stage(propose.prompts)(ctx, pool)
@@ -71,7 +88,6 @@ def improve(ctx: Context) -> None:
         if iteration % ctx.recipe.run.evaluate_every == 0 or iteration == ctx.recipe.run.iterations:
             evaluate(ctx, pool, prompts, made_by, policy, iteration)
         notify.round_finished(ctx.store, iteration)
-    notify.audited(ctx.store, stage(last_audit.write_audits)(ctx.store, ctx.recipe.audit, ctx.progress.say))
 
 
 def evaluate(

@@ -56,6 +56,15 @@ class Meter:
         if limit is not None and time.monotonic() - self._started >= limit:
             raise BudgetSpent(f"budget: the {limit:g} s of this start are over", f"{GO_ON}; for longer starts raise --max-time")
 
+    @property
+    def ended(self) -> bool:
+        """Whether a signal or the clock ended this start."""
+        try:
+            self.check()
+        except Stopped:
+            return True
+        return False
+
     def admit(self, request: Request) -> bool:
         """Whether the request may be sent; it then counts with its most until `settle`."""
         most = _most(request)

@@ -6,6 +6,7 @@ import json
 import shutil
 import urllib.request
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -65,3 +66,18 @@ def test_switched_off_it_writes_nothing(copy: Path) -> None:
     shutil.rmtree(copy / "reports")
     assert write_audits(Store.open(copy), AuditConfig(at_end="off"), print) == []
     assert not (copy / "reports").exists()
+
+
+def test_a_run_that_the_gate_stops_is_audited_as_far_as_it_came(start: Any, tmp_path: Path) -> None:
+    told = start(tmp_path / "run", "run.iterations=1", "train.min_examples=1000", "audit.at_end=cheap")
+    assert told.code == 3, told.err
+    (page,) = pages(tmp_path / "run")
+    assert json.loads(page.path.with_name("report.json").read_text())["subject"]["name"].endswith("round 1")
+
+
+def test_a_start_that_is_out_of_time_is_not_held_up_by_an_audit(copy: Path, start: Any) -> None:
+    shutil.rmtree(copy / "reports")
+    told = start(copy, "run.iterations=3", "audit.at_end=cheap", "generate.n=5", flags=["--max-time", "0.001"])
+    assert told.code == 3, told.err
+    assert "of this start are over" in told.err
+    assert pages(copy) == []
