@@ -16,7 +16,7 @@ import urllib.request
 from dataclasses import asdict
 from pathlib import Path
 
-from ratoon import installed
+from ratoon import installed, processor
 from ratoon.installed import Check, version
 
 GIB = 2**30
@@ -51,7 +51,7 @@ def is_fit(checks: list[Check]) -> bool:
 
 def machine(folder: Path) -> list[Check]:
     """Python, cores, memory, disk and GPU."""
-    return [_python(sys.version_info[:3]), Check("cores", "ok", str(cores())), _memory(memory()), _disk(folder), _gpu()]
+    return [_python(sys.version_info[:3]), _cores(), _memory(memory()), _disk(folder), _gpu()]
 
 
 def _python(running: tuple[int, int, int]) -> Check:
@@ -59,6 +59,11 @@ def _python(running: tuple[int, int, int]) -> Check:
     if running >= (3, 11, 0):
         return Check("python", "ok", found)
     return Check("python", "fail", found, "install Python 3.11 or newer")
+
+
+def _cores() -> Check:
+    slow = "" if processor.computes_bfloat16() else " without bfloat16 arithmetic: models compute in float32"
+    return Check("cores", "ok", f"{cores()}{slow}")
 
 
 def cores() -> int:

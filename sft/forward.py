@@ -13,6 +13,13 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from ratoon import processor
+
+
+def autocast(device: torch.device, wanted: bool) -> bool:
+    """Whether a forward pass on `device` is in bfloat16: where that is `wanted`, and a CPU need not emulate it."""
+    return wanted and (device.type != "cpu" or processor.computes_bfloat16())
+
 
 class TrainedLogits:
     """Calls a model for the logits at a micro-batch's `positions`; `remove` takes the hook out of the model again."""
@@ -26,7 +33,7 @@ class TrainedLogits:
         self._positions = batch["positions"]
         ids = batch["input_ids"]
         try:
-            with torch.autocast(ids.device.type, dtype=torch.bfloat16, enabled=self._bf16):
+            with torch.autocast(ids.device.type, dtype=torch.bfloat16, enabled=autocast(ids.device, self._bf16)):
                 logits: Tensor = model(input_ids=ids, attention_mask=batch["attention_mask"], use_cache=False).logits
         finally:
             self._positions = None

@@ -85,7 +85,9 @@ class TrainConfig(Config):
     max_grad_norm: float = Field(1.0, ge=0, description="gradients are scaled down to this norm; 0 never")
     max_length: int = Field(1024, ge=2, description="longer examples (prompt and completion) are left out, never cut")
     min_examples: int = Field(8, ge=1, description="a round with fewer examples stops")
-    bf16: bool = Field(True, description="bfloat16 autocast over float32 weights; false: float32 throughout")
+    bf16: bool = Field(
+        True, description="bfloat16 autocast over float32 weights, where a CPU need not emulate it; false: float32 throughout"
+    )
     save_dtype: Literal["base", "float32"] = Field(
         "base", description="type of the written weights: the start's own, or float32"
     )

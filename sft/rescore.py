@@ -25,7 +25,7 @@ from ratoon.errors import TrainError
 from ratoon.sft import nft_rows
 from ratoon.sft.callbacks import RECORDS
 from ratoon.sft.collate import Encoded, collate, micro_batches
-from ratoon.sft.forward import TrainedLogits
+from ratoon.sft.forward import TrainedLogits, autocast
 from ratoon.sft.job import Job
 from ratoon.sft.nft_step import token_logprobs
 
@@ -57,7 +57,7 @@ def rescore(job: Job, model: torch.nn.Module, rows: pa.Table) -> Rescored:
     if not (work / RESCORED).exists():
         scored = _scored(job, model, rows, state)
         if state.is_main_process:
-            _write(work / RESCORED, _table(job, rows, scored))
+            _write(work / RESCORED, _table(job, rows, scored, state.device))
         state.wait_for_everyone()
     stored = pq.read_table(work / RESCORED, schema=schema.TABLES["rescored"])
     by_id = dict(zip(stored["rollout_id"].to_pylist(), stored["logprobs"], strict=True))
@@ -101,11 +101,12 @@ def _whole(rows: pa.Table) -> list[Encoded]:
     ]
 
 
-def _table(job: Job, rows: pa.Table, scored: list[np.ndarray]) -> pa.Table:
+def _table(job: Job, rows: pa.Table, scored: list[np.ndarray], device: torch.device) -> pa.Table:
+    dtype = "bfloat16" if autocast(device, job.config.bf16) else "float32"
     columns = {
         "rollout_id": rows["rollout_id"], "policy_id": [job.parent_policy_id] * rows.num_rows,
         "source": ["trainer"] * rows.num_rows, "temperature": rows["temperature"],
-        "dtype": ["bfloat16" if job.config.bf16 else "float32"] * rows.num_rows, "logprobs": [list(v) for v in scored],
+        "dtype": [dtype] * rows.num_rows, "logprobs": [list(v) for v in scored],
     }  # fmt: skip
     return schema.from_columns("rescored", columns)
 

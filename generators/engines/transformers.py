@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from ratoon import ids
+from ratoon import ids, processor
 from ratoon.config import Config, operational
 from ratoon.engine import Completion, Policy, Request, Sampling, failed
 from ratoon.errors import EngineDead, EngineError, MissingExtra, ModelError
@@ -27,7 +27,7 @@ class TransformersConfig(Config):
     """How the model is held and how many sequences go through it at once."""
 
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
-        "auto", description="of the weights; auto: as they are stored"
+        "auto", description="of the weights; auto: as they are stored, float32 where a CPU would have to emulate bfloat16"
     )
     device: str = operational("auto", description="cpu, cuda, cuda:1 …; auto: a GPU where there is one")
     batch_size: int = operational(32, ge=1, description="sequences sampled or scored together")
@@ -62,7 +62,8 @@ class TransformersEngine:
         with self._lock:
             self._unload()
             device = self._device()
-            self._model = _load(policy, self._config.dtype).to(device).eval()
+            emulated = device == "cpu" and self._config.dtype == "auto" and not processor.computes_bfloat16()
+            self._model = _load(policy, "float32" if emulated else self._config.dtype).to(device).eval()
             self._uses += 1
             seed = ids.derive_seed(self._seed, "engine", f"{policy.policy_id}/{self._uses}")
             self._generator = torch.Generator(device=device).manual_seed(seed)

@@ -27,17 +27,19 @@ from ratoon.generators.engines import folders
 from ratoon.generators.engines.child import Reaper, environment, variables, when_one_ends
 from ratoon.generators.engines.pump import Pump
 from ratoon.generators.engines.requestlog import RequestLog
-from ratoon.generators.engines.vllm_args import HOW_FAST
+from ratoon.generators.engines.vllm_args import CPU_ARGS, HOW_FAST, computed_in
 from ratoon.generators.engines.vllm_logprobs import all_per_position, first_per_position
 
 _OURS = ("model", "seed", "dtype", "quantization", "logprobs_mode", "generation_config", "worker_extension_cls")
-_CPU_ARGS = {"enforce_eager": True, "max_model_len": 1024, "max_num_seqs": 128, "kv_cache_memory_bytes": 2 << 30}
 
 
 class VllmConfig(Config):
     """The common arguments by name; the rest of vLLM's engine arguments go into `args`."""
 
-    dtype: str = Field("bfloat16", description="of the weights and activations: bfloat16, float16, float32, auto")
+    dtype: str = Field(
+        "bfloat16",
+        description="of weights and activations: bfloat16 (float32 where a CPU would emulate it), float16, float32, auto",
+    )
     quantization: str | None = Field(None, description="vLLM's name of a quantization, for example fp8")
     logprobs_mode: Literal["processed_logprobs", "raw_logprobs"] = Field(
         "processed_logprobs", description="after or before temperature, penalties, top-k and top-p; as [sampling] asks"
@@ -199,7 +201,8 @@ class _VllmCore:
                     "mend [engine.vllm] args",
                 )
         ours = {name: getattr(self._config, name) for name in ("dtype", "quantization", "logprobs_mode")}
-        cpu = _CPU_ARGS if current_platform.is_cpu() else {}
+        cpu = CPU_ARGS if current_platform.is_cpu() else {}
+        ours["dtype"] = computed_in(self._config.dtype, on_cpu=bool(cpu))
         stats = {"disable_log_stats": not self._config.record_load}
         common = {"enable_prefix_caching": True, "use_tqdm_on_load": False} | stats
         fixed = {"generation_config": "vllm", "worker_extension_cls": f"{__name__}.{WorkerExtension.__name__}"}

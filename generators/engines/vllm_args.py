@@ -1,7 +1,12 @@
-"""Names of vLLM's engine arguments that say where or how fast, never what is sampled; knows no value of theirs.
+"""vLLM's engine arguments: names that say where or how fast, and what a CPU needs; imports no vLLM.
 
-What such a name is set to is in no digest. A name that is absent here may change what is sampled: setting it makes new ids.
+What a name of HOW_FAST is set to is in no digest. A name that is absent there may change what is sampled: setting it makes new
+ids.
 """
+
+from ratoon import processor
+
+CPU_ARGS = {"enforce_eager": True, "max_model_len": 1024, "max_num_seqs": 128, "kv_cache_memory_bytes": 2 << 30}
 
 HOW_FAST = (
     "allow_deprecated_quantization", "async_scheduling", "block_size", "compilation_config", "cpu_offload_gb",
@@ -13,3 +18,9 @@ HOW_FAST = (
     "num_gpu_blocks_override", "pipeline_parallel_size", "safetensors_load_strategy", "scheduling_policy",
     "tensor_parallel_size", "use_tqdm_on_load",
 )  # fmt: skip
+
+
+def computed_in(dtype: str, *, on_cpu: bool) -> str:
+    """What vLLM is told: float32 in place of a bfloat16 that the CPU would emulate, many times slower and no more exact."""
+    emulated = on_cpu and dtype in ("bfloat16", "auto") and not processor.computes_bfloat16()
+    return "float32" if emulated else dtype
