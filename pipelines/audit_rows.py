@@ -197,6 +197,7 @@ class _Making:
         """Rows that hold an item of an evaluation set: in the prompt or in the reply."""
         n = self.rows.num_rows
         self.flags["contaminated_by"] = pa.nulls(n, pa.string())
+        self._reviewed(held)
         if "matched" in self.side.stored and not self.config.benchmarks:
             self._matched_before(self.side.stored["matched"], held)
             return
@@ -221,18 +222,28 @@ class _Making:
         self.share("contamination.rows", flags, said=f"compared with {held.num_rows} questions and answers of {sets}")
 
     def _matched_before(self, edges: pa.Table, held: pa.Table) -> None:
-        """The same from the run's own edges, of rollouts and of tasks."""
-        item = {e["a_id"]: e["b_id"] for e in edges.to_pylist() if _tells(e)}
-        ids, tasks = self.rows["row_id"], self.rows["task_id"]
+        """The same from the run's own edges."""
+        by = self._named({e["a_id"]: e["b_id"] for e in edges.to_pylist() if _tells(e)})
+        self.flags["contaminated_by"] = by
+        said = f"compared with {held.num_rows} questions and answers of the run"
+        self.share("contamination.rows", np.asarray(pc.is_valid(by)).astype(float), said=said)
+
+    def _reviewed(self, held: pa.Table) -> None:
+        """Rows that the run found near a question by embeddings, and which."""
+        edges = self.side.stored.get("review")
+        self.flags["near_question"] = pa.nulls(self.rows.num_rows, pa.string())
+        if edges is None:
+            return
+        by = self._named(dict(zip(edges["a_id"].to_pylist(), edges["b_id"].to_pylist(), strict=True)))
+        self.flags["near_question"] = by
+        self.share("contamination.review", np.asarray(pc.is_valid(by)).astype(float), said=f"{held.num_rows} items are known")
+
+    def _named(self, item: Mapping[str, str]) -> pa.Array:
+        """Of each row the item that itself or its task is paired with."""
         known = pa.array(list(item), pa.string())
-        flags = np.asarray(pc.or_(pc.is_in(ids, value_set=known), pc.is_in(tasks, value_set=known)))
-        by: list[str | None] = [None] * self.rows.num_rows
-        for i in np.flatnonzero(flags):
-            by[i] = item.get(ids[i].as_py()) or item.get(tasks[i].as_py())
-        self.flags["contaminated_by"] = pa.array(by, pa.string())
-        self.share(
-            "contamination.rows", flags.astype(float), said=f"compared with {held.num_rows} questions and answers of the run"
-        )
+        named = pa.array(list(item.values()), pa.string())
+        own, task = (named.take(pc.index_in(self.rows[c].combine_chunks(), value_set=known)) for c in ("row_id", "task_id"))
+        return pc.coalesce(own, task)
 
     def near(self) -> None:
         """Rows of some length that nearly repeat a row of another task, and which one."""

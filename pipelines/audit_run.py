@@ -102,7 +102,7 @@ def _rollouts(store: Store, crop: Crop, columns: list[str], most: int, seed: int
 
 
 def known_before(store: Store, iteration: int, row_ids: pa.ChunkedArray) -> dict[str, pa.Table]:
-    """What the run has measured of a round's rows: `lint` (a row each, in their order), edges `near` and `matched`.
+    """What the run has measured of a round's rows: `lint` (a row each, in their order), edges `near`, `matched` and `review`.
 
     Of `lint` nothing where a row has none; of `near` those of the newest settings.
     """
@@ -114,7 +114,7 @@ def known_before(store: Store, iteration: int, row_ids: pa.ChunkedArray) -> dict
         at = pc.index_in(row_ids, value_set=lint["rollout_id"].combine_chunks())
         if not at.null_count:
             found["lint"] = lint.take(at).select(COUNTED)
-    for stage in ("near", "matched"):
+    for stage in ("near", "matched", "review"):
         if made := store.find(stage, iteration):
             found[stage] = store.read("edges", made[-1:], ["a_id", "b_id", "similarity", "evidence"])
     return found

@@ -29,6 +29,7 @@ from ratoon.metrics.near import Past, near
 from ratoon.pipelines import benchmarks, foreign, linting
 from ratoon.pipelines.crop import Crop, earlier
 from ratoon.pipelines.curation import CurationConfig
+from ratoon.pipelines.review import Reviewer
 from ratoon.pipelines.stage import Built, key, run_stage
 from ratoon.store import ArtifactKey, Counts, Manifest, Store
 
@@ -71,6 +72,8 @@ def measured(store: Store, config: CurationConfig, crop: Crop, name: str, kinds:
     edges: list[Manifest] = []
     if "decontaminate" in kinds:
         edges.append(matched(store, config, crop))
+        if config.review is not None:
+            reviewed(store, config, crop, config.review)  # no filter reads it
     crops = [*earlier(store, crop.iteration), crop]
     if "minhash" in kinds:
         edges += [near_pairs(store, config, each) for each in crops]
@@ -198,20 +201,45 @@ def matched(store: Store, config: CurationConfig, crop: Crop) -> Manifest:
     )  # fmt: skip
 
     def build() -> Built:
-        tasks = store.read("tasks", crop.pool, ["task_id", "split", "messages", "answer"])
-        said = pa.array([_question(messages) for messages in tasks["messages"].to_pylist()], pa.string())
-        held = pc.and_(pc.is_valid(tasks["split"]), pc.not_equal(tasks["split"], "train"))
-        items = [benchmarks.held_out(tasks.filter(held), said.filter(held.combine_chunks()))]
-        items += [store.read("benchmarks", [frozen])] if frozen else []
-        index = contamination.build(pa.concat_tables(items), config.contamination)
-        asked = pc.invert(held).combine_chunks()
-        found = [contamination.matches(index, tasks["task_id"].combine_chunks().filter(asked), said.filter(asked))]
+        ids, said, items = _compared(store, crop, frozen)
+        index = contamination.build(items, config.contamination)
+        found = [contamination.matches(index, ids, said)]
         for whole in store.scan("rollouts", crop.rollouts, _TEXT):
             for batch in (whole.slice(start, _MATCHED) for start in range(0, whole.num_rows, _MATCHED)):
                 found.append(contamination.matches(index, batch["rollout_id"], batch["text"]))
         return _built("edges", pa.concat_tables(found), {"index": index.digest, "items": index.items.num_rows})
 
     return run_stage(store, wanted, build)
+
+
+def reviewed(store: Store, config: CurationConfig, crop: Crop, near: float) -> Manifest:
+    """Table edges of kind `review`: training tasks and right rollouts near a held-out or benchmark question by embeddings."""
+    own, frozen = embedded(store, config, crop), benchmarks.frozen(store, config.against)
+    inputs = [own, *crop.pool, *([frozen] if frozen else [])]
+    wanted = key("review", crop.iteration, "train", config={"near": near}, inputs=inputs)
+
+    def build() -> Built:
+        ids, said, items = _compared(store, crop, frozen)
+        cache = Path(config.cache) if config.cache else None
+        reviewer = Reviewer(items, near, config.embedding, cache)
+        asked = embeddings.embed([text or "" for text in said.to_pylist()], config.embedding, cache)
+        rollouts = store.read("embeddings", [own], ["subject_id"])["subject_id"].combine_chunks()
+        replies = embeddings.unit(vectors(store, [own], rollouts))
+        found = pa.concat_tables([reviewer.edges(ids, asked), reviewer.edges(rollouts, replies)])
+        return _built("edges", found, {"questions": len(reviewer.names)})
+
+    return run_stage(store, wanted, build)
+
+
+def _compared(store: Store, crop: Crop, frozen: Manifest | None) -> tuple[pa.Array, pa.Array, pa.Table]:
+    """Training tasks and what they ask, and the items of held-out tasks and of the frozen benchmarks."""
+    tasks = store.read("tasks", crop.pool, ["task_id", "split", "messages", "answer"])
+    said = pa.array([_question(messages) for messages in tasks["messages"].to_pylist()], pa.string())
+    held = pc.and_(pc.is_valid(tasks["split"]), pc.not_equal(tasks["split"], "train")).combine_chunks()
+    items = [benchmarks.held_out(tasks.filter(held), said.filter(held))]
+    items += [store.read("benchmarks", [frozen])] if frozen else []
+    asked = pc.invert(held)
+    return tasks["task_id"].combine_chunks().filter(asked), said.filter(asked), pa.concat_tables(items)
 
 
 def _question(messages: list[dict[str, str]] | None) -> str:

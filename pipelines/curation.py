@@ -23,6 +23,11 @@ class CurationConfig(Config):
     against: tuple[str, ...] = Field(
         (), description="benchmarks beside the held-out tasks: files, folders or Hugging Face ids; read once, then frozen"
     )
+    review: float | None = Field(
+        None, gt=0, le=1,
+        description="cosine (0.9 is usual) from which a task or right rollout near such a question becomes an edge of kind "
+        "`review` where filter `decontaminate` stands: for a person to look at, never dropped; absent: none is looked for",
+    )  # fmt: skip
     runs: tuple[str, ...] = Field((), description="folders of other runs whose texts count as earlier ones")
     control: bool = Field(
         False, description="also write dataset NAME-control: as many rollouts at random behind the gates of correctness alone"

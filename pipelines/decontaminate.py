@@ -18,7 +18,7 @@ from ratoon.errors import DataError, UsageError
 from ratoon.metrics import contamination
 from ratoon.metrics.contamination import TIERS, ContaminationConfig, Index
 from ratoon.pipelines import benchmarks
-from ratoon.pipelines.decontaminate_review import Reviewer
+from ratoon.pipelines.review import Reviewer
 
 _BATCH = 4096
 _META = b"ratoon.contamination"
@@ -61,7 +61,7 @@ def decontaminate(
         raise UsageError("nothing to compare with", "give --against BENCHMARK or --index FILE")
     if freeze is not None:
         save(built, freeze)
-    return _report(dataset, built, out, coverage, None if review is None else Reviewer(built, review))
+    return _report(dataset, built, out, coverage, None if review is None else Reviewer(built.items, review))
 
 
 def save(index: Index, path: Path) -> None:

@@ -61,6 +61,8 @@ class Fall(NamedTuple):
 SHARES = (
     Share("contaminated", "contamination.rows", "", "hold an item of an evaluation set", "contaminated_by is not null",
           shown="contaminated_by, prompt, completion"),
+    Share("near_evaluation", "contamination.review", "", "are near a held-out question by embeddings",
+          "near_question is not null", shown="near_question, prompt, completion"),
     Share("suspect_verifier", "consensus.corner", "corner", "agree on an answer that nothing passed with", "corner",
           "vote_share desc, task_id, row_id", "task_id, gold, vote, vote_share, pass_rate"),
     Share("labels_conflict", "quality.conflicts", "conflicts", "contradict other verdicts on the same answer to the same task",

@@ -62,6 +62,10 @@ WARNINGS: dict[str, Known] = {
         "stop", "rows hold items of an evaluation set",
         "drop them (`ratoon decontaminate`, or filter `decontaminate`) before training; scores on that set mean nothing else",
     ),
+    "near_evaluation": Known(
+        "note", "rows say nearly what a held-out or benchmark question says, as embeddings see it",
+        "read both: the same with other numbers is contamination that n-grams miss, merely the same subject is none",
+    ),
     "suspect_verifier": Known(
         "stop", "groups agree on an answer, and nothing passed: the verifier or the gold answer may be wrong",
         "read the groups: mend the gold or the verifier (`ratoon verifiers --formats`), judge again, or leave the tasks out",

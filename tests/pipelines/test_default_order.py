@@ -12,7 +12,9 @@ from typing import Any
 import pyarrow.compute as pc
 import pytest
 
+from ratoon.pipelines import audit as auditing
 from ratoon.pipelines import beside
+from ratoon.pipelines.audit_config import AuditConfig
 from ratoon.pipelines.crop import Crop, crop_of
 from ratoon.pipelines.curate import curate
 from ratoon.pipelines.replay import replay
@@ -89,6 +91,30 @@ def test_a_planted_test_item_is_found_in_a_reply_and_the_benchmark_stays_as_it_w
         bench.write_text(json.dumps({"question": "another", "answer": "none"}) + "\n")
         curate(ctx.store, ctx.recipe, crops[1])
         assert [m.content_digest for m in ctx.store.find("benchmarks")] == [frozen.content_digest]
+
+
+def test_a_review_names_what_is_near_a_held_out_question_and_drops_nothing(two_rounds: Any, tmp_path: Path) -> None:
+    bench = tmp_path / "bench.jsonl"
+    with two_rounds() as (ctx, crops):
+        crop = crops[0]
+        plain = ctx.store.read("decisions", [curate(ctx.store, ctx.recipe, crop)])
+        task = ctx.store.read("tasks", crop.pool).filter(pc.field("split") == "train").to_pylist()[0]
+        asked = task["messages"][-1]["content"]
+        bench.write_text(json.dumps({"question": f"Tell me, please: {asked}"}) + "\n")
+        config = ctx.recipe.curation.model_copy(update={"against": (str(bench),), "review": 0.85, "cache": str(tmp_path)})
+        recipe = ctx.recipe.model_copy(update={"curation": config})
+        again = ctx.store.read("decisions", [curate(ctx.store, recipe, crop, "reviewed")])
+        assert again["keep"].equals(plain["keep"])
+        (made,) = ctx.store.find("review")
+        edges = ctx.store.read("edges", [made]).to_pylist()
+        assert {"kind": "review", "a_id": task["task_id"], "b_id": "bench.jsonl/bench.jsonl:1:question"}.items() <= next(
+            e.items() for e in edges if e["a_id"] == task["task_id"] and e["b_id"].startswith("bench")
+        )
+        assert all(e["similarity"] >= 0.85 for e in edges)
+        report = auditing.audit(ctx.store.root, None, config=AuditConfig(tier="cheap"), iteration=1).report
+        told = {w["code"]: w for w in report["warnings"]}["near_evaluation"]
+        assert told["severity"] == "note"
+        assert told["row_ids"]
 
 
 def test_another_runs_texts_count_as_earlier_ones(two_rounds: Any, tmp_path: Path) -> None:
