@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import json
+import math
 import re
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
@@ -23,9 +24,9 @@ from ratoon.metrics.verifiers import sandbox
 from ratoon.metrics.verifiers.sandbox import Limits, Outcome
 from ratoon.metrics.verifiers.verdict import EMPTY, Verdict, failed, parsed_args, passed, unparsed
 
-VERSION = "code-1"
+VERSION = "code-2"
 _INSIDE = Path(__file__).with_name("inside_code.py")
-_BLOCK = re.compile(r"^[ \t]*(```+|~~~+)[ \t]*([\w+-]*)[^\n]*\n(.*?)^[ \t]*\1[ \t]*$", re.MULTILINE | re.DOTALL)
+_BLOCK = re.compile(r"^([ \t]*)(```+|~~~+)[ \t]*([\w+-]*)[^\n`]*\n(.*?)^[ \t]*\2[ \t]*$", re.MULTILINE | re.DOTALL)
 
 
 class Case(Config):
@@ -81,8 +82,17 @@ def specimen(answer: str, args: Mapping[str, Any]) -> str:
 def _program(text: str, extract: str) -> str | None:
     if extract == "whole":
         return text
-    blocks = [body for _, language, body in _BLOCK.findall(text) if language.lower() in ("", "python", "py", "python3")]
-    return blocks[-1 if extract == "last_block" else 0] if blocks else None
+    found = _BLOCK.findall(text)
+    blocks = [(margin, body) for margin, _, language, body in found if language.lower() in ("", "python", "py", "python3")]
+    return _moved_left(*blocks[-1 if extract == "last_block" else 0]) if blocks else None
+
+
+def _moved_left(margin: str, body: str) -> str:
+    """A block of a list item without the item's margin, where all of its lines have it."""
+    lines = body.split("\n")
+    if not all(line.startswith(margin) for line in lines if line.strip()):
+        return body
+    return "\n".join(line.removeprefix(margin) for line in lines)
 
 
 @lru_cache(maxsize=1024)
@@ -161,13 +171,24 @@ def _tagged(value: Any) -> Any:
 
 
 def _equal(want: Any, got: Any, tolerance: float) -> bool:
-    """Python's `==` on tagged values, except that floats have a tolerance, a tuple is no list, and True is no 1."""
+    """Python's `==` on tagged values, except that floats have a tolerance, a tuple is no list, and True is no 1.
+
+    Two whole numbers are equal or not: a tolerance would forgive an error of one from a billion on.
+    """
     a, b = _number(want), _number(got)
     if a is not None and b is not None:
-        return a == b or abs(a - b) <= tolerance * max(abs(a), abs(b))
+        return a == b or ((isinstance(a, float) or isinstance(b, float)) and _near(a, b, tolerance))
     if isinstance(want, list) and isinstance(got, list):
         return len(want) == len(got) and all(_equal(x, y, tolerance) for x, y in zip(want, got, strict=True))
     return type(want) is type(got) and bool(want == got)
+
+
+def _near(a: float, b: float, tolerance: float) -> bool:
+    """Within the relative tolerance; infinity is near itself only, and a whole number too large for a float is near none."""
+    try:
+        return math.isclose(a, b, rel_tol=tolerance)
+    except OverflowError:
+        return False
 
 
 def _number(value: Any) -> float | int | None:

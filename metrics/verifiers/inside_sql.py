@@ -36,7 +36,10 @@ def plain(value: object) -> object:
         number = float(value)
         if not math.isfinite(number):
             return str(number)
-        return int(value) if value == int(value) else float(f"{number:.9g}")
+        if value == int(value):
+            return int(value)
+        number = float(f"{number:.9g}")
+        return int(number) if number == int(number) else number  # 7.999999999999999 is 8
     if isinstance(value, (datetime.date, datetime.datetime, datetime.time)):
         return value.isoformat()
     return repr(value)

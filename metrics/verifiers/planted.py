@@ -9,16 +9,18 @@ nobody else knows what it takes.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import count
+from math import gcd
 from typing import Any, NamedTuple
 
 import pyarrow as pa
 
 from ratoon import ids
-from ratoon.metrics.verifiers import gold_reply, numbers, planted_values, sayings
+from ratoon.metrics.verifiers import numbers, planted_queries, planted_values, sayings
 from ratoon.metrics.verifiers.sayings import Saying
 from ratoon.metrics.verifiers.verdict import args_of
 
-VERSION = "planted-1"
+VERSION = "planted-2"
 _OTHERS = 6
 _TRAP_SHARE = 5  # one trap to so many usual probes
 
@@ -84,20 +86,26 @@ def _taken(verifier: str, tasks: Sequence[_Task], right: bool, trap: bool, n: in
         if len(found) >= n or not tasks:
             break
         round_, at = divmod(turn, len(tasks))
-        probe = _probe(verifier, tasks[at], right, trap, turn + round_)
+        probe = _probe(verifier, tasks[at], right, trap, (at, round_, len(tasks)))
         if probe is not None:
             found.setdefault((probe.task_id, probe.text), probe)
     return list(found.values())
 
 
-def _probe(verifier: str, task: _Task, right: bool, trap: bool, turn: int) -> Probe | None:
-    """The reply that is this task's at this turn; None where it has none of the kind."""
+def _stride(tasks: int, formats: int) -> int:
+    """How far a task moves on in a round: past what the other tasks said, and never so that it meets some formats only."""
+    return next(step for step in count(tasks) if gcd(step, formats) == 1)
+
+
+def _probe(verifier: str, task: _Task, right: bool, trap: bool, at: tuple[int, int, int]) -> Probe | None:
+    """The reply that is this task's where it has its place, in a round, among so many; None where it has none of the kind."""
     ways = [way for way in _sayings(verifier, task.args, right, trap) if _takes(way, task.answer or "")]
     if not ways or (right and not task.answer):
         return None
-    way = ways[turn % len(ways)]
     gold, wrong = task.answer or "", planted_values.wrong(verifier, task.answer or "", task.args, task.others)
     values = planted_values.right(verifier, gold, task.args) if right else wrong
+    turn = at[0] + at[1] * _stride(at[2], len(ways) * max(1, len(values)))
+    way = ways[turn % len(ways)]
     if way in sayings.SILENT:
         values = {"nothing": ""} if way.text.strip() != gold.strip() else {}
     if not values:
@@ -105,21 +113,21 @@ def _probe(verifier: str, task: _Task, right: bool, trap: bool, turn: int) -> Pr
     name, said = list(values.items())[(turn // len(ways)) % len(values)]
     other = next(iter(wrong.values()), "0")
     text = sayings.word(way, said, gold, other, str(task.args.get("tag", "answer")))
-    if right and verifier not in _KNOWN:
-        text = gold_reply(verifier, gold, task.args)
     format = way.name if trap or way in sayings.SILENT else f"{way.name}: {name}"
     return Probe(task.task_id, task.family, verifier, right, trap, format, text, task.answer, task.args)
 
 
 def _takes(way: Saying, gold: str) -> bool:
-    """Whether an answer like the gold can be said so: a label's answer ends with its line, and LaTeX stands between dollars."""
+    """Whether an answer like the gold can be said so: a label's answer ends with its line, a fence's with the next fence."""
     if way.takes == "number":
         return numbers.whole(gold) is not None
+    if way.takes in ("unfenced", "query"):
+        return "```" not in gold and "~~~" not in gold and (way.takes == "unfenced" or planted_queries.is_query(gold))
     return way.takes == "any" or "\n" not in gold.strip()
 
 
-_KNOWN = frozenset({"exact", "numeric", "math", "choice", "reasoning_gym"})
-_DEFAULT_PLACE = {"exact": "whole", "numeric": "last", "reasoning_gym": "tagged"}
+_KNOWN = frozenset({"exact", "numeric", "math", "choice", "reasoning_gym", "code", "sql"})
+_DEFAULT_PLACE = {"exact": "whole", "numeric": "last", "reasoning_gym": "tagged", "code": "last_block", "sql": "block"}
 
 
 def _sayings(verifier: str, args: Mapping[str, Any], right: bool, trap: bool) -> tuple[Saying, ...]:
@@ -142,4 +150,6 @@ def _usual(verifier: str, args: Mapping[str, Any]) -> tuple[tuple[Saying, ...], 
     if verifier not in _KNOWN:
         return sayings.WHOLE[:1], "whole"
     place = str(args.get("extract", _DEFAULT_PLACE[verifier]))
-    return sayings.BY_PLACE.get(place, ()), "last" if place == "last_number" else place
+    # A whole reply that is a program cannot be moved to the right.
+    place = {"last_number": "last", "whole": "program" if verifier == "code" else "whole"}.get(place, place)
+    return sayings.BY_PLACE.get(place, ()), place

@@ -1,5 +1,7 @@
 """Answers that are right in other clothes, and answers that are surely wrong; knows numbers and letters, no reply.
 
+Programs and queries have files of their own (`planted_programs.py`, `planted_queries.py`).
+
 A wrong value differs from the gold by more than any verifier here may forgive. Where that cannot be shown (an expression, a
 puzzle with many solutions), other tasks' answers are taken: rarely right, and then a count, not a proof.
 """
@@ -10,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from typing import Any
 
-from ratoon.metrics.verifiers import numbers
+from ratoon.metrics.verifiers import numbers, planted_programs, planted_queries
 
 Values = dict[str, str]
 _OPERATORS = set("\\{}[](),∞=<>|")
@@ -18,6 +20,10 @@ _OPERATORS = set("\\{}[](),∞=<>|")
 
 def right(kind: str, answer: str, args: Mapping[str, Any]) -> Values:
     """The gold as it may be written, by name of the format; `plain` is always there."""
+    if kind == "code":
+        return planted_programs.right(answer, args)
+    if kind == "sql":
+        return planted_queries.right(answer, args)
     found = {"plain": {"math": _bare, "choice": _letter}.get(kind, str)(answer)}
     if kind == "exact":
         return found | _as_exact(answer, args)
@@ -31,6 +37,10 @@ def right(kind: str, answer: str, args: Mapping[str, Any]) -> Values:
 
 def wrong(kind: str, answer: str, args: Mapping[str, Any], others: Sequence[str]) -> Values:
     """Wrong answers by name of the mutation; `others` are answers of other tasks. Empty where none is surely wrong."""
+    if kind == "sql":
+        return planted_queries.wrong(answer)
+    if kind == "code" and (programs := planted_programs.wrong(answer, args)):
+        return programs
     bare = _bare(answer)
     if kind == "choice":
         return {f"letter {x}": x for x in str(args.get("letters", "ABCDE")) if x != _letter(answer)}

@@ -22,8 +22,9 @@ from ratoon.metrics.verifiers.sandbox import Limits, NoSandbox, Outcome
 from ratoon.metrics.verifiers.verdict import EMPTY, Verdict, abstained, errored, failed, parsed_args, passed, unparsed
 
 _INSIDE = Path(__file__).with_name("inside_sql.py")
-_BLOCK = re.compile(r"^[ \t]*```+[ \t]*(?:sql|duckdb)?[ \t]*\n(.*?)^[ \t]*```", re.MULTILINE | re.DOTALL | re.IGNORECASE)
-_BARE = re.compile(r"^\s*(?:select|with|from|values)\b", re.IGNORECASE)
+# Blocks in other languages are found too, or else the end of one would be read as the beginning of the next.
+_BLOCK = re.compile(r"^[ \t]*(```+|~~~+)[ \t]*([\w+-]*)[^\n`]*\n(.*?)^[ \t]*\1", re.MULTILINE | re.DOTALL)
+_BARE = re.compile(r"(?:[\s(]|--[^\n]*\n|/\*(?:[^*]|\*(?!/))*\*/)*(?:select|with|from|values)\b", re.IGNORECASE)
 
 
 class SqlArgs(Config):
@@ -39,7 +40,7 @@ class SqlArgs(Config):
 
 def version() -> str:
     """This file's version and DuckDB's, because both decide."""
-    return f"sql-1+{importlib.metadata.version('duckdb')}"
+    return f"sql-2+{importlib.metadata.version('duckdb')}"
 
 
 def verify(text: str, answer: str | None, args: Mapping[str, Any]) -> Verdict:
@@ -68,9 +69,9 @@ def specimen(answer: str, args: Mapping[str, Any]) -> str:
 def _query(text: str, extract: str) -> str | None:
     if extract == "whole":
         return text
-    blocks = _BLOCK.findall(text)
+    blocks = [str(body) for _, language, body in _BLOCK.findall(text) if language.lower() in ("", "sql", "duckdb")]
     if blocks:
-        return str(blocks[-1])
+        return blocks[-1]
     return text if _BARE.match(text) else None
 
 

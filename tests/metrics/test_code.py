@@ -81,6 +81,44 @@ def test_the_expected_values_are_nowhere_inside() -> None:
     assert judged(program, {"tests": ["assert add(1, 2) == 'xyzzy-expected'"]})[0] == "fail"
 
 
+@pytest.mark.parametrize(
+    ("given", "want"),
+    [
+        ("float('inf')", "4"),
+        ("-1e999", "2.5"),
+        ("[1e999]", "[0]"),
+        ("1000000006", "1000000007"),
+        (f"{10**400 + 1}", f"{10**400}"),
+        ("1.5", f"{10**400}"),
+    ],
+)
+def test_infinity_is_no_number_and_whole_numbers_have_no_tolerance(given: str, want: str) -> None:
+    verdict = verify(f"```\nf = lambda: {given}\n```", None, {"tests": [f"assert f() == {want}"]})
+    assert (verdict.status, verdict.detail) == ("fail", "wrong: 0 of 1 tests hold")
+
+
+def test_a_float_near_a_whole_number_and_infinity_itself_are_equal() -> None:
+    program = "```\ndef f(x): return x\n```"
+    tests = ["assert f(4.000000000001) == 4", "assert f(1e999) == 1e999", "assert f(0.1 + 0.2) == 0.3"]
+    assert verify(program, None, {"tests": tests}).status == "pass"
+
+
+@pytest.mark.parametrize("margin", ["   ", "\t", "      "])
+def test_a_block_in_a_list_is_read_without_its_margin(margin: str) -> None:
+    lines = ["```python", "def add(a, b):", "", "    if a:", "        return a + b", "    return a", "```"]
+    text = "1. Write this:\n\n" + "\n".join(line and margin + line for line in lines) + "\n2. Done."
+    assert verify(text, None, ARGS).status == "pass"
+
+
+def test_a_margin_that_not_all_lines_have_is_left() -> None:
+    assert verify("  ```python\ndef add(a, b):\n  return a + b\n  ```", None, ARGS).status == "pass"
+
+
+def test_three_backticks_within_a_line_open_no_block() -> None:
+    text = "```add``` adds:\n```python\ndef add(a, b): return a + b\n```"
+    assert verify(text, None, ARGS).status == "pass"
+
+
 def test_the_share_of_tests_that_hold_is_kept_and_equal_behaviour_is_one_answer() -> None:
     half = verify("```python\ndef f(x): return x\n```", None, {"tests": ["assert f(1) == 1", "assert f(2) == 3"]})
     other = verify("```\nf = lambda y: y + 0\n```", None, {"tests": ["assert f(1) == 1", "assert f(2) == 3"]})

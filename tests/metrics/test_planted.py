@@ -64,6 +64,12 @@ def test_few_tasks_meet_all_formats_and_no_reply_twice() -> None:
     assert len({p.text for p in found if p.right and not p.trap}) == len([p for p in found if p.right and not p.trap]) >= 9
 
 
+@pytest.mark.parametrize("n", [2, 7, 8, 9, 17])
+def test_every_format_is_met_whatever_the_number_of_tasks(n: int) -> None:
+    found = plant(tasks("numeric", [str(i) for i in range(10, 10 + n)]), 200, 0)
+    assert {p.format.partition(":")[0] for p in found if p.right and not p.trap} == {s.name for s in sayings.LAST}
+
+
 def test_the_plan_is_the_same_in_any_order_of_tasks() -> None:
     table = tasks("exact", ["red", "blue", "green", "grey"])
     assert set(map(repr, plant(table, 20, 3))) == set(map(repr, plant(table.take([2, 0, 3, 1]), 20, 3)))

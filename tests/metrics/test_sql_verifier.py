@@ -28,6 +28,25 @@ def test_another_query_with_the_same_rows_passes_in_any_order_and_number_type() 
     assert verify(query, GOLD, ARGS).status == "pass"  # a bare query is its own block
 
 
+@pytest.mark.parametrize(
+    "reply",
+    [
+        "The table:\n```text\nt(a, b)\n```\nThe query:\n```sql\n{}\n```",
+        "```python\nprint(1)\n```\nor\n```SQL for the table\n{}\n```\nIt gives:\n```text\nx | 1\n```",
+        "```t``` is read once:\n~~~sql\n{}\n~~~",
+        "-- all of them\n/* by b */ {}",
+        "({})",
+    ],
+)
+def test_a_query_is_found_beside_other_blocks_and_behind_a_comment(reply: str) -> None:
+    assert verify(reply.format(GOLD), GOLD, ARGS).status == "pass"
+
+
+def test_a_float_beside_a_whole_number_is_that_number_and_a_whole_number_is_exact() -> None:
+    assert judged("select (0.1::double + 0.7::double) * 10", "select 8") == ("pass", None)
+    assert judged("select 12345678901", "select 12345678902")[0] == "fail"
+
+
 def test_order_counts_only_where_it_is_asked_for() -> None:
     up, down = GOLD + " order by b", GOLD + " order by b desc"
     assert judged(down, up)[0] == "pass"
