@@ -32,7 +32,7 @@ def decide(
     Raises DataError on a missing column or a rollout that comes twice, ConfigError on an unknown kind.
     """
     _check(candidates, steps, side or {})
-    left = _in_order(candidates.select(_needed(candidates, steps)))
+    left = _once_in_order(candidates.select(_needed(candidates, steps)))
     tables = [schema.empty("decisions")]
     for step, (kind, config) in enumerate(steps):
         verdicts = _judge(left, kind, config, functions, side or {})
@@ -51,19 +51,23 @@ def _needed(candidates: pa.Table, steps: Sequence[tuple[str, Config]]) -> list[s
     return [name for name in candidates.column_names if name in needs]
 
 
-def _in_order(candidates: pa.Table) -> pa.Table:
-    """By id, and not copied where they lie so."""
+def _once_in_order(candidates: pa.Table) -> pa.Table:
+    """By id, and not copied where they lie so. Raises DataError on a rollout that comes twice."""
     ids = candidates["rollout_id"].combine_chunks()
     if len(ids) < 2 or pc.all(pc.less(ids[:-1], ids[1:])).as_py():
         return candidates
+    if pc.count_distinct(ids).as_py() < len(ids):
+        raise DataError("a rollout comes twice among the candidates", "join one score and one group per rollout")
     return candidates.sort_by("rollout_id")
 
 
 def survivors(candidates: pa.Table, decisions: pa.Table) -> pa.Table:
     """The candidates that no decision dropped, in id order."""
-    dropped = decisions.filter(pc.invert(decisions["keep"]))["subject_id"].combine_chunks()
-    kept = candidates.filter(pc.invert(pc.is_in(candidates["rollout_id"], value_set=dropped)))
-    return kept.sort_by("rollout_id")
+    last = pc.max(decisions["step"]).as_py()
+    if last is None:  # no step, or no candidate
+        return candidates.sort_by("rollout_id")
+    stayed = decisions.filter(pc.and_(pc.equal(decisions["step"], last), decisions["keep"]))["subject_id"].combine_chunks()
+    return candidates.filter(pc.is_in(candidates["rollout_id"], value_set=stayed)).sort_by("rollout_id")
 
 
 def versions(steps: Sequence[tuple[str, Config]], functions: Functions | None = None) -> Mapping[str, str]:
@@ -80,8 +84,6 @@ def _check(candidates: pa.Table, steps: Sequence[tuple[str, Config]], side: Side
             raise DataError(f"filter {kind!r} needs column {absent}", f"the candidates have {candidates.column_names}")
         if absent := sorted(set(FILTERS[kind].side if kind in FILTERS else ()) - set(side)):
             raise DataError(f"filter {kind!r} needs table {absent}", f"the tables given are {sorted(side)}")
-    if "rollout_id" in candidates.column_names and pc.count_distinct(candidates["rollout_id"]).as_py() < candidates.num_rows:
-        raise DataError("a rollout comes twice among the candidates", "join one score and one group per rollout")
 
 
 def _judge(rows: pa.Table, kind: str, config: Config, functions: Functions | None, side: Side) -> Verdicts:
