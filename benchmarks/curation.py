@@ -107,7 +107,9 @@ def peer(python: str | None, script: str, *arguments: str) -> dict[str, Any] | N
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "told.json"
         given = [str(out) if a == "OUT" else str(Path(folder) / "scratch") if a == "SCRATCH" else a for a in arguments]
-        subprocess.run([python, str(HERE / script), *given], check=True, capture_output=True)
+        done = subprocess.run([python, str(HERE / script), *given], check=False, capture_output=True, text=True)
+        if done.returncode:
+            sys.exit(f"{script} failed in its own environment ({python}):\n{done.stderr[-2000:]}")
         return dict(json.loads(out.read_text()))
 
 
