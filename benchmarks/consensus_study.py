@@ -4,8 +4,9 @@
 
 Resumable: a finished run is found again. Arm `consensus` is the recipe of that name: no training task has its gold, votes label
 them. Arm `truth` asks the same problems of the same model, is labelled by the verifier, and trains in each round on at most as
-many rows as the vote let through. Both are asked on one frozen evaluation split, whose gold no vote has seen. Writes its part
-of docs/results.md, whichever way it falls.
+many rows as the vote let through. Both are asked on one frozen evaluation split, whose gold no vote has seen. Both are shown
+three worked examples, of numbers that no task has: without them half of SmolLM2's replies are cut off before they answer, and
+hardly a vote is accepted. Writes its part of docs/results.md, whichever way it falls.
 """
 
 from __future__ import annotations
@@ -27,6 +28,10 @@ from ratoon.run import Run
 HEADING = "## Votes against the truth"
 MARK = "<!-- consensus study: written by benchmarks/consensus_study.py -->"
 ARMS = ("consensus", "truth")
+SHOWN = (
+    'prompt.few_shot=[["What is 30 - 21?", "9"], ["Which number is the largest: 310, 588 or 127?", "588"], '
+    '["Which number is the smallest: 456, 273 or 901?", "273"]]'
+)
 _TRUE = ('{{kind="finish_reason"}}, {{kind="verified"}}, {{kind="exact_dedup"}}, {{kind="cap_per_task", k=2}}, '
          '{{kind="random_n", n={kept}}}')  # fmt: skip
 Pair = dict[str, Run]
@@ -47,7 +52,7 @@ def main() -> None:
 
 def pair(options: argparse.Namespace, seed: int) -> Pair:
     """Both arms of one seed; the vote's first, because it says how many rows there are."""
-    own = [*options.sets, f"run.seed={seed}"]
+    own = [SHOWN, *options.sets, f"run.seed={seed}"]
     voted, _ = start(options.recipe, options.root / f"seed-{seed}" / "consensus", own, options.finished)
     sets = [*own, "consensus.labels=verifier", f"filters=[{_TRUE.format(kept=kept(voted))}]"]
     true, _ = start(options.recipe, options.root / f"seed-{seed}" / "truth", sets, options.finished)
