@@ -1,4 +1,4 @@
-"""Pictures of an audit's page for the docs: `python tools/page_pictures.py report.html docs/img` (needs Chromium, Pillow)."""
+"""Pictures of an audit's page: `python tools/page_pictures.py report.html docs/img [NAME ...]` (needs Chromium, Pillow)."""
 
 from __future__ import annotations
 
@@ -12,23 +12,26 @@ from typing import Any
 PICTURES = {
     "audit": ("light", ["verdict", "warnings"]),
     "audit-dark": ("dark", ["verdict", "warnings"]),
-    "audit-funnel": ("light", ["funnel", "iterations", "levels"]),
+    "audit-funnel": ("light", ["funnel"]),
+    "audit-rounds": ("light", ["iterations", "levels"]),
     "audit-map": ("light", ["plane", "map"]),
-    "audit-drift": ("light", ["drift", "passes"]),
+    "audit-drift": ("light", ["drift"]),
+    "audit-passes": ("light", ["passes"]),
     "audit-words": ("light", ["repetition", "correlations"]),
     "audit-rows": ("light", ["examples"]),
+    "audit-twins": ("light", ["twins"]),
 }
-HIGHEST = 1_500  # pixels
+HIGHEST = 1_900  # pixels
 COLOURS = 220
 
 
-def main(page_file: str, out: str) -> None:
+def main(page_file: str, out: str, *names: str) -> None:
     from PIL import Image
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
-        for name, (scheme, sections) in PICTURES.items():
+        for name, (scheme, sections) in ((name, PICTURES[name]) for name in names or PICTURES):
             page = browser.new_page(viewport={"width": 1180, "height": 900}, color_scheme=scheme)
             page.goto(Path(page_file).resolve().as_uri())
             for section in sections:

@@ -63,6 +63,8 @@ def table(head: Iterable[str], body: Iterable[Iterable[Any]], label: str) -> Mar
 def _cell(value: Any) -> Markup:
     if isinstance(value, int | float) and not isinstance(value, bool):
         return el("td", count(value) if isinstance(value, int) else short(value), class_="n")
+    if isinstance(value, str) and not isinstance(value, Markup) and value.endswith(" %"):
+        return el("td", value, class_="n")
     return el("td", value if isinstance(value, Markup) else "–" if value is None else str(value))
 
 

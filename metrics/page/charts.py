@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from ratoon.metrics.page.draw import whole
-from ratoon.metrics.page.figures import interval, words
+from ratoon.metrics.page.figures import clipped, interval, words
 from ratoon.metrics.report import Bin, Correlations, Drift, Map, MapCluster, MapPoint, Neighbours, Number, Plane, Series
 
 Spec = dict[str, Any]
@@ -18,7 +18,10 @@ MOST_REGIONS = 16
 MOST_PAIRS = 14
 MOST_NAMES = 14
 CLUSTER_COLOURS = [f"var(--s{number})" for number in range(1, 8)]
-_FIFTHS = ("0–20 %", "20–40 %", "40–60 %", "60–80 %", "80–100 %")
+_FIFTHS = ("0–20", "20–40", "40–60", "60–80", "80–100")
+# A browser's letters may be wider than those the still picture was measured with: room for names left of an axis.
+_ROOM = {"left": 20, "right": 5, "top": 5, "bottom": 5}
+_COLUMNS = {"top_2": "commonest word pair"}  # columns whose names tell nothing
 
 
 def rounds(series: Series) -> Spec:
@@ -102,15 +105,16 @@ def _looks(section: Plane) -> Spec:
         "tooltip": _tooltip(**tip, n="n", complexity="complexity"),
     }
     if any(p["complexity"] is not None for p in section["points"]):
-        scale = {"range": [40, 220], "zero": False}
+        scale = {"range": [70, 220], "zero": False}
         looks["size"] = {"field": "complexity", "type": "quantitative", "scale": scale, "legend": None}
     return looks
 
 
 def cloud(section: Map, points: list[MapPoint], colour: Spec) -> Spec:
     """The map of texts: a dot a row, and the names of the larger clusters over their middle."""
-    names = [{"x": c["x"], "y": c["y"], "label": c["label"][:28]} for c in _apart(section["clusters"], points)]
-    x = {"field": "x", "type": "quantitative", "axis": None, "scale": {"zero": False}}
+    names = [{"x": c["x"], "y": c["y"], "label": clipped(c["label"], 28)} for c in _apart(section["clusters"], points)]
+    # Room at both sides for the half of a name that stands over the last dots.
+    x = {"field": "x", "type": "quantitative", "axis": None, "scale": {"zero": False, "padding": 40}}
     y = {"field": "y", "type": "quantitative", "axis": None, "scale": {"zero": False}}
     dots = [{**p, "group": p["cluster"] % len(CLUSTER_COLOURS)} for p in points]
     mark = {"type": "circle", "size": 14 if len(points) < 5_000 else 6, "opacity": 0.55}
@@ -149,19 +153,23 @@ def by_cluster() -> Spec:
 def occupancy(section: Drift) -> Spec:
     """Each region's share of rows on both sides, the largest changes first."""
     changed = sorted(section["clusters"], key=lambda c: -abs(c["now"] - c["was"]))[:MOST_REGIONS]
-    values = [{"label": f"{c['label'][:34]}", "now": c["now"], "was": c["was"], "order": i} for i, c in enumerate(changed)]
+    labels = [clipped(c["label"], 34) for c in changed]
+    # Two regions of one name are two lines.
+    told = [f"{label} ({c['cluster']})" if labels.count(label) > 1 else label for label, c in zip(labels, changed, strict=True)]
+    values = [{"label": told[i], "now": c["now"], "was": c["was"], "order": i} for i, c in enumerate(changed)]
     y = {
         "field": "label",
         "type": "nominal",
         "sort": {"field": "order"},
         "title": None,
-        "axis": {"ticks": False, "labelLimit": 210, "labelPadding": 8},
+        "axis": {"ticks": False, "labelLimit": 230, "labelPadding": 8},
     }
     x = {"type": "quantitative", "title": "share of rows", "axis": {"format": "%", "tickCount": 5}}
     tip = _tooltip(region="label", was="was", now="now")
     sides = {"type": "nominal", "title": None, "scale": {"domain": ["was", "now"], "range": ["var(--quiet)", "var(--s2)"]}}
     return whole(
         {
+            "padding": _ROOM,
             "data": {"values": values},
             "encoding": {"y": y},
             "layer": [
@@ -183,19 +191,18 @@ def occupancy(section: Drift) -> Spec:
 
 def corner(bins: list[Bin]) -> Spec:
     """Groups by pass rate and agreement. The shaded corner: nothing passes, yet the rollouts agree."""
-    lows = sorted({(b["lo"], b["hi"]) for b in bins})
-    columns = [_range(low, high) for low, high in lows]
+    columns = _columns(bins)
     lines = [*reversed(_FIFTHS), *(["no vote"] if any(b["consensus_bin"] is None for b in bins) else [])]
     values = [{"pass": _range(b["lo"], b["hi"]), "agree": _fifth(b["consensus_bin"]), "groups": b["groups"]} for b in bins]
     x = {
         "field": "pass",
         "type": "ordinal",
         "sort": columns,
-        "title": "pass rate of the group",
-        "axis": {"labelAngle": 0},
+        "title": "pass rate of the group, %",
+        "axis": {"labelAngle": 0, "labelOverlap": "greedy"},
         "scale": {"domain": columns},
     }
-    y = {"field": "agree", "type": "ordinal", "sort": lines, "title": "rollouts that agree", "scale": {"domain": lines}}
+    y = {"field": "agree", "type": "ordinal", "sort": lines, "title": "rollouts that agree, %", "scale": {"domain": lines}}
     suspects = [{"pass": columns[0], "agree": line} for line in lines[:2]] if columns else []
     size = {"field": "groups", "type": "quantitative", "scale": {"range": [0, 900], "zero": True}, "legend": None}
     tip = _tooltip(**{"pass rate": "pass", "agreement": "agree", "groups": "groups"})
@@ -213,13 +220,22 @@ def corner(bins: list[Bin]) -> Spec:
                 {
                     "data": {"values": [v for v in values if v["groups"]]},
                     "mark": {"type": "text"},
-                    "encoding": {"text": {"field": "groups"}, "tooltip": tip},
+                    "encoding": {"text": {"field": "groups", "format": ","}, "tooltip": tip},
                 },
             ],
         },
         560,
         44 * len(lines),
     )
+
+
+def _columns(bins: list[Bin]) -> list[str]:
+    """All columns from 0 to 1, also those without a group: else the axis hides a gap, and the shade may lie elsewhere."""
+    known = sorted({(b["lo"], b["hi"]) for b in bins})
+    wide = known[0][1] - known[0][0] if known else 0.0
+    if wide <= 0 or any(abs(high - low - wide) > 1e-9 for low, high in known):
+        return [_range(low, high) for low, high in known]
+    return [_range(i * wide, (i + 1) * wide) for i in range(round(1 / wide))]
 
 
 def neighbours(curve: list[Neighbours]) -> Spec:
@@ -261,11 +277,26 @@ def pairs(section: Correlations) -> Spec:
         "type": "nominal",
         "title": None,
         "scale": {"domain": kinds, "range": ["var(--quiet)", "var(--s1)"]},
+        "legend": {"columns": 1},  # side by side they would be cut in a narrow window
     }
     tip = _tooltip(pair="pair", raw="raw", **{"length taken out": "length taken out"})
     fold = [{"fold": kinds, "as": ["kind", "rho"]}, {"filter": "isValid(datum.rho)"}]
+    # The raw one is a ring, larger than the dot: where nothing changes both are seen.
+    looks: dict[str, Spec] = {
+        "raw": {"filled": False, "size": 110, "strokeWidth": 1.5},
+        "length taken out": {"filled": True, "size": 45},
+    }
+    dots: list[Spec] = [
+        {
+            "transform": [*fold, {"filter": f"datum.kind === '{kind}'"}],
+            "mark": {"type": "point", "opacity": 1, **look},
+            "encoding": {"x": {**x, "field": "rho"}, "color": colour, "tooltip": tip},
+        }
+        for kind, look in looks.items()
+    ]
     return whole(
         {
+            "padding": _ROOM,
             "data": {"values": values},
             "encoding": {"y": y},
             "layer": [
@@ -278,11 +309,7 @@ def pairs(section: Correlations) -> Spec:
                     "mark": {"type": "rule", "strokeWidth": 2, "opacity": 0.4},
                     "encoding": {"x": {**x, "field": "raw"}, "x2": {"field": "length taken out"}},
                 },
-                {
-                    "transform": fold,
-                    "mark": {"type": "point", "filled": True, "size": 70, "opacity": 1},
-                    "encoding": {"x": {**x, "field": "rho"}, "color": colour, "tooltip": tip},
-                },
+                *dots,
             ],
         },
         560,
@@ -293,11 +320,15 @@ def pairs(section: Correlations) -> Spec:
 def _pairs(section: Correlations) -> list[dict[str, Any]]:
     names = section["names"]
     return [
-        {"pair": f"{words(a)} · {words(b)}", "raw": section["raw"][i][j], "length taken out": section["partial"][i][j]}
+        {"pair": f"{_column(a)} · {_column(b)}", "raw": section["raw"][i][j], "length taken out": section["partial"][i][j]}
         for i, a in enumerate(names)
         for j, b in enumerate(names[:i])
         if section["raw"][i][j] is not None
     ]
+
+
+def _column(name: str) -> str:
+    return _COLUMNS.get(name) or words(name)
 
 
 def _tooltip(**fields: str) -> list[dict[str, str]]:
@@ -305,7 +336,8 @@ def _tooltip(**fields: str) -> list[dict[str, str]]:
 
 
 def _range(low: float, high: float) -> str:
-    return f"{low:g}" if low == high else f"{low:g}–{high:g}"
+    """Of shares, in percent."""
+    return f"{100 * low:.3g}" if low == high else f"{100 * low:.3g}–{100 * high:.3g}"
 
 
 def _fifth(number: int | None) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import zip_longest
+
 from ratoon.metrics.page import charts
 from ratoon.metrics.page.blocks import Book, bar, coded, figure, first, glue, missing, plural, row_card, said, section, table
 from ratoon.metrics.page.figures import count, share, short, words
@@ -129,18 +131,29 @@ def twins(book: Book) -> Markup:
     found = book.report["sections"]["twins"]
     if not found:
         return section("twins", "Rejected twins", missing(book, "twins"))
-    shown = [twin for twin in found if twin["rejected"] in book.rows and twin["kept"] in book.rows][:_MOST_TWINS]
+    shown = _in_turn([twin for twin in found if twin["rejected"] in book.rows and twin["kept"] in book.rows])[:_MOST_TWINS]
     note = f"{len(shown)} of {plural(len(found), 'pair')}"
     return section("twins", "Rejected twins", *first([_pair(book, twin) for twin in shown], _SHOWN_TWINS, "pair"), note=note)
+
+
+def _in_turn(found: list[Twin]) -> list[Twin]:
+    """One of each kind after another, so that near ones are read too: copies are the most alike and would fill the section."""
+    kinds: dict[str, list[Twin]] = {}
+    for twin in found:
+        kinds.setdefault(twin["kind"], []).append(twin)
+    return [twin for turn in zip_longest(*kinds.values()) for twin in turn if twin is not None]
 
 
 def _pair(book: Book, twin: Twin) -> Markup:
     rejected, kept = book.rows[twin["rejected"]], book.rows[twin["kept"]]
     shared = rejected["prompt"] == kept["prompt"]
+    stayed = "kept, and dropped by a later step" if kept["decision"] == "dropped" else "kept"
     sides = [
-        el("div", el("h4", name), row_card(row, prompt=not shared)) for name, row in (("rejected", rejected), ("kept", kept))
+        el("div", el("h4", name), row_card(row, prompt=not shared)) for name, row in (("rejected", rejected), (stayed, kept))
     ]
-    title = f"{twin['kind']}, similarity {short(twin['similarity'])}"
+    # A run's filter keeps the best of a whole cluster and tells how near the nearest of it is: that may be another row.
+    near = "nearest in its cluster" if book.report["subject"]["kind"] == "run" and twin["kind"] != "exact" else "similarity"
+    title = f"{twin['kind']}, {near} {short(twin['similarity'])}"
     prompt = said(rejected["prompt"], "prompt of both") if shared else None
     return el("div", el("h3", title), prompt, el("div", *sides, class_="columns"), class_="pair")
 

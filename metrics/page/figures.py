@@ -52,6 +52,28 @@ def full(value: float | None, low: float | None, high: float | None, n: int | No
     return f"{short(value)} ({interval(low, high)}; n = {count(n)})"
 
 
+def percent(value: float | None) -> str:
+    """A share beside an axis of percentages: the same unit, three digits that matter.
+
+    >>> percent(0.5493), percent(1.0), percent(None)
+    ('54.9 %', '100 %', '–')
+    """
+    return UNKNOWN if value is None or not math.isfinite(value) else f"{short(100 * value)} %"
+
+
+def clipped(label: str, most: int) -> str:
+    """As many of a region's words (`one, two, three`) as fit into `most` letters; only a first that is too long is cut.
+
+    >>> clipped("largest, indeed, aminoethoxypropan", 20), clipped("incomprehensibilities", 9)
+    ('largest, indeed', 'incompre…')
+    """
+    parts = label.split(", ")
+    while len(parts) > 1 and len(", ".join(parts)) > most:
+        parts.pop()
+    shown = ", ".join(parts)
+    return shown if len(shown) <= most else f"{shown[: most - 1]}…"
+
+
 def words(name: str) -> str:
     """A name of a column as words.
 

@@ -1,18 +1,33 @@
-"""The sections made of measures: funnel, rounds, levels of diversity, plane, map, drift and pass rates."""
+"""The sections made of measures: funnel, rounds, levels of diversity, plane, map and pass rates."""
 
 from __future__ import annotations
 
 from ratoon.metrics.page import charts
-from ratoon.metrics.page.blocks import Book, bar, figure, glue, missing, plural, section, table
-from ratoon.metrics.page.figures import count, full, interval, share, short, words
+from ratoon.metrics.page.blocks import Book, bar, figure, fold, glue, missing, plural, section, table
+from ratoon.metrics.page.figures import count, full, interval, percent, share, short, words
 from ratoon.metrics.page.markup import Markup, el
-from ratoon.metrics.report import Corner, Drift, MapPoint, RegionRow, Series, Stage
+from ratoon.metrics.report import Corner, MapPoint, Series, Stage
 
 LEVELS = {
     "alpha": "α, within tasks",
     "beta": "β, between tasks",
     "gamma": "γ, altogether",
 }
+FIRST = (
+    "pass@1", "quality.pass_rate", "quality.pass_rate_corrected", "train.pass_rate", "kept", "diversity.vendi",
+    "diversity.alpha", "diversity.beta",
+)  # fmt: skip
+TITLES = {
+    "pass@1": "held-out pass@1",
+    "quality.pass_rate": "pass rate in training",
+    "train.pass_rate": "pass rate in training",
+    "quality.pass_rate_corrected": "pass rate, verifier corrected",
+    "kept": "rows kept",
+    "complexity.n_tokens": "tokens a reply",
+    "complexity.words": "words a reply",
+    "complexity.steps": "steps a reply",
+}
+SUSPECTS = 10  # groups that are shown unfolded
 MOST_DOTS = 8_000  # a browser draws them in a second
 
 
@@ -45,9 +60,18 @@ def iterations(book: Book) -> Markup:
     found = book.report["sections"]["iterations"]
     if not found:
         return section("iterations", "Rounds", missing(book, "iterations"))
-    multiples = [_multiple(book, series, words(series["metric"])) for series in found]
+    multiples = [_multiple(book, series, _title(series["metric"])) for series in sorted(found, key=_place)]
     note = "bands are 95 % intervals; below each round, its policy"
     return section("iterations", "Rounds", el("div", *multiples, class_="multiples"), note=note)
+
+
+def _place(series: Series) -> int:
+    """What is read first stands first; others stay in their order."""
+    return FIRST.index(series["metric"]) if series["metric"] in FIRST else len(FIRST)
+
+
+def _title(metric: str) -> str:
+    return TITLES.get(metric) or words(metric.rpartition(".")[2])
 
 
 def _multiple(book: Book, series: Series, title: str) -> Markup:
@@ -55,7 +79,10 @@ def _multiple(book: Book, series: Series, title: str) -> Markup:
     if not points:
         return figure(el("p", "no value", class_="unknown"), title)
     last = points[-1]
-    told = f"{short(last['value'])} ({interval(last['lo'], last['hi'])}; n = {count(last['n'])})"
+    number = percent if series["unit"] == "share" else short
+    lo, hi = number(last["lo"]), number(last["hi"])
+    between = "no interval" if last["lo"] is None or last["hi"] is None else f"{lo} to {hi}"
+    told = f"{number(last['value'])} ({between}; n = {count(last['n'])})"
     head = ("round", "policy", "value", "interval", "n")
     body = [[str(p["iteration"]), p["policy"], p["value"], interval(p["lo"], p["hi"]), p["n"]] for p in points]
     drawn = book.chart(charts.rounds(series), f"{title} over {plural(len(points), 'round')}; {told}")
@@ -71,7 +98,7 @@ def levels(book: Book) -> Markup:
         return section("levels", title, missing(book, "levels"))
     parts = {name: charts.level(name, found[name]) for name in ("alpha", "beta", "gamma")}
     multiples = [_multiple(book, series, LEVELS[name]) for name, series in parts.items()]
-    note = "effective numbers: 20 means as varied as 20 texts that share nothing"
+    note = "by round, in effective numbers: 20 means as varied as 20 texts that share nothing"
     return section("levels", title, el("div", *multiples, class_="multiples"), note=note)
 
 
@@ -152,46 +179,6 @@ def _choice(name: str) -> Markup:
     return el("label", el("input", type="radio", name="map-colour", value=name, checked=name == "cluster"), " ", name)
 
 
-def drift(book: Book) -> Markup:
-    """What moved against the other side, and where it came from and went."""
-    found = book.report["sections"]["drift"]
-    if not found:
-        return section("drift", "Drift", missing(book, "drift"))
-    head = ("test", "value", "interval", "p", "n", "unit")
-    tests = [
-        [words(t["name"].removeprefix("drift.")), t["value"], interval(t["lo"], t["hi"]), t["p"], t["n"], t["unit"]]
-        for t in found["tests"]
-    ]
-    parts = [table(head, tests, "drift tests")] if tests else []
-    parts += [_occupancy(book, found)] if found["clusters"] else []
-    sides = [
-        _region("Lost regions", "rows of the other side without a neighbour here", found["lost_share"], found["lost"]),
-        _region("New regions", "rows here without a neighbour there", found["new_share"], found["new"]),
-    ]
-    return section("drift", "Drift", *parts, el("div", *sides, class_="columns"))
-
-
-def _occupancy(book: Book, found: Drift) -> Markup:
-    body = [[str(c["cluster"]), c["label"], share(c["was"]), share(c["now"])] for c in found["clusters"]]
-    drawn = book.chart(charts.occupancy(found), f"Share of rows in {len(body)} regions, before and now")
-    most = f"The {charts.MOST_REGIONS} regions that changed most." if len(body) > charts.MOST_REGIONS else None
-    return figure(drawn, most, table(("region", "label", "was", "now"), body, "regions"))
-
-
-def _region(title: str, what: str, part: float | None, rows: list[RegionRow]) -> Markup:
-    lines = [
-        el(
-            "li",
-            el("code", row["row_id"][:12]),
-            el("bdi", f" {row['text'][:220]} "),
-            el("span", f"nearest {short(row['similarity'])}", class_="beside"),
-        )
-        for row in rows[:8]
-    ]
-    shown = el("ul", *lines, class_="lines") if lines else el("p", "none", class_="unknown")
-    return el("div", el("h3", title), el("p", f"{what}: {share(part)}", class_="beside"), shown)
-
-
 def passes(book: Book) -> Markup:
     """How hard the tasks are, and where the verifier itself is suspect."""
     found = book.report["sections"]["passes"]
@@ -202,7 +189,9 @@ def passes(book: Book) -> Markup:
     shaded = "Shaded: nothing passes although the rollouts agree; there the answer key or the verifier is suspect."
     caption = f"{plural(groups, 'group')}. {shaded}"
     head = ("pass rate", "agreement", "groups")
-    body = [[f"{short(b['lo'])} to {short(b['hi'])}", _agreement(b["consensus_bin"]), b["groups"]] for b in found["bins"]]
+    body = [
+        [f"{short(100 * b['lo'])} to {percent(b['hi'])}", _agreement(b["consensus_bin"]), b["groups"]] for b in found["bins"]
+    ]
     drawn = book.chart(charts.corner(found["bins"]), f"{plural(groups, 'group')} by pass rate and agreement")
     return section("passes", title, figure(drawn, caption, table(head, body, title)), _suspects(found["corner"]))
 
@@ -227,7 +216,9 @@ def _suspects(corner: list[Corner]) -> Markup | None:
         ]
         for c in corner
     ]
-    return el("div", el("h3", "Suspect answers"), table(head, body, "groups that agree and never pass"))
+    label = "groups that agree and never pass"
+    rest = fold(f"{plural(len(body) - SUSPECTS, 'group')} more", table(head, body[SUSPECTS:], f"more {label}"))
+    return el("div", el("h3", "Suspect answers"), table(head, body[:SUSPECTS], label), rest if len(body) > SUSPECTS else None)
 
 
 def numbers(book: Book) -> Markup:

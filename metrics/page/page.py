@@ -9,7 +9,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from ratoon.metrics.page import draw, evidence, measured, overview
+from ratoon.metrics.page import draw, evidence, measured, moved, overview
 from ratoon.metrics.page.blocks import Book
 from ratoon.metrics.page.markup import Markup, el, island, json_text, seen
 from ratoon.metrics.report import Map, Report, Row
@@ -23,7 +23,7 @@ SECTIONS: dict[str, Callable[[Book], Markup]] = {
     "Within and between tasks": measured.levels,
     "Quality and diversity": measured.plane,
     "Map": measured.cloud,
-    "Drift": measured.drift,
+    "Drift": moved.drift,
     "Pass rate and agreement": measured.passes,
     "Repetition": evidence.repetition,
     "Correlations": evidence.correlations,

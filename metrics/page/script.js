@@ -48,6 +48,7 @@
     const still = box.querySelector("svg").viewBox.baseVal;
     spec.width = Math.min(still.width, box.clientWidth);
     if (map) {
+      apart(spec, spec.width / original.width);
       spec.layer[0].data = { name: "dots", values: dots() };
       spec.layer[0].encoding.color = mapColour();
     }
@@ -79,6 +80,20 @@
       x, y: columns.y[i], cluster: columns.cluster[i], label: labels.get(columns.cluster[i]), group: columns.cluster[i] % 7,
       iteration: columns.iteration[i], quality: columns.quality[i], difficulty: columns.difficulty[i], side: columns.side[i], row: columns.row[i],
     }));
+  };
+  // In a narrow window fewer names fit: of two that would lie over one another the larger cluster's stays.
+  const apart = (spec, scale) => {
+    if (scale >= 1) return;
+    const span = (values) => values.reduce(([low, high], v) => [Math.min(low, v), Math.max(high, v)], [Infinity, -Infinity]);
+    const [left, right] = span(audit.dots.x), [low, high] = span(audit.dots.y);
+    const wide = (name) => 6.5 * name.label.length, [width, height] = [spec.width, spec.height];
+    const kept = [];
+    for (const name of spec.layer[1].data.values) {
+      const clear = (other) => Math.abs(name.x - other.x) / (right - left || 1) * width > (wide(name) + wide(other)) / 2 ||
+        Math.abs(name.y - other.y) / (high - low || 1) * height > 14;
+      if (kept.every(clear)) kept.push(name);
+    }
+    spec.layer[1].data.values = spec.layer[2].data.values = kept;
   };
   const mapColour = () => {
     const chosen = document.querySelector("#map-colour input:checked");

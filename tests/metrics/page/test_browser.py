@@ -19,7 +19,7 @@ def scroll_through(page: Any) -> None:
     for top in range(0, height, 700):
         page.evaluate(f"scrollTo(0, {top})")
         page.wait_for_timeout(20)
-    page.wait_for_function("document.querySelectorAll('.chart.on').length === document.querySelectorAll('.chart').length")
+    page.wait_for_selector(".chart:not(.on)", state="detached")  # a function to wait for would need `eval`
 
 
 def shown(page: Any) -> int:
@@ -134,6 +134,19 @@ def test_no_width_makes_the_page_scroll_sideways(visit: Visit, page_file: Path) 
     for width in (360, 768, 1920):
         page.set_viewport_size({"width": width, "height": 800})
         assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_a_narrow_table_breaks_no_word(visit: Visit, page_file: Path) -> None:
+    page = visit(page_file, viewport={"width": 360, "height": 800})
+    cell = page.locator("#funnel td", has_text="generated").first
+    assert cell.bounding_box()["height"] < 40
+    prompt = page.locator("#passes td bdi").first
+    assert prompt.bounding_box()["width"] > 70
+
+
+def test_a_still_picture_shows_what_a_wider_font_pushes_over_its_edge(visit: Visit, page_file: Path) -> None:
+    page = visit(page_file, java_script_enabled=False)
+    assert page.locator("#drift .chart > svg").evaluate("svg => getComputedStyle(svg).overflow") == "visible"
 
 
 def test_without_scripts_pictures_and_warnings_are_read(visit: Visit, page_file: Path) -> None:

@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from ratoon.metrics.page.figures import any_value, full, interval, share, short
+from ratoon.metrics.page.figures import any_value, clipped, full, interval, percent, share, short
 
 
 @pytest.mark.parametrize(
@@ -42,3 +42,13 @@ def test_a_number_comes_with_interval_and_n_or_says_that_it_has_none() -> None:
 
 def test_shares_below_a_tenth_keep_a_digit() -> None:
     assert [share(x) for x in (0.0, 0.0042, 0.31, 1.0)] == ["0 %", "0.4 %", "31 %", "100 %"]
+
+
+def test_a_share_beside_an_axis_of_percentages_is_in_percent() -> None:
+    assert [percent(x) for x in (0.0, 0.5493, 0.00012, None)] == ["0 %", "54.9 %", "0.012 %", "–"]
+
+
+def test_a_regions_name_loses_whole_words() -> None:
+    assert clipped("denominator, operation, division", 28) == "denominator, operation"
+    assert clipped("a, b, c", 28) == "a, b, c"
+    assert clipped("x" * 40, 28) == "x" * 27 + "…"
