@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import zip_longest
 from typing import Any
 
 import pyarrow as pa
@@ -158,7 +159,10 @@ _TWINS = {"exact_dedup": "exact", "minhash": "minhash", "semantic": "semantic"}
 
 
 def twins(store: Store, iteration: int, most: int) -> list[Twin]:
-    """Pairs that a curation told apart: the dropped row and the one it repeats, most alike first."""
+    """Pairs that a curation told apart: the dropped row and the one it repeats, the most alike of each kind in turn.
+
+    Otherwise many copies would leave no place for near pairs.
+    """
     curated = [m for m in store.find("curate", iteration) if m.shard == "default"]
     rows = store.read("decisions", curated, ["subject_id", "filter", "keep", "value", "evidence_id"]) if curated else None
     if rows is None:
@@ -170,7 +174,9 @@ def twins(store: Store, iteration: int, most: int) -> list[Twin]:
          "similarity": 1.0 if r["value"] is None or r["filter"] == "exact_dedup" else float(r["value"])}
         for r in found
     ]  # fmt: skip
-    return sorted(made, key=lambda t: (-t["similarity"], t["rejected"]))[:most]
+    made.sort(key=lambda t: (-t["similarity"], t["rejected"]))
+    kinds = [[t for t in made if t["kind"] == kind] for kind in dict.fromkeys(_TWINS.values())]
+    return [twin for turn in zip_longest(*kinds) for twin in turn if twin is not None][:most]
 
 
 def iterations(store: Store) -> list[Series]:

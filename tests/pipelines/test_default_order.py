@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 import pytest
 
 from ratoon.pipelines import audit as auditing
-from ratoon.pipelines import beside
+from ratoon.pipelines import audit_run, beside
 from ratoon.pipelines.audit_config import AuditConfig
 from ratoon.pipelines.crop import Crop, crop_of
 from ratoon.pipelines.curate import curate
@@ -115,6 +115,20 @@ def test_a_review_names_what_is_near_a_held_out_question_and_drops_nothing(two_r
         told = {w["code"]: w for w in report["warnings"]}["near_evaluation"]
         assert told["severity"] == "note"
         assert told["row_ids"]
+
+
+def test_the_twins_of_an_audit_are_of_every_kind_however_many_copies_there_are(two_rounds: Any) -> None:
+    with two_rounds() as (ctx, crops):
+        made = [curate(ctx.store, ctx.recipe, crop) for crop in crops]
+        dropped = ctx.store.read("decisions", [made[1]])
+        near = [r for r in dropped.to_pylist() if r["filter"] == "minhash" and not r["keep"]]
+        assert near
+        found = audit_run.twins(ctx.store, 2, 2)
+        assert {t["kind"] for t in found} == {"exact", "minhash"}
+        assert len(audit_run.twins(ctx.store, 2, 1000)) == sum(
+            not r["keep"] and r["evidence_id"] is not None and r["filter"] in ("exact_dedup", "minhash")
+            for r in dropped.to_pylist()
+        )
 
 
 def test_another_runs_texts_count_as_earlier_ones(two_rounds: Any, tmp_path: Path) -> None:
