@@ -17,6 +17,8 @@ from ratoon.filters import FILTERS, entry
 from ratoon.filters.entry import EntryConfig
 from ratoon.filters.verdicts import Functions, Side, Verdicts
 
+_CHUNK = 65_536
+
 
 def decide(
     candidates: pa.Table,
@@ -104,12 +106,12 @@ def _name(kind: str, config: Config) -> str:
 def _rows(ids: pa.ChunkedArray, verdicts: Verdicts, step: int, name: str, version: str, curation_id: str) -> pa.Table:
     n = len(ids)
     columns = {
-        "curation_id": pa.repeat(curation_id, n),
-        "step": pa.repeat(pa.scalar(step, pa.int32()), n),
-        "subject_kind": pa.repeat("rollout", n),
+        "curation_id": _everywhere(curation_id, n),
+        "step": _everywhere(pa.scalar(step, pa.int32()), n),
+        "subject_kind": _everywhere("rollout", n),
         "subject_id": ids,
-        "filter": pa.repeat(name, n),
-        "version": pa.repeat(version, n),
+        "filter": _everywhere(name, n),
+        "version": _everywhere(version, n),
         "keep": pa.array(verdicts.keep),
         "reason": verdicts.reason,
         "value": verdicts.value,
@@ -117,3 +119,10 @@ def _rows(ids: pa.ChunkedArray, verdicts: Verdicts, step: int, name: str, versio
         "evidence_id": verdicts.evidence_id,
     }
     return schema.from_columns("decisions", columns, n)
+
+
+def _everywhere(value: str | pa.Scalar, n: int) -> pa.ChunkedArray:
+    """A column of one value whose chunks share their memory: of a million rows and ten steps it is hundreds of megabytes."""
+    whole, rest = divmod(n, _CHUNK)
+    one = pa.repeat(value, min(n, _CHUNK))
+    return pa.chunked_array([*[one] * whole, one.slice(0, rest)], one.type)
