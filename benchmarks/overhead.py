@@ -195,6 +195,8 @@ def measure(root: Path, tree: dict[str, Any]) -> dict[str, Any]:
         memory.ended.set()
     context.open_engine = plain
     flow = stages["flow_s"]
+    # Not ru_maxrss: that begins at what the process that started this one held.
+    held = _kilobytes("/proc/self/status", "VmHWM:") / 1024
     cpu = used.ru_utime + used.ru_stime - before.ru_utime - before.ru_stime
     return {
         "rollouts": rollouts, "sampled_tokens": tokens, "kept": made.counts.rows_out, "commits": len(ctx.store.commits()),
@@ -203,7 +205,7 @@ def measure(root: Path, tree: dict[str, Any]) -> dict[str, Any]:
         "process_cpu_s": cpu, "verifier_cpu_s": workers_cpu,
         "per_rollout_ms": 1000 * flow / rollouts, "without_engine_ms": 1000 * (flow - clock.cpu) / rollouts,
         "cpu_per_rollout_ms": 1000 * (cpu + workers_cpu) / rollouts,
-        "peak_mb": max(memory.peak, used.ru_maxrss / 1024), "peak_process_mb": used.ru_maxrss / 1024,
+        "peak_mb": max(memory.peak, held), "peak_process_mb": held,
         "peak_verifiers_mb": memory.peak_workers,
         "run_mb": sum(p.stat().st_size for p in root.rglob("*") if p.is_file()) / 1e6,
     }  # fmt: skip

@@ -117,10 +117,12 @@ def _bwrap(rules: int, size: int, reads: Iterable[Path]) -> list[str]:
     own = [word for path in (sys.base_prefix, *reads) for word in ("--ro-bind", str(path), str(path))]
     return [
         "bwrap", "--unshare-all", "--unshare-user", "--die-with-parent", "--new-session", "--cap-drop", "ALL",
-        "--uid", _NOBODY, "--gid", _NOBODY, "--hostname", "sandbox", *system, *own,
+        "--uid", _NOBODY, "--gid", _NOBODY, "--hostname", "sandbox", *system,
+        # Before what is ours: an environment that lies in /tmp would be hidden by it.
+        "--size", str(size), "--tmpfs", "/tmp", *own,
         # Where ratoon runs as root, the kernel takes this process for root on /proc/sys, whatever it is called inside.
         "--proc", "/proc", "--remount-ro", "/proc", "--dev", "/dev", "--remount-ro", "/dev",
-        "--size", str(size), "--tmpfs", "/tmp", "--remount-ro", "/", "--chdir", "/tmp", "--clearenv",
+        "--remount-ro", "/", "--chdir", "/tmp", "--clearenv",
         "--setenv", "PATH", "/usr/bin", "--setenv", "HOME", "/tmp", "--setenv", "LANG", "C.UTF-8", "--seccomp", str(rules),
     ]  # fmt: skip
 

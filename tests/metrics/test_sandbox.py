@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import tempfile
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -37,6 +38,19 @@ def said(tmp_path: Path, expression: str, before: str = "import os, socket, ctyp
 def test_ordinary_code_runs_and_may_use_threads_and_its_own_folder(tmp_path: Path) -> None:
     code = "import threading\nt = threading.Thread(target=lambda: print('in'))\nt.start(); t.join()\nopen('a', 'w').write('b')"
     assert attack(tmp_path, code) == Outcome("done", 0, b"in\n")
+
+
+def test_packages_that_lie_in_the_systems_temporary_folder_are_read_and_not_written() -> None:
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        Path(folder, "packages").mkdir()
+        Path(folder, "packages", "ours.py").write_text("said = 'ours'")
+        script = Path(folder, "script.py")
+        script.write_text(
+            "import sys\nsys.path.append(sys.argv[-1])\nimport ours\nprint(ours.said)\n"
+            "try:\n    open(ours.__file__, 'w')\nexcept OSError as error:\n    print(type(error).__name__)\n"
+        )
+        outcome = sandbox.run(script, None, Limits(), [Path(folder, "packages")])
+    assert outcome.output == b"ours\nOSError\n"
 
 
 @pytest.mark.parametrize(
