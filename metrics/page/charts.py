@@ -271,29 +271,6 @@ def pairs(section: Correlations) -> Spec:
         "title": None,
         "axis": {"ticks": False, "labelLimit": 240, "labelPadding": 8},
     }
-    kinds = ["raw", "length taken out"]
-    colour = {
-        "field": "kind",
-        "type": "nominal",
-        "title": None,
-        "scale": {"domain": kinds, "range": ["var(--quiet)", "var(--s1)"]},
-        "legend": {"columns": 1},  # side by side they would be cut in a narrow window
-    }
-    tip = _tooltip(pair="pair", raw="raw", **{"length taken out": "length taken out"})
-    fold = [{"fold": kinds, "as": ["kind", "rho"]}, {"filter": "isValid(datum.rho)"}]
-    # The raw one is a ring, larger than the dot: where nothing changes both are seen.
-    looks: dict[str, Spec] = {
-        "raw": {"filled": False, "size": 110, "strokeWidth": 1.5},
-        "length taken out": {"filled": True, "size": 45},
-    }
-    dots: list[Spec] = [
-        {
-            "transform": [*fold, {"filter": f"datum.kind === '{kind}'"}],
-            "mark": {"type": "point", "opacity": 1, **look},
-            "encoding": {"x": {**x, "field": "rho"}, "color": colour, "tooltip": tip},
-        }
-        for kind, look in looks.items()
-    ]
     return whole(
         {
             "padding": _ROOM,
@@ -309,12 +286,38 @@ def pairs(section: Correlations) -> Spec:
                     "mark": {"type": "rule", "strokeWidth": 2, "opacity": 0.4},
                     "encoding": {"x": {**x, "field": "raw"}, "x2": {"field": "length taken out"}},
                 },
-                *dots,
+                *_rings_and_dots(x),
             ],
         },
         560,
         22 * max(1, len(values)),
     )
+
+
+def _rings_and_dots(x: Spec) -> list[Spec]:
+    """The raw correlation as a ring, larger than the dot of what is left: where nothing changes both are seen."""
+    kinds = ["raw", "length taken out"]
+    colour = {
+        "field": "kind",
+        "type": "nominal",
+        "title": None,
+        "scale": {"domain": kinds, "range": ["var(--quiet)", "var(--s1)"]},
+        "legend": {"columns": 1},  # side by side they would be cut in a narrow window
+    }
+    tip = _tooltip(pair="pair", raw="raw", **{"length taken out": "length taken out"})
+    fold = [{"fold": kinds, "as": ["kind", "rho"]}, {"filter": "isValid(datum.rho)"}]
+    looks: dict[str, Spec] = {
+        "raw": {"filled": False, "size": 110, "strokeWidth": 1.5},
+        "length taken out": {"filled": True, "size": 45},
+    }
+    return [
+        {
+            "transform": [*fold, {"filter": f"datum.kind === '{kind}'"}],
+            "mark": {"type": "point", "opacity": 1, **look},
+            "encoding": {"x": {**x, "field": "rho"}, "color": colour, "tooltip": tip},
+        }
+        for kind, look in looks.items()
+    ]
 
 
 def _pairs(section: Correlations) -> list[dict[str, Any]]:
