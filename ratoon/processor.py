@@ -31,3 +31,9 @@ def flags_allow(cpuinfo: str) -> bool:
     lines = [line for line in cpuinfo.splitlines() if line.startswith(("flags", "Features"))]
     flags = set(lines[0].partition(":")[2].split()) if lines else set()
     return not flags or flags >= _AVX512 or "bf16" in flags
+
+
+def computed_in(dtype: str, *, on_cpu: bool) -> str:
+    """The type an engine holds a model in: float32 for a bfloat16 (or `auto`) that a CPU would emulate, else `dtype`."""
+    emulated = on_cpu and dtype in ("bfloat16", "auto") and not computes_bfloat16()
+    return "float32" if emulated else dtype

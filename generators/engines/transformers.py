@@ -27,7 +27,7 @@ class TransformersConfig(Config):
     """How the model is held and how many sequences go through it at once."""
 
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
-        "auto", description="of the weights; auto: as they are stored, float32 where a CPU would have to emulate bfloat16"
+        "auto", description="of the weights; auto: as they are stored (float32 where a CPU would emulate bfloat16)"
     )
     device: str = operational("auto", description="cpu, cuda, cuda:1 …; auto: a GPU where there is one")
     batch_size: int = operational(32, ge=1, description="sequences sampled or scored together")
@@ -62,8 +62,8 @@ class TransformersEngine:
         with self._lock:
             self._unload()
             device = self._device()
-            emulated = device == "cpu" and self._config.dtype == "auto" and not processor.computes_bfloat16()
-            self._model = _load(policy, "float32" if emulated else self._config.dtype).to(device).eval()
+            dtype = processor.computed_in(self._config.dtype, on_cpu=device == "cpu")
+            self._model = _load(policy, dtype).to(device).eval()
             self._uses += 1
             seed = ids.derive_seed(self._seed, "engine", f"{policy.policy_id}/{self._uses}")
             self._generator = torch.Generator(device=device).manual_seed(seed)

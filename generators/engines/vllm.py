@@ -19,7 +19,7 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
-from ratoon import ids
+from ratoon import ids, processor
 from ratoon.config import Config, operational, partly_operational
 from ratoon.engine import Completion, Policy, Request, failed
 from ratoon.errors import EngineDead, EngineError, MissingExtra, Unsupported
@@ -27,7 +27,7 @@ from ratoon.generators.engines import folders
 from ratoon.generators.engines.child import Reaper, environment, variables, when_one_ends
 from ratoon.generators.engines.pump import Pump
 from ratoon.generators.engines.requestlog import RequestLog
-from ratoon.generators.engines.vllm_args import CPU_ARGS, HOW_FAST, computed_in
+from ratoon.generators.engines.vllm_args import CPU_ARGS, HOW_FAST
 from ratoon.generators.engines.vllm_logprobs import all_per_position, first_per_position
 
 _OURS = ("model", "seed", "dtype", "quantization", "logprobs_mode", "generation_config", "worker_extension_cls")
@@ -202,7 +202,7 @@ class _VllmCore:
                 )
         ours = {name: getattr(self._config, name) for name in ("dtype", "quantization", "logprobs_mode")}
         cpu = CPU_ARGS if current_platform.is_cpu() else {}
-        ours["dtype"] = computed_in(self._config.dtype, on_cpu=bool(cpu))
+        ours["dtype"] = processor.computed_in(self._config.dtype, on_cpu=bool(cpu))
         stats = {"disable_log_stats": not self._config.record_load}
         common = {"enable_prefix_caching": True, "use_tqdm_on_load": False} | stats
         fixed = {"generation_config": "vllm", "worker_extension_cls": f"{__name__}.{WorkerExtension.__name__}"}

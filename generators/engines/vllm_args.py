@@ -4,8 +4,6 @@ What a name of HOW_FAST is set to is in no digest. A name that is absent there m
 ids.
 """
 
-from ratoon import processor
-
 CPU_ARGS = {"enforce_eager": True, "max_model_len": 1024, "max_num_seqs": 128, "kv_cache_memory_bytes": 2 << 30}
 
 HOW_FAST = (
@@ -18,9 +16,3 @@ HOW_FAST = (
     "num_gpu_blocks_override", "pipeline_parallel_size", "safetensors_load_strategy", "scheduling_policy",
     "tensor_parallel_size", "use_tqdm_on_load",
 )  # fmt: skip
-
-
-def computed_in(dtype: str, *, on_cpu: bool) -> str:
-    """What vLLM is told: float32 in place of a bfloat16 that the CPU would emulate, many times slower and no more exact."""
-    emulated = on_cpu and dtype in ("bfloat16", "auto") and not processor.computes_bfloat16()
-    return "float32" if emulated else dtype

@@ -23,3 +23,14 @@ def test_avx512_or_arms_own_instructions_compute_bfloat16_and_a_cpu_that_says_no
     cpuinfo: str, computes: bool
 ) -> None:
     assert processor.flags_allow(cpuinfo) is computes
+
+
+@pytest.mark.parametrize("computes", [True, False])
+def test_bfloat16_is_computed_in_float32_only_on_a_cpu_that_would_emulate_it(
+    computes: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(processor, "computes_bfloat16", lambda: computes)
+    assert [processor.computed_in(d, on_cpu=False) for d in ("bfloat16", "auto", "float16")] == ["bfloat16", "auto", "float16"]
+    assert processor.computed_in("float16", on_cpu=True) == "float16"
+    assert processor.computed_in("bfloat16", on_cpu=True) == ("bfloat16" if computes else "float32")
+    assert processor.computed_in("auto", on_cpu=True) == ("auto" if computes else "float32")

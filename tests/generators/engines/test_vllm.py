@@ -12,13 +12,11 @@ from statistics import fmean
 
 import pytest
 
-from ratoon import processor
 from ratoon.config import parse, semantic
 from ratoon.engine import Completion, Policy, Request, Sampling
 from ratoon.errors import ConfigError, EngineError, ModelError, Unsupported
 from ratoon.generators.engines.transformers import TransformersConfig, TransformersEngine
 from ratoon.generators.engines.vllm import VllmConfig, VllmEngine
-from ratoon.generators.engines.vllm_args import computed_in
 from ratoon.metrics.verifiers import judge as judging
 from ratoon.render import Renderer
 
@@ -85,17 +83,6 @@ def test_arguments_that_change_what_is_sampled_are_in_the_digest_and_those_of_sp
     assert semantic(VllmConfig(args={"max_model_len": 256, "max_num_seqs": 128, "tensor_parallel_size": 2})) == plain
     for args in ({"hf_overrides": {"rope_theta": 1.0}}, {"kv_cache_dtype": "fp8"}, {"speculative_config": {"n": 2}}):
         assert semantic(VllmConfig(args={"max_num_seqs": 8, **args})) == plain | {"args": args}
-
-
-@pytest.mark.parametrize("computes", [True, False])
-def test_bfloat16_is_computed_in_float32_only_on_a_cpu_that_would_emulate_it(
-    computes: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(processor, "computes_bfloat16", lambda: computes)
-    assert [computed_in(d, on_cpu=False) for d in ("bfloat16", "auto", "float16")] == ["bfloat16", "auto", "float16"]
-    assert computed_in("float16", on_cpu=True) == "float16"
-    assert computed_in("bfloat16", on_cpu=True) == ("bfloat16" if computes else "float32")
-    assert computed_in("auto", on_cpu=True) == ("auto" if computes else "float32")
 
 
 def test_a_token_of_the_hub_is_refused_and_not_repeated() -> None:
