@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from pydantic import Field
 
 from ratoon.config import Config
-from ratoon.filters.verdicts import Verdicts, coded, groups_of, numbers, whole
+from ratoon.filters.verdicts import Verdicts, coded, groups_of, numbers, ranks, whole
 
 VERSION = "1"
 NEEDS = ("rollout_id", "group_id", "finish_reason", "answer", "logprob", "n_tokens")
@@ -47,7 +47,7 @@ def keep(rows: pa.Table, config: BestOfConfig) -> Verdicts:
     codes = np.select([cut, np.isnan(mean), silent], [3, 1, 2], default=0)
     able = (codes == 0) & (group >= 0)
     value = {"logprob": total, "logprob_per_token": mean, "majority": _behind(group, answer, able)}[config.by]
-    rank = np.asarray(pc.rank(whole(rows["rollout_id"]), tiebreaker="first"))
+    rank = ranks(rows["rollout_id"])
     at = np.flatnonzero(able)
     order = at[np.lexsort((rank[at], -mean[at], -value[at], group[at]))]
     best = order[np.flatnonzero(np.diff(group[order], prepend=-2))]

@@ -12,13 +12,12 @@ from typing import Literal
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from pydantic import Field
 from rapidfuzz.distance import Levenshtein
 
 from ratoon.config import Config
 from ratoon.filters.reasoning_key import reasoning_key
-from ratoon.filters.verdicts import Verdicts, coded, groups_of, numbers, whole
+from ratoon.filters.verdicts import Verdicts, coded, groups_of, numbers, ranks, whole
 from ratoon.text import normalise
 
 VERSION = "1"
@@ -42,7 +41,7 @@ def keep(rows: pa.Table, config: CapPerTaskConfig) -> Verdicts:
     """Drops for `duplicate:key` (the evidence is the kept rollout of that key) and for `cap` (threshold k)."""
     scope, score = groups_of(rows[_SCOPES[config.scope]]), numbers(rows["value"])
     score = np.where(np.isnan(score), -np.inf, score)
-    rank = np.asarray(pc.rank(whole(rows["rollout_id"]), tiebreaker="first"))
+    rank = ranks(rows["rollout_id"])
     order = np.lexsort((rank, numbers(rows["n_tokens"]), -score, scope))
     order = order[scope[order] >= 0]
     texts, keys = _texts_and_keys(whole(rows["text"]), config.key)

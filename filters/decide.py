@@ -15,7 +15,7 @@ from ratoon.config import Config
 from ratoon.errors import ConfigError, DataError
 from ratoon.filters import FILTERS, entry
 from ratoon.filters.entry import EntryConfig
-from ratoon.filters.verdicts import Functions, Side, Verdicts
+from ratoon.filters.verdicts import Functions, Side, Verdicts, ascends, whole
 
 _CHUNK = 65_536
 
@@ -41,7 +41,8 @@ def decide(
         tables.append(
             _rows(left["rollout_id"], verdicts, step, _name(kind, config), _version(kind, config, functions), curation_id)
         )
-        left = left.filter(pa.array(verdicts.keep))
+        left = left.select(_needed(left, steps[step + 1 :]))
+        left = left if verdicts.keep.all() else left.filter(pa.array(verdicts.keep))
     return pa.concat_tables(tables)
 
 
@@ -55,8 +56,8 @@ def _needed(candidates: pa.Table, steps: Sequence[tuple[str, Config]]) -> list[s
 
 def _once_in_order(candidates: pa.Table) -> pa.Table:
     """By id, and not copied where they lie so. Raises DataError on a rollout that comes twice."""
-    ids = candidates["rollout_id"].combine_chunks()
-    if len(ids) < 2 or pc.all(pc.less(ids[:-1], ids[1:])).as_py():
+    ids = whole(candidates["rollout_id"])
+    if ascends(ids):
         return candidates
     if pc.count_distinct(ids).as_py() < len(ids):
         raise DataError("a rollout comes twice among the candidates", "join one score and one group per rollout")

@@ -9,11 +9,10 @@ from typing import Literal
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from pydantic import Field
 
 from ratoon.config import Config
-from ratoon.filters.verdicts import Verdicts, coded, groups_of, whole
+from ratoon.filters.verdicts import Verdicts, coded, groups_of, ranks, whole
 from ratoon.hashes import text_digests
 
 VERSION = "1"
@@ -36,7 +35,7 @@ def keep(rows: pa.Table, config: ExactDedupConfig) -> Verdicts:
     text = _normalised(rows)
     scope = np.zeros(rows.num_rows, np.int64) if config.scope == "all" else groups_of(rows[_SCOPES[config.scope]])
     known = np.flatnonzero((text >= 0) & (scope >= 0))
-    rank = np.asarray(pc.rank(whole(rows["rollout_id"]), tiebreaker="first"))
+    rank = ranks(rows["rollout_id"])
     order = known[np.lexsort((rank[known], text[known], scope[known]))]
     first = np.ones(len(order), bool)
     first[1:] = (scope[order][1:] != scope[order][:-1]) | (text[order][1:] != text[order][:-1])

@@ -9,13 +9,12 @@ from typing import Literal
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from pydantic import Field
 from xxhash import xxh3_64_intdigest
 
 from ratoon import ids
 from ratoon.config import Config
-from ratoon.filters.verdicts import Verdicts, coded, whole
+from ratoon.filters.verdicts import Verdicts, coded, ranks, whole
 
 VERSION = "2"
 NEEDS = ("rollout_id", "iteration")
@@ -35,7 +34,7 @@ def keep(rows: pa.Table, config: RandomNConfig) -> Verdicts:
     names = whole(rows["rollout_id"]).cast(pa.string())
     hashes = np.fromiter((xxh3_64_intdigest(name, seed) for name in names.cast(pa.binary()).to_pylist()), np.uint64, len(names))
     rounds = np.asarray(whole(rows["iteration"]).cast(pa.int64()).fill_null(0))
-    order = np.lexsort((np.asarray(pc.rank(names)), hashes, rounds))
+    order = np.lexsort((ranks(names), hashes, rounds))
     codes = np.zeros(rows.num_rows, np.int64)
     for found in np.split(order, np.flatnonzero(np.diff(rounds[order])) + 1):
         if len(found):

@@ -114,9 +114,7 @@ def _signatures(store: Store, manifest: Manifest) -> Callable[[], Iterator[pa.Re
 
 def _texts(store: Store, crop: Crop) -> Callable[[pa.Array], tuple[pa.Array, pa.Array]]:
     def read(wanted: pa.Array) -> tuple[pa.Array, pa.Array]:
-        batches = store.scan("rollouts", crop.rollouts, _TEXT)
-        found = (batch.filter(pc.is_in(batch["rollout_id"], value_set=wanted)) for batch in batches)
-        rows = pa.Table.from_batches(found, schema.empty("rollouts").select(_TEXT).schema)
+        rows = store.among("rollouts", crop.rollouts, "rollout_id", wanted, _TEXT)
         return rows["rollout_id"].combine_chunks(), rows["text"].combine_chunks()
 
     return read
@@ -157,22 +155,22 @@ def embed_key(config: CurationConfig, crop: Crop) -> ArtifactKey:
 
 def vectors(store: Store, manifests: Sequence[Manifest], wanted: pa.Array) -> np.ndarray:
     """Rows `[n, d]` float16 of those ids, as they were stored; NaN where one was not embedded."""
-    out: np.ndarray = np.empty((len(wanted), 1), np.float16)
     stored = store.read("embeddings", manifests, ["subject_id"])["subject_id"]
-    places, done = pc.index_in(stored, value_set=wanted.cast(pa.string())).combine_chunks(), 0
-    for batch in store.scan("embeddings", manifests, ["subject_id", "vector"]):
-        at = places.slice(done, batch.num_rows)
-        done += batch.num_rows
-        mine = np.asarray(at.is_valid())
-        if not mine.any():
-            continue
-        data, starts = data_of(batch["vector"])
-        rows = data.view(np.float16).reshape(len(starts) - 1, -1)
-        if out.shape[1] != rows.shape[1]:
-            out = np.empty((len(wanted), rows.shape[1]), np.float16)
-        out[np.asarray(at.drop_null())] = rows[mine]
+    at = np.asarray(pc.index_in(stored, value_set=wanted.cast(pa.string())).combine_chunks().fill_null(-1))
+    first = next((batch for batch in store.scan("embeddings", manifests, ["vector"]) if batch.num_rows), None)
+    out: np.ndarray = np.empty((len(wanted), 1 if first is None else len(first["vector"][0].as_buffer()) // 2), np.float16)
+
+    def fill(done: int, batches: Iterator[pa.RecordBatch]) -> None:
+        for batch in batches:
+            places = at[done : done + batch.num_rows]
+            done += batch.num_rows
+            data, starts = data_of(batch["vector"])
+            mine = places >= 0
+            out[places[mine]] = data.view(np.float16).reshape(len(starts) - 1, -1)[mine]
+
+    store.over("embeddings", manifests, ["vector"], fill)
     unknown = np.ones(len(wanted), bool)
-    unknown[np.asarray(places.drop_null())] = False
+    unknown[at[at >= 0]] = False
     out[unknown] = np.nan  # filled once: most rows are known, and a million of NaN takes seconds
     return out
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import chain
+from typing import NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -20,6 +22,13 @@ _TASK = ["problem_key", "family", "level"]
 _SCORE = ["status", "detail", "answer", "value"]
 _GROUP = ["pass_rate", "pass_lo", "pass_hi", "n", "n_valid", "n_passed", "label_source", "vote", "vote_share", "vote_margin",
           "vote_status", "stop_rule"]  # fmt: skip
+
+
+class _Stored(NamedTuple):
+    """The ids of rollouts as they lie on disk, and their rows in id order: what lies beside them needs no look-up."""
+
+    ids: pa.Array
+    order: pa.Array
 
 
 def judges(store: Store, crop: Crop, needed: set[str] | None) -> list[Manifest]:
@@ -43,24 +52,31 @@ def candidates(
     def wanted(columns: Sequence[str]) -> list[str]:
         return [name for name in columns if needed is None or name in needed]
 
-    rows = _rollouts(store, crop, wanted(_ROLLOUT), bool(wanted(["n_tokens"])), "logprob" in (needed or ()))
+    rows, stored = _rollouts(store, crop, wanted(_ROLLOUT), bool(wanted(["n_tokens"])), "logprob" in (needed or ()))
     rows = _beside(rows, "task_id", store.read("tasks", crop.pool, ["task_id", *wanted(_TASK)]), "task_id", wanted(_TASK))
     if lint and (digests := wanted(STORED)):
-        rows = _beside(rows, "rollout_id", store.read("lint", lint, ["rollout_id", *digests]), "rollout_id", digests)
+        rows = _beside(rows, "rollout_id", store.read("lint", lint, ["rollout_id", *digests]), "rollout_id", digests, stored)
     if judged:
         rows = _beside(rows, "rollout_id", _opinions(store.read("scores", judged)), "subject_id", ["judge"])
     groups = store.read("groups", [crop.groups], ["group_id", "scorer", "scorer_version", *wanted(_GROUP)])
     rows = _beside(rows, "group_id", groups, "group_id", ["scorer", "scorer_version", *wanted(_GROUP)])
     columns = ["subject_kind", "subject_id", "scorer", "version", *wanted(_SCORE)]
     scores = store.read("scores", [*crop.scores, crop.groups], columns)
-    return _scored(rows, scores.filter(pc.equal(scores["subject_kind"], "rollout")), wanted(_SCORE))
+    return _scored(rows, _where(scores, pc.equal(scores["subject_kind"], "rollout")), wanted(_SCORE), stored)
 
 
-def _rollouts(store: Store, crop: Crop, columns: Sequence[str], count: bool, likelihood: bool) -> pa.Table:
+def _rollouts(store: Store, crop: Crop, columns: Sequence[str], count: bool, likelihood: bool) -> tuple[pa.Table, _Stored]:
     read = ["rollout_id", "group_id", "task_id", *columns]
     read += ["token_ids"] * count + ["logprobs"] * likelihood
-    parts = [_counted(pa.Table.from_batches([batch])) for batch in store.scan("rollouts", crop.rollouts, read)]
-    return pa.concat_tables([_counted(schema.empty("rollouts").select(read)), *parts]).sort_by("rollout_id")
+
+    def work(_: int, batches: Iterator[pa.RecordBatch]) -> list[pa.Table]:
+        return [_counted(pa.Table.from_batches([batch])) for batch in batches]
+
+    parts = chain.from_iterable(store.over("rollouts", crop.rollouts, read, work))
+    rows = pa.concat_tables([_counted(schema.empty("rollouts").select(read)), *parts])
+    ids = rows["rollout_id"].combine_chunks()
+    stored = _Stored(ids, pc.sort_indices(ids))
+    return rows.take(stored.order), stored
 
 
 def _counted(part: pa.Table) -> pa.Table:
@@ -72,13 +88,13 @@ def _counted(part: pa.Table) -> pa.Table:
     return part
 
 
-def _scored(rows: pa.Table, scores: pa.Table, columns: Sequence[str]) -> pa.Table:
+def _scored(rows: pa.Table, scores: pa.Table, columns: Sequence[str], stored: _Stored) -> pa.Table:
     """With the score by whoever labelled the rollout's group: what others scored on the same rollout is beside the point."""
     scorer = ["scorer", "scorer_version"]
     pairs = rows.group_by(scorer).aggregate([]).to_pylist()
     if len(pairs) == 1 and None not in pairs[0].values():
         mine = pc.and_(pc.equal(scores["scorer"], pairs[0]["scorer"]), pc.equal(scores["version"], pairs[0]["scorer_version"]))
-        return _beside(rows.drop_columns(scorer), "rollout_id", scores.filter(mine), "subject_id", columns)
+        return _beside(rows.drop_columns(scorer), "rollout_id", _where(scores, mine), "subject_id", columns, stored)
     keyed = _beside(
         _keyed(rows, "rollout_id", *scorer), "key", _keyed(scores, "subject_id", "scorer", "version"), "key", columns
     )
@@ -101,12 +117,22 @@ def _keyed(rows: pa.Table, *names: str) -> pa.Table:
     return rows.append_column("key", pc.binary_join_element_wise(*parts, "\0"))
 
 
-def _beside(rows: pa.Table, key: str, other: pa.Table, other_key: str, columns: Sequence[str]) -> pa.Table:
+def _where(table: pa.Table, mask: pa.ChunkedArray) -> pa.Table:
+    """The rows that a mask marks; the table itself, not a copy, where it marks all."""
+    return table if pc.all(mask, skip_nulls=False).as_py() else table.filter(mask)
+
+
+def _beside(
+    rows: pa.Table, key: str, other: pa.Table, other_key: str, columns: Sequence[str], stored: _Stored | None = None
+) -> pa.Table:
     """`rows` with columns of the row of `other` that has the same key, null where there is none."""
     keys = other[other_key].combine_chunks()
-    if pc.count_distinct(keys).as_py() != len(keys):
+    if stored is not None and keys.equals(stored.ids):
+        at = stored.order
+    elif pc.count_distinct(keys).as_py() != len(keys):
         raise DataError(f"several rows are beside one {key}", "join one score and one group per rollout")
-    at = pc.index_in(rows[key], value_set=keys)
+    else:
+        at = pc.index_in(rows[key], value_set=keys)
     for name in columns:
         rows = rows.append_column(name, other[name].combine_chunks().take(at))
     return rows

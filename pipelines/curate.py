@@ -14,7 +14,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ratoon import ids, schema
+from ratoon import ids
 from ratoon.config import Config, semantic
 from ratoon.errors import DataError
 from ratoon.filters import FILTERS
@@ -43,9 +43,11 @@ _KEPT = ["rollout_id", "group_id", "status", "n_valid", "n_passed"]
 
 def curate(store: Store, recipe: Recipe, crop: Crop, name: str = "default") -> Manifest:
     """Decisions on every rollout of a crop, and the dataset of those kept in every step, in one commit."""
-    made = _found_or_made(store, recipe, crop, name)
+    gated = _views(control(recipe, 1), crop.iteration) if recipe.curation.control else None
+    source = _Source(store, crop, also=_needed(gated, ()) if gated else None)
+    made = _found_or_made(source, recipe, name)
     if recipe.curation.control:
-        _found_or_made(store, control(recipe, made.counts.rows_out), crop, f"{name}{CONTROL}")
+        _found_or_made(source, control(recipe, made.counts.rows_out), f"{name}{CONTROL}")
     return made
 
 
@@ -55,7 +57,27 @@ def control(recipe: Recipe, n: int) -> Recipe:
     return recipe.model_copy(update={"filters": (*gates, RandomNConfig(n=n, seed=recipe.run.seed))})
 
 
-def _found_or_made(store: Store, recipe: Recipe, crop: Crop, name: str) -> Manifest:
+@dataclass
+class _Source:
+    """A crop's candidates. Where a control will read columns `also`, they are joined with the selection's, once for both."""
+
+    store: Store
+    crop: Crop
+    also: set[str] | None
+    held: pa.Table | None = None
+
+    def candidates(self, needed: set[str] | None, lint: Sequence[Manifest]) -> pa.Table:
+        held, self.held = self.held, None
+        if held is not None and needed == self.also:
+            return held
+        wanted = None if needed is None else needed | (self.also or set())
+        rows = candidates(self.store, self.crop, lint, wanted, judges(self.store, self.crop, wanted))
+        self.held = rows if self.also is not None and needed != self.also else None
+        return rows
+
+
+def _found_or_made(source: _Source, recipe: Recipe, name: str) -> Manifest:
+    store, crop = source.store, source.crop
     views = _views(recipe, crop.iteration)
     config: dict[str, Any] = {"filters": semantic(recipe.filters)}
     own = dict(versions(_steps(recipe.filters)))
@@ -72,11 +94,9 @@ def _found_or_made(store: Store, recipe: Recipe, crop: Crop, name: str) -> Manif
         read.runs or {}
     )
     wanted = key("curate", crop.iteration, name, config=config, inputs=inputs, versions=own)
-    made = run_stage(store, wanted, lambda: _curate(store, recipe, crop, name, wanted, read))
+    made = run_stage(store, wanted, lambda: _curate(source, recipe, name, wanted, read))
     if not _holds(store.root / made.extra["folder"], made.extra["dataset_id"], made.extra["dataset_digest"]):
-        _curate(
-            store, recipe, crop, name, wanted, read
-        )  # found or revived, but its folder holds another curation, or is damaged
+        _curate(source, recipe, name, wanted, read)  # found or revived, but its folder holds another curation, or is damaged
     return made
 
 
@@ -95,14 +115,12 @@ def _holds(folder: Path, dataset_id: str, digest: str) -> bool:
         return False
 
 
-def _curate(store: Store, recipe: Recipe, crop: Crop, name: str, wanted: ArtifactKey, read: Beside) -> Built:
+def _curate(source: _Source, recipe: Recipe, name: str, wanted: ArtifactKey, read: Beside) -> Built:
+    store, crop = source.store, source.crop
     dataset_id = ids.content_id("dataset", wanted.artifact_id)
     views = _views(recipe, crop.iteration)
-    needed = _needed(views, read.lint)
-    rows, side = (
-        candidates(store, crop, read.lint, needed, judges(store, crop, needed)),
-        read.side(store, [step for steps in views.values() for step in steps]),
-    )
+    rows = source.candidates(_needed(views, read.lint), read.lint)
+    side = read.side(store, [step for steps in views.values() for step in steps])
     release()
     decided = [_View(v, *_decided(rows, v, steps, wanted, side)) for v, steps in views.items()]
     planned, first = rows.num_rows, decided[0]
@@ -152,11 +170,14 @@ def _decided(
 def _built(store: Store, crop: Crop, view: _View, dataset_id: str, questions: Sequence[Manifest]) -> tuple[pa.Table, pa.Table]:
     """Table `examples` and the dataset's rows of one view, asked by bare `questions` where there are any."""
     asked = [store.read("prompts", [m]) for m in questions]
-    rollouts, prompts = bare.instead(_full(store, crop, view.kept), store.read("prompts", crop.prompts), asked)
+    kept = view.kept["rollout_id"].combine_chunks()
+    whole = store.among("rollouts", crop.rollouts, "rollout_id", kept)
+    scores = store.among("scores", [*crop.scores, crop.groups], "subject_id", kept)
+    prompts = store.among("prompts", crop.prompts, "prompt_id", pc.unique(whole["prompt_id"]))
+    rollouts, prompts = bare.instead(whole, prompts, asked)
     return examples.build(
-        rollouts, prompts, store.read("samplings"),
-        store.read("groups", [crop.groups]), _scores_of(store, crop, view.kept), dataset_id=dataset_id, view=view.name,
-        weight=group_weights(view.kept) if view.name == "group" else 1.0,
+        rollouts, prompts, store.read("samplings"), store.read("groups", [crop.groups]), scores,
+        dataset_id=dataset_id, view=view.name, weight=group_weights(view.kept) if view.name == "group" else 1.0,
     )  # fmt: skip
 
 
@@ -171,20 +192,6 @@ def _needed(views: Mapping[str, list[tuple[str, Config]]], lint: Sequence[Manife
 
 def _steps(filters: Sequence[Any]) -> list[tuple[str, Config]]:
     return [(f.kind, f) for f in filters]
-
-
-def _full(store: Store, crop: Crop, kept: pa.Table) -> pa.Table:
-    return _those(store, "rollouts", crop.rollouts, "rollout_id", kept)
-
-
-def _scores_of(store: Store, crop: Crop, kept: pa.Table) -> pa.Table:
-    return _those(store, "scores", [*crop.scores, crop.groups], "subject_id", kept)
-
-
-def _those(store: Store, table: str, manifests: Sequence[Manifest], key: str, kept: pa.Table) -> pa.Table:
-    wanted = kept["rollout_id"].combine_chunks()
-    batches = (batch.filter(pc.is_in(batch[key], value_set=wanted)) for batch in store.scan(table, manifests))
-    return pa.Table.from_batches(batches, schema=schema.TABLES[table])
 
 
 def _made(recipe: Recipe, view: _View, candidates: int) -> dict[str, Any]:

@@ -39,9 +39,7 @@ class Lookup:
         if sum(part.bytes for part in self._store.parts_of(table, [manifest])) <= _KEEP_BYTES:
             whole = self._whole(table, manifest, columns)
             return whole.filter(pc.is_in(whole[key], value_set=wanted))
-        batches = self._store.scan(table, [manifest], columns)
-        found = [batch.filter(pc.is_in(batch[key], value_set=wanted)) for batch in batches]
-        return pa.Table.from_batches(found, schema=parts.projected(table, columns))
+        return self._store.among(table, [manifest], key, wanted, columns)
 
     def _whole(self, table: str, manifest: Manifest, columns: Sequence[str]) -> pa.Table:
         name = (table, manifest.artifact_id, *columns)

@@ -37,12 +37,9 @@ def of(store: Store, crop: Crop, rows: pa.Table, votes: ConsensusConfig | None =
 
 
 def _samplings(store: Store, crop: Crop, rollouts: pa.Array) -> tuple[set[str], int]:
-    used, constrained = set[str](), 0
-    for batch in store.scan("rollouts", crop.rollouts, ["rollout_id", "sampling_id", "meta"]):
-        found = batch.filter(pc.is_in(batch["rollout_id"], value_set=rollouts))
-        used |= set(found["sampling_id"].to_pylist())
-        constrained += sum(bool(_CONSTRAINTS & json.loads(meta).keys()) for meta in found["meta"].to_pylist() if meta)
-    return used, constrained
+    found = store.among("rollouts", crop.rollouts, "rollout_id", rollouts, ["rollout_id", "sampling_id", "meta"])
+    constrained = sum(bool(_CONSTRAINTS & json.loads(meta).keys()) for meta in found["meta"].to_pylist() if meta)
+    return set(found["sampling_id"].to_pylist()), constrained
 
 
 def _rows(store: Store, table: str, wanted: set[str], columns: list[str] | None = None) -> list[dict[str, Any]]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 ROW_GROUP = 65_536
 ROWS_PER_PART = 16 * ROW_GROUP
+_ENCODED_AT_ONCE = 2
 HINT = "run `ratoon verify RUN` for all that is damaged; restore the file from a copy, or make its stage again in a new run"
 
 
@@ -52,13 +54,19 @@ def schema_of(name: str) -> pa.Schema:
 
 
 def encode(name: str, table: pa.Table, folder: str) -> Iterator[tuple[Part, pa.Buffer]]:
-    """The parts of one table with their bytes; no part for no rows."""
-    for number, start in enumerate(range(0, table.num_rows, ROWS_PER_PART)):
-        rows = table.slice(start, ROWS_PER_PART)
+    """The parts of one table with their bytes, two made at a time; no part for no rows."""
+
+    def made(number: int) -> tuple[Part, pa.Buffer]:
+        rows = table.slice(number * ROWS_PER_PART, ROWS_PER_PART)
         sink = pa.BufferOutputStream()
         pq.write_table(rows, sink, compression="zstd", compression_level=3, row_group_size=ROW_GROUP, write_page_checksum=True)
         data = sink.getvalue()
-        yield Part(name, f"{folder}/{name}-{number:03d}.parquet", rows.num_rows, data.size, sha256(data).hexdigest()), data
+        return Part(name, f"{folder}/{name}-{number:03d}.parquet", rows.num_rows, data.size, sha256(data).hexdigest()), data
+
+    numbers = range(-(-table.num_rows // ROWS_PER_PART))
+    with ThreadPoolExecutor(_ENCODED_AT_ONCE) as pool:
+        for start in numbers[::_ENCODED_AT_ONCE]:
+            yield from pool.map(made, numbers[start : start + _ENCODED_AT_ONCE])
 
 
 def check_size(root: Path, part: Part) -> None:

@@ -10,13 +10,16 @@ from __future__ import annotations
 import json
 import threading
 import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
+from itertools import accumulate, chain
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from ratoon import digests, ids, parts, schema
 from ratoon.errors import RunLocked, SchemaMismatch, StoreError
@@ -27,6 +30,8 @@ from ratoon.lock import Lock
 from ratoon.manifest import ArtifactKey, Commit, Counts, Manifest, Part, summed
 
 _UNSUMMED = {"run_id", "schema_version", "ratoon_version", "created_at", "frozen"}
+_DECODED_AT_ONCE = 2  # parts; more would hold more of them in memory
+T = TypeVar("T")
 __all__ = ["ArtifactKey", "Commit", "Counts", "Manifest", "Part", "Store"]
 
 
@@ -149,13 +154,13 @@ class Store:
         self._must_write()
         artifact_id, label = key.artifact_id, _label(key)
         counts.check(label)
-        with self._alone_at(artifact_id):
+        with self._alone_at(artifact_id), ThreadPoolExecutor(1) as pool:
             rows = {name: parts.conform(name, table) for name, table in tables.items()}
-            found = {name: _digest(name, table) for name, table in rows.items()}
+            found = pool.submit(lambda: {name: _digest(name, table) for name, table in rows.items()})  # beside the writing
             manifest = self._history.known.get(artifact_id)
             if manifest is None:
                 manifest = self._write(key, rows, found, counts, extra or {})
-            elif manifest.content_digest != digests.combine(found):
+            elif manifest.content_digest != digests.combine(found.result()):
                 hint = "artifacts never change: put what differs (an attempt number, a version) into its key"
                 raise StoreError(f"{label} is already recorded as {artifact_id} with other content", hint)
             self._commit([manifest], remove, why or label)
@@ -192,6 +197,34 @@ class Store:
         wanted = parts.projected(table, columns)
         for part in self.parts_of(table, self.live().values() if manifests is None else manifests):
             yield from parts.batches(self.root, part, wanted)
+
+    def over(
+        self,
+        table: str,
+        manifests: Sequence[Manifest] | None,
+        columns: Sequence[str] | None,
+        work: Callable[[int, Iterator[pa.RecordBatch]], T],
+    ) -> list[T]:
+        """`work(first, batches)` of every part, in commit order; `first` counts the rows of the parts before it.
+
+        Parts are decoded in threads, two at a time: for much that is read and little that `work` returns. Raises as `scan`.
+        """
+        wanted = parts.projected(table, columns)
+        found = self.parts_of(table, self.live().values() if manifests is None else manifests)
+        firsts = accumulate((part.rows for part in found), initial=0)
+        with ThreadPoolExecutor(_DECODED_AT_ONCE) as pool:
+            return list(pool.map(lambda part, first: work(first, parts.batches(self.root, part, wanted)), found, firsts))
+
+    def among(
+        self, table: str, manifests: Sequence[Manifest] | None, key: str, ids: pa.Array, columns: Sequence[str] | None = None
+    ) -> pa.Table:
+        """The rows whose `key`, one of the columns, is among `ids`, in commit order. Raises as `scan`."""
+
+        def work(_: int, batches: Iterator[pa.RecordBatch]) -> list[pa.RecordBatch]:
+            return [batch.filter(pc.is_in(batch[key], value_set=ids)) for batch in batches]
+
+        found = self.over(table, manifests, columns, work)
+        return pa.Table.from_batches(chain.from_iterable(found), schema=parts.projected(table, columns))
 
     def parts(self, table: str, history: bool = False) -> list[Path]:
         """The files of a table, live ones or all there ever were."""
@@ -232,8 +265,9 @@ class Store:
         return names
 
     def _write(
-        self, key: ArtifactKey, rows: Mapping[str, pa.Table], found: Mapping[str, str], counts: Counts, extra: Mapping[str, Any]
-    ) -> Manifest:
+        self, key: ArtifactKey, rows: Mapping[str, pa.Table], found: Future[dict[str, str]], counts: Counts,
+        extra: Mapping[str, Any],
+    ) -> Manifest:  # fmt: skip
         """Parts, then the manifest. No artifact yet: a kill from here on leaves a folder that nothing names."""
         folder = f"artifacts/{key.stage}/{key.artifact_id}"
         self.files.delete(folder)
@@ -243,8 +277,8 @@ class Store:
                 self.files.put_new(part.path, memoryview(data))
                 written.append(part)
         manifest = Manifest(
-            key.artifact_id, key, tuple(written), dict(found), digests.combine(found), counts, schema.SCHEMA_VERSION,
-            dict(extra), now(),
+            key.artifact_id, key, tuple(written), found.result(), digests.combine(found.result()), counts,
+            schema.SCHEMA_VERSION, dict(extra), now(),
         )  # fmt: skip
         self.files.put_new(f"{folder}/manifest.json", manifest.to_json())
         return manifest

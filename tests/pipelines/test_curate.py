@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from ratoon.errors import DataError, UsageError
-from ratoon.pipelines.curate import candidates, crop_of, curate
+from ratoon.pipelines.curate import candidates, control, crop_of, curate
 from ratoon.pipelines.recipe import load
 from ratoon.pipelines.replay import replay
 from ratoon.sft.dataset import read_dataset
@@ -33,6 +34,14 @@ def test_candidates_are_every_rollout_once_with_numbers_and_no_oracle(context: O
         assert all(lengths[r["rollout_id"]] == r["n_tokens"] for r in rows.to_pylist())
 
 
+def test_candidates_are_the_same_in_whatever_order_scores_lie(context: Open, ground: Any, harvest: Any) -> None:
+    with context() as ctx:
+        crop = harvest(ctx, ground(ctx))
+        assert len(crop.scores) > 1
+        turned = replace(crop, scores=crop.scores[::-1])
+        assert candidates(ctx.store, turned).equals(candidates(ctx.store, crop))
+
+
 def test_every_rollout_is_decided_until_it_is_dropped_and_the_kept_ones_are_the_dataset(
     context: Open, ground: Any, harvest: Any
 ) -> None:
@@ -53,6 +62,18 @@ def test_every_rollout_is_decided_until_it_is_dropped_and_the_kept_ones_are_the_
         assert {rows[i]["status"] for i in kept} == {"pass"}
         per_task = [rows[i]["task_id"] for i in kept]
         assert max(per_task.count(task) for task in per_task) <= 3
+
+
+def test_a_control_decided_beside_its_selection_is_the_one_decided_alone(context: Open, ground: Any, harvest: Any) -> None:
+    with context("curation.control=true") as ctx:
+        crop = harvest(ctx, ground(ctx))
+        made = curate(ctx.store, ctx.recipe, crop)
+        alone = control(ctx.recipe, made.counts.rows_out)
+        alone = alone.model_copy(update={"curation": alone.curation.model_copy(update={"control": False})})
+        curate(ctx.store, alone, crop, "alone")
+        found = {m.shard: ctx.store.read("decisions", [m]).drop_columns(["curation_id"]) for m in ctx.store.find("curate")}
+        assert found["default-control"].equals(found["alone"])
+        assert found["alone"].num_rows
 
 
 def test_a_crop_found_in_the_store_is_the_one_that_was_harvested(context: Open, ground: Any, harvest: Any) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
@@ -391,6 +392,29 @@ def test_a_run_is_created_once_and_never_over_orphaned_commits(tmp_path: Path) -
 
 def test_every_run_has_its_own_id(tmp_path: Path) -> None:
     assert Store.create(tmp_path / "a", {}).run_id != Store.create(tmp_path / "b", {}).run_id
+
+
+def test_work_over_parts_comes_back_in_commit_order_and_each_part_knows_its_first_row(store: Store) -> None:
+    put(store, "a", "1", "2", "3")
+    put(store, "none")
+    put(store, "b", *map(str, range(100_000)))
+    put(store, "c", "4")
+    told = store.over("oracles", None, ["oracle"], lambda first, batches: (first, sum(b.num_rows for b in batches)))
+    assert told == [(0, 3), (3, 100_000), (100_003, 1)]
+
+
+def test_rows_among_ids_are_those_of_the_whole_table_and_damage_is_told(store: Store) -> None:
+    put(store, "a", "1", "2", "3")
+    last = put(store, "b", "4", "5")
+    found = store.among("oracles", None, "task_id", pa.array(["t0", "t2", "t9"]), ["oracle", "task_id"])
+    whole = store.read("oracles", columns=["oracle", "task_id"])
+    assert found.equals(whole.filter(pc.is_in(whole["task_id"], value_set=pa.array(["t0", "t2", "t9"]))))
+    assert found["oracle"].to_pylist() == ["1", "3", "4"]
+    assert store.among("oracles", [], "task_id", pa.array(["t0"])).equals(schema.empty("oracles"))
+    path = store.root / last.parts[0].path
+    os.truncate(path, path.stat().st_size - 3)
+    with pytest.raises(CorruptPart, match=path.name):
+        store.among("oracles", None, "task_id", pa.array(["t0"]))
 
 
 def test_columns_come_in_the_order_asked_and_unknown_ones_are_named(store: Store) -> None:
