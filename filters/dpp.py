@@ -9,7 +9,6 @@ follows from ids, scores and vectors alone: row order and shards change nothing.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from typing import Literal
 
 import numpy as np
@@ -47,9 +46,7 @@ def keep(rows: pa.Table, config: DppConfig, side: Side) -> Verdicts:
     codes = np.full(rows.num_rows, _FULL)
     codes[~seen] = _BLIND
     stratum = np.zeros(rows.num_rows, np.int64) if config.stratum == "all" else groups_of(rows[config.stratum])
-    with ThreadPoolExecutor(2) as pool:
-        cut = pool.map(lambda rows_of: list(_blocks(x, rows_of, config.block)), _strata(stratum, seen))
-        blocks = [block for part in cut for block in part]
+    blocks = [b for rows_of in _strata(stratum, seen) for b in _blocks(x, rows_of, config.block)]
     if blocks:
         quality, tasks = _quality(rows, config, stratum), groups_of(rows["task_id"])
         _choose(x, quality, tasks, blocks, _weights(rows, blocks), config, codes)
@@ -64,8 +61,9 @@ def _strata(stratum: np.ndarray, seen: np.ndarray) -> Iterator[np.ndarray]:
 
 def _seen(x: np.ndarray) -> np.ndarray:
     """Whether each row is a vector at all: finite, and not of length 0."""
-    parts = (x[start : start + _ROWS] for start in range(0, len(x), _ROWS))
-    return np.concatenate([np.zeros(0, bool), *(np.isfinite(part).all(axis=1) & part.any(axis=1) for part in parts)])
+    parts = (x[start : start + _ROWS].astype(np.float32) for start in range(0, len(x), _ROWS))
+    length = np.concatenate([np.zeros(0, np.float32), *(np.einsum("ij,ij->i", part, part) for part in parts)])
+    return np.isfinite(length) & (length > 0)
 
 
 def _blocks(x: np.ndarray, rows: np.ndarray, most: int) -> Iterator[np.ndarray]:

@@ -8,6 +8,7 @@ but the embedding model; Prefect is not known here.
 from __future__ import annotations
 
 import tempfile
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,11 +31,11 @@ from ratoon.pipelines import benchmarks, foreign, linting
 from ratoon.pipelines.crop import Crop, earlier
 from ratoon.pipelines.curation import CurationConfig
 from ratoon.pipelines.review import Reviewer
-from ratoon.pipelines.stage import Built, key, run_stage
+from ratoon.pipelines.stage import Built, key, release, run_stage
 from ratoon.store import ArtifactKey, Counts, Manifest, Store
 
 _TEXT = ["rollout_id", "text"]
-_EMBEDDED = 8192  # texts embedded at once
+_EMBEDDED = 8192  # texts embedded, or vectors copied, at once
 _MATCHED = 4096  # texts cut into words at once
 
 
@@ -157,20 +158,24 @@ def vectors(store: Store, manifests: Sequence[Manifest], wanted: pa.Array) -> np
     """Rows `[n, d]` float16 of those ids, as they were stored; NaN where one was not embedded."""
     stored = store.read("embeddings", manifests, ["subject_id"])["subject_id"]
     at = np.asarray(pc.index_in(stored, value_set=wanted.cast(pa.string())).combine_chunks().fill_null(-1))
-    first = next((batch for batch in store.scan("embeddings", manifests, ["vector"]) if batch.num_rows), None)
-    out: np.ndarray = np.empty((len(wanted), 1 if first is None else len(first["vector"][0].as_buffer()) // 2), np.float16)
+    out, mutex = np.empty((len(wanted), 0), np.float16), threading.Lock()
 
     def fill(done: int, batches: Iterator[pa.RecordBatch]) -> None:
-        for batch in batches:
-            places = at[done : done + batch.num_rows]
-            done += batch.num_rows
-            data, starts = data_of(batch["vector"])
-            mine = places >= 0
-            out[places[mine]] = data.view(np.float16).reshape(len(starts) - 1, -1)[mine]
+        nonlocal out
+        for part in (batch["vector"].slice(i, _EMBEDDED) for batch in batches for i in range(0, batch.num_rows, _EMBEDDED)):
+            places = at[done : done + len(part)]
+            done += len(part)
+            data, starts = data_of(part)
+            mine, rows = places >= 0, data.view(np.float16).reshape(len(starts) - 1, -1)
+            with mutex:
+                out = out if out.shape[1] else np.empty((len(wanted), rows.shape[1]), np.float16)
+            out[places[mine]] = rows[mine]
 
     store.over("embeddings", manifests, ["vector"], fill)
+    release()
     unknown = np.ones(len(wanted), bool)
     unknown[at[at >= 0]] = False
+    out = out if out.shape[1] else np.empty((len(wanted), 1), np.float16)
     out[unknown] = np.nan  # filled once: most rows are known, and a million of NaN takes seconds
     return out
 
