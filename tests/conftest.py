@@ -19,7 +19,9 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from ratoon.generators.engines.child import variables
 from ratoon.generators.engines.vllm import VllmConfig, VllmEngine
+from ratoon.processor import computed_in
 from ratoon.sft.smollm2 import prepare
 
 _PREFECT_HOME = tempfile.mkdtemp(prefix="ratoon-tests-prefect-")
@@ -79,11 +81,12 @@ def vllm_server(smollm2: Path, tmp_path_factory: pytest.TempPathFactory) -> Iter
     port = _free_port()
     command = [
         sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", str(smollm2), "--host", "127.0.0.1",
-        "--port", str(port), "--served-model-name", "m_one", "m_two", "--dtype", "bfloat16", "--max-model-len", "512",
-        "--max-num-seqs", "32", "--enforce-eager", "--logprobs-mode", "processed_logprobs", "--generation-config", "vllm",
+        "--port", str(port), "--served-model-name", "m_one", "m_two", "--dtype", computed_in("bfloat16", on_cpu=True),
+        "--max-model-len", "512", "--max-num-seqs", "32", "--enforce-eager", "--logprobs-mode", "processed_logprobs",
+        "--generation-config", "vllm",
     ]  # fmt: skip
     log = tmp_path_factory.mktemp("server") / "server.log"
-    environment = {"VLLM_CPU_KVCACHE_SPACE": "1"} | os.environ
+    environment = variables(str(smollm2)) | {"VLLM_CPU_KVCACHE_SPACE": "1"} | os.environ
     with log.open("wb") as out:
         server = subprocess.Popen(command, stdout=out, stderr=out, env=environment, start_new_session=True)
     try:

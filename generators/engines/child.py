@@ -25,13 +25,14 @@ kill -9 $(grep -lzs "^{_MARK}=$1$" /proc/[0-9]*/environ | cut -d/ -f3) 2>/dev/nu
 def variables(folder: str) -> dict[str, str]:
     """What a vLLM process needs, where the user says nothing else: quiet, and offline when the model is a folder.
 
-    Binding threads gives away the core that vLLM reserves for its scheduler, so few cores are left unbound.
+    Binding threads gives away the core that vLLM reserves for its scheduler, so few cores are left unbound. There threads that
+    wait for one another sleep: where they spin, any other program at work slows sampling more than by its share.
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    few = {"VLLM_CPU_OMP_THREADS_BIND": "nobind", "OMP_NUM_THREADS": str(cores)} if cores <= _FEW_CORES else {}
+    few = {"VLLM_CPU_OMP_THREADS_BIND": "nobind", "OMP_NUM_THREADS": str(cores), "OMP_WAIT_POLICY": "passive"}
     offline = {"HF_HUB_OFFLINE": "1"} if Path(folder).is_dir() else {}
     quiet = {"TOKENIZERS_PARALLELISM": "false", "TORCH_CPP_LOG_LEVEL": "ERROR", "PYTHONWARNINGS": "ignore"}
-    return few | offline | quiet | {"VLLM_WORKER_MULTIPROC_METHOD": "spawn"}
+    return (few if cores <= _FEW_CORES else {}) | offline | quiet | {"VLLM_WORKER_MULTIPROC_METHOD": "spawn"}
 
 
 @contextmanager

@@ -80,3 +80,10 @@ def test_the_environment_is_what_it_was(monkeypatch: pytest.MonkeyPatch) -> None
 def test_only_a_folder_keeps_the_engine_off_the_hub(tmp_path) -> None:
     assert variables(str(tmp_path))["HF_HUB_OFFLINE"] == "1"
     assert "HF_HUB_OFFLINE" not in variables("some/name")
+
+
+def test_on_few_cores_threads_that_wait_sleep_and_on_many_they_are_left_to_the_engine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1, 2}, raising=False)
+    assert (variables("m")["OMP_WAIT_POLICY"], variables("m")["OMP_NUM_THREADS"]) == ("passive", "3")
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(64)), raising=False)
+    assert not {"OMP_WAIT_POLICY", "OMP_NUM_THREADS"} & variables("m").keys()

@@ -19,7 +19,10 @@ def scroll_through(page: Any) -> None:
     for top in range(0, height, 700):
         page.evaluate(f"scrollTo(0, {top})")
         page.wait_for_timeout(20)
-    page.wait_for_selector(".chart:not(.on)", state="detached")  # a function to wait for would need `eval`
+    while page.locator(".chart:not(.on)").count():  # on a busy machine a frame may come only after the page has gone on
+        chart = page.locator(".chart:not(.on)").first.get_attribute("data-chart")
+        page.locator(f'[data-chart="{chart}"]').scroll_into_view_if_needed()
+        page.wait_for_selector(f'[data-chart="{chart}"].on')
 
 
 def shown(page: Any) -> int:
