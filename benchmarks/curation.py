@@ -193,8 +193,9 @@ def lint(given: argparse.Namespace) -> None:
     say("ratoon", given.n, best, slowest=round(worst, 2), removed=len(gone))
     told = peer(given.datatrove, "peer_datatrove.py", "lint", str(path), "OUT", "SCRATCH")
     if told is not None:
-        differ = len(set(gone) ^ set(told["removed"]))
-        say("datatrove", given.n, told["seconds"], removed=len(told["removed"]), equal=1 - differ / len(ids),
+        ours, theirs = set(gone), set(told["removed"])
+        say("datatrove", given.n, told["seconds"], removed=len(theirs), equal=1 - len(ours ^ theirs) / len(ids),
+            only_ours=len(ours - theirs), only_theirs=len(theirs - ours),
             ours_is_faster=round(told["seconds"] / best, 1))  # fmt: skip
 
 
