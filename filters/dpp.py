@@ -60,10 +60,10 @@ def _strata(stratum: np.ndarray, seen: np.ndarray) -> Iterator[np.ndarray]:
 
 
 def _seen(x: np.ndarray) -> np.ndarray:
-    """Whether each row is a vector at all: finite, and not of length 0."""
+    """Whether each row is a vector at all, so many rows at a time: as float32 all of them may not fit."""
     parts = (x[start : start + _ROWS].astype(np.float32) for start in range(0, len(x), _ROWS))
-    length = np.concatenate([np.zeros(0, np.float32), *(np.einsum("ij,ij->i", part, part) for part in parts)])
-    return np.isfinite(length) & (length > 0)
+    squares = np.concatenate([np.zeros(0, np.float32), *(np.einsum("ij,ij->i", part, part) for part in parts)])
+    return np.isfinite(squares) & (squares > 0.5)
 
 
 def _blocks(x: np.ndarray, rows: np.ndarray, most: int) -> Iterator[np.ndarray]:

@@ -35,7 +35,7 @@ from ratoon.pipelines.stage import Built, key, release, run_stage
 from ratoon.store import ArtifactKey, Counts, Manifest, Store
 
 _TEXT = ["rollout_id", "text"]
-_EMBEDDED = 8192  # texts embedded, or vectors copied, at once
+_AT_ONCE = 8192  # texts embedded, or vectors copied
 _MATCHED = 4096  # texts cut into words at once
 
 
@@ -132,10 +132,8 @@ def embedded(store: Store, config: CurationConfig, crop: Crop) -> Manifest:
         ids, texts = _texts(store, crop)(passed)
         cache = Path(config.cache) if config.cache else None
         rows = [
-            embeddings.embed(
-                [t or "" for t in texts[start : start + _EMBEDDED].to_pylist()], config.embedding, cache, half=True
-            )
-            for start in range(0, len(texts), _EMBEDDED)
+            embeddings.embed([t or "" for t in texts[start : start + _AT_ONCE].to_pylist()], config.embedding, cache, half=True)
+            for start in range(0, len(texts), _AT_ONCE)
         ]
         width = embeddings.width(config.embedding)
         data = np.concatenate([np.zeros((0, width), np.float16), *rows])
@@ -162,7 +160,7 @@ def vectors(store: Store, manifests: Sequence[Manifest], wanted: pa.Array) -> np
 
     def fill(done: int, batches: Iterator[pa.RecordBatch]) -> None:
         nonlocal out
-        for part in (batch["vector"].slice(i, _EMBEDDED) for batch in batches for i in range(0, batch.num_rows, _EMBEDDED)):
+        for part in (batch["vector"].slice(i, _AT_ONCE) for batch in batches for i in range(0, batch.num_rows, _AT_ONCE)):
             places = at[done : done + len(part)]
             done += len(part)
             data, starts = data_of(part)

@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 
 from ratoon import schema
 from ratoon.errors import DataError
+from ratoon.filters.verdicts import ascends
 from ratoon.metrics.self_reward import list_sums
 from ratoon.pipelines.crop import Crop
 from ratoon.pipelines.stage import shard_of
@@ -25,7 +26,7 @@ _GROUP = ["pass_rate", "pass_lo", "pass_hi", "n", "n_valid", "n_passed", "label_
 
 
 class _Stored(NamedTuple):
-    """The ids of rollouts as they lie on disk, and their rows in id order: what lies beside them needs no look-up."""
+    """Ids of rollouts as they lie on disk, none twice, and their rows in id order: what lies beside them needs no look-up."""
 
     ids: pa.Array
     order: pa.Array
@@ -65,7 +66,9 @@ def candidates(
     return _scored(rows, _where(scores, pc.equal(scores["subject_kind"], "rollout")), wanted(_SCORE), stored)
 
 
-def _rollouts(store: Store, crop: Crop, columns: Sequence[str], count: bool, likelihood: bool) -> tuple[pa.Table, _Stored]:
+def _rollouts(
+    store: Store, crop: Crop, columns: Sequence[str], count: bool, likelihood: bool
+) -> tuple[pa.Table, _Stored | None]:
     read = ["rollout_id", "group_id", "task_id", *columns]
     read += ["token_ids"] * count + ["logprobs"] * likelihood
 
@@ -75,8 +78,8 @@ def _rollouts(store: Store, crop: Crop, columns: Sequence[str], count: bool, lik
     parts = chain.from_iterable(store.over("rollouts", crop.rollouts, read, work))
     rows = pa.concat_tables([_counted(schema.empty("rollouts").select(read)), *parts])
     ids = rows["rollout_id"].combine_chunks()
-    stored = _Stored(ids, pc.sort_indices(ids))
-    return rows.take(stored.order), stored
+    order = pc.sort_indices(ids)
+    return rows.take(order), _Stored(ids, order) if ascends(ids.take(order)) else None
 
 
 def _counted(part: pa.Table) -> pa.Table:
@@ -88,7 +91,7 @@ def _counted(part: pa.Table) -> pa.Table:
     return part
 
 
-def _scored(rows: pa.Table, scores: pa.Table, columns: Sequence[str], stored: _Stored) -> pa.Table:
+def _scored(rows: pa.Table, scores: pa.Table, columns: Sequence[str], stored: _Stored | None) -> pa.Table:
     """With the score by whoever labelled the rollout's group: what others scored on the same rollout is beside the point."""
     scorer = ["scorer", "scorer_version"]
     pairs = rows.group_by(scorer).aggregate([]).to_pylist()

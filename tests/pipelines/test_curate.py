@@ -42,6 +42,14 @@ def test_candidates_are_the_same_in_whatever_order_scores_lie(context: Open, gro
         assert candidates(ctx.store, turned).equals(candidates(ctx.store, crop))
 
 
+def test_a_shard_that_comes_twice_with_its_scores_is_refused(context: Open, ground: Any, harvest: Any) -> None:
+    with context() as ctx:
+        crop = harvest(ctx, ground(ctx))
+        twice = replace(crop, rollouts=[*crop.rollouts, crop.rollouts[0]], scores=[*crop.scores, crop.scores[0]])
+        with pytest.raises(DataError, match="several rows are beside one rollout_id"):
+            candidates(ctx.store, twice)
+
+
 def test_every_rollout_is_decided_until_it_is_dropped_and_the_kept_ones_are_the_dataset(
     context: Open, ground: Any, harvest: Any
 ) -> None:
