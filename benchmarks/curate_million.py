@@ -138,13 +138,13 @@ def measure(store: Store, crop: Crop, select: int) -> None:
     config = recipe(select).curation
     for name, stage in (
         ("lint numbers and text digests", lambda: linting.lint(store, crop)),
-        ("near-duplicates", lambda: beside.near_pairs(store, config, crop)),
+        ("near-duplicates", lambda: beside.near_pairs(store, config, [crop])),
         ("matches with benchmarks", lambda: beside.matched(store, config, crop)),
         (
             "vectors, drawn",
             lambda: store.put(beside.embed_key(config, crop), {"embeddings": vectors(store, crop)}, Counts(0, 0)),
         ),
-        ("like vectors", lambda: beside.like_pairs(store, config, crop)),
+        ("like vectors", lambda: beside.like_pairs(store, config, store.find("embed"))),
     ):
         start = time.perf_counter()
         stage()

@@ -77,10 +77,10 @@ def measured(store: Store, config: CurationConfig, crop: Crop, name: str, kinds:
             reviewed(store, config, crop, config.review)  # no filter reads it
     crops = [*earlier(store, crop.iteration), crop]
     if "minhash" in kinds:
-        edges += [near_pairs(store, config, each) for each in crops]
+        edges += near_pairs(store, config, crops)
     vectors = [embedded(store, config, each) for each in crops] if kinds & {"semantic", "dpp"} else []
     if "semantic" in kinds:
-        edges += [like_pairs(store, config, each) for each in crops]
+        edges += like_pairs(store, config, vectors)
     past = [m for m in store.find("curate") if m.shard == name and (m.iteration or 0) < crop.iteration]
     return Beside(
         linting.lint(store, crop) if "lint" in needs else [], edges, vectors, past if "past" in needs else [],
@@ -88,23 +88,36 @@ def measured(store: Store, config: CurationConfig, crop: Crop, name: str, kinds:
     )  # fmt: skip
 
 
-def near_pairs(store: Store, config: CurationConfig, crop: Crop) -> Manifest:
-    """Tables signatures (this round's) and edges (to this round's and all earlier texts, and to those of named runs)."""
+def near_pairs(store: Store, config: CurationConfig, crops: Sequence[Crop]) -> list[Manifest]:
+    """Tables signatures and edges of each round; an edge leads to the same or an earlier round, or to a named run.
+
+    `crops` are all rounds, oldest first: the artifacts of earlier rounds are inputs of the next one's.
+    """
+    other_runs = foreign.digests(config.runs)
+    manifests: list[Manifest] = []
+    for crop in crops:
+        before = list(zip(crops, manifests, strict=False))  # the rounds done so far
+        manifests.append(_near_pairs(store, config, crop, before, other_runs))
+    return manifests
+
+
+def _near_pairs(
+    store: Store, config: CurationConfig, crop: Crop, before: Sequence[tuple[Crop, Manifest]], other_runs: dict[str, str]
+) -> Manifest:
+    """One round's signatures and edges; `before` holds earlier rounds with their signatures."""
     version = minhash.edge_version(config.minhash)
-    before = [near_pairs(store, config, each) for each in earlier(store, crop.iteration)]
-    inputs = {m.artifact_id: m.content_digest for m in [*crop.rollouts, *before]} | foreign.digests(config.runs)
+    earlier_signatures = [manifest for _, manifest in before]
+    inputs = {m.artifact_id: m.content_digest for m in [*crop.rollouts, *earlier_signatures]} | other_runs
     # The settings are in the name, so that other settings for another dataset replace nothing.
     wanted = key("near", crop.iteration, f"train-{version.replace(':', '-')}", inputs=inputs, versions={"edges": version})
 
     def build() -> Built:
-        past = [
-            Past(_signatures(store, m), _texts(store, c)) for m, c in zip(before, earlier(store, crop.iteration), strict=True)
-        ]
+        past = [Past(_signatures(store, manifest), _texts(store, other)) for other, manifest in before]
         past += [foreign.past(root, config.minhash) for root in config.runs]
         texts = ((batch["rollout_id"], batch["text"]) for batch in store.scan("rollouts", crop.rollouts, _TEXT))
         with tempfile.TemporaryDirectory(prefix=".near-", dir=store.root) as folder:
-            found = near(texts, config.minhash, Path(folder), past)
-        return _built("signatures", found.signatures, edges=found.edges)
+            pairs = near(texts, config.minhash, Path(folder), past)
+        return _built("signatures", pairs.signatures, edges=pairs.edges)
 
     return run_stage(store, wanted, build)
 
@@ -178,19 +191,23 @@ def vectors(store: Store, manifests: Sequence[Manifest], wanted: pa.Array) -> np
     return out
 
 
-def like_pairs(store: Store, config: CurationConfig, crop: Crop) -> Manifest:
-    """Table edges: pairs of near vectors, within the round and to all earlier ones."""
-    own = embedded(store, config, crop)
-    before = [embedded(store, config, each) for each in earlier(store, crop.iteration)]
+def like_pairs(store: Store, config: CurationConfig, rounds: Sequence[Manifest]) -> list[Manifest]:
+    """Table edges of each round: pairs of near vectors, within the round and to all earlier ones.
+
+    `rounds` are the vectors of all rounds, oldest first.
+    """
+    return [_like_pairs(store, config, own, rounds[:number]) for number, own in enumerate(rounds)]
+
+
+def _like_pairs(store: Store, config: CurationConfig, own: Manifest, before: Sequence[Manifest]) -> Manifest:
     version = cosines.version(config.semantic, embeddings.fingerprint(config.embedding))
-    wanted = key(
-        "like", crop.iteration, f"train-{identity.digest(version)[:12]}", inputs=[own, *before], versions={"edges": version}
-    )
+    name = f"train-{identity.digest(version)[:12]}"
+    wanted = key("like", own.iteration, name, inputs=[own, *before], versions={"edges": version})
 
     def build() -> Built:
-        found = store.read("embeddings", [own, *before], ["subject_id"])["subject_id"].combine_chunks()
-        rows = embeddings.unit(vectors(store, [own, *before], found))
-        return _built("edges", cosines.edges(found, rows, config.semantic, version, own.rows("embeddings")))
+        ids = store.read("embeddings", [own, *before], ["subject_id"])["subject_id"].combine_chunks()
+        rows = embeddings.unit(vectors(store, [own, *before], ids))
+        return _built("edges", cosines.edges(ids, rows, config.semantic, version, own.rows("embeddings")))
 
     return run_stage(store, wanted, build)
 

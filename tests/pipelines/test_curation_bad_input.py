@@ -109,7 +109,7 @@ def test_what_nobody_wrote_is_told(tmp_path: Path) -> None:
         with pytest.raises(DataError, match="there is no"):
             beside.matched(store, curation.model_copy(update={"against": ("gone.jsonl",)}), crop)
         with pytest.raises(StoreError, match="is no run"):
-            beside.near_pairs(store, curation.model_copy(update={"runs": (str(tmp_path / "gone"),)}), crop)
+            beside.near_pairs(store, curation.model_copy(update={"runs": (str(tmp_path / "gone"),)}), [crop])
         rows = candidates(store, crop)
         assert rows.num_rows == 1
     with pytest.raises(ConfigError, match="top_9"):
@@ -125,5 +125,5 @@ def test_a_full_disk_while_signing_leaves_no_artifact(tmp_path: Path, monkeypatc
     monkeypatch.setattr("tempfile.mkdtemp", full)
     with Store.writer(tmp_path / "run") as store:
         with pytest.raises(OSError, match="space"):
-            beside.near_pairs(store, recipe.curation, crop)
+            beside.near_pairs(store, recipe.curation, [crop])
         assert store.find("near") == []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +19,7 @@ from ratoon.pipelines.audit_config import AuditConfig
 from ratoon.pipelines.crop import Crop, crop_of
 from ratoon.pipelines.curate import curate
 from ratoon.pipelines.replay import replay
+from ratoon.pipelines.stage import run_stage
 from ratoon.store import Store
 
 Open = Callable[..., Any]
@@ -143,13 +145,37 @@ def test_another_runs_texts_count_as_earlier_ones(two_rounds: Any, tmp_path: Pat
         assert all(r["evidence_id"].startswith(f"{run_id}/") for r in past)
 
 
+def test_each_round_is_looked_up_once_when_later_rounds_are_compared_with_it(
+    context: Open, ground: Any, harvest: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[str, int | None]] = []
+
+    def counted(store: Store, wanted: Any, build: Any) -> Any:
+        asked.append((wanted.stage, wanted.iteration))
+        return run_stage(store, wanted, build)
+
+    monkeypatch.setattr(beside, "run_stage", counted)
+    with context("generate.tasks=2", "generate.n=2") as ctx:
+        on = ground(ctx)
+        for iteration in range(1, 6):
+            crop = harvest(ctx, on, iteration)
+            asked.clear()
+            artifacts = beside.measured(ctx.store, ctx.recipe.curation, crop, "default", {"minhash", "semantic"})
+            assert [m.iteration for m in artifacts.edges] == [*range(1, iteration + 1)] * 2
+            assert Counter(asked) == {(stage, r): 1 for stage in ("near", "embed", "like") for r in range(1, iteration + 1)}
+        near = [m for m in artifacts.edges if m.stage == "near"]
+        assert [{m.artifact_id for m in near} & set(one.key.inputs) for one in near] == [
+            {m.artifact_id for m in near[:number]} for number in range(5)
+        ], "a round is compared with every round before it"
+
+
 def test_shards_change_neither_edges_nor_what_is_kept(context: Open, ground: Any, harvest: Any, tmp_path: Path) -> None:
     found = set()
     for size in (2, 5, 40):
         with context(FILTERS, f"run.shard_size={size}", "generate.tasks=20", "tasks.0.n=30", "tasks.1.n=30") as ctx:
             crop = harvest(ctx, ground(ctx), 1)
             made = curate(ctx.store, ctx.recipe, crop)
-            near = beside.near_pairs(ctx.store, ctx.recipe.curation, crop_of(ctx.store, 1))
+            [near] = beside.near_pairs(ctx.store, ctx.recipe.curation, [crop_of(ctx.store, 1)])
             kept = sorted(ctx.store.read("examples", [made])["rollout_ids"].combine_chunks().flatten().to_pylist())
             found.add((near.digests["edges"], hashlib.sha256(json.dumps(kept).encode()).hexdigest()))
             ctx.store.root.rename(tmp_path / f"done-{size}")
