@@ -4,7 +4,8 @@ It knows no engine and no verdict. Finished completions reach the journal within
 next, so that a kill repeats only what was in flight. The table is made from the records the journal holds, so a resumed
 shard has the same bytes as an unbroken one. A record: `id`, `ids` (little-endian int32, base64), `lp` (float32 likewise, or
 null), `src`, `fin`, `err`, `s` (seconds), `p` (prompt tokens), `text` where an endpoint gives no ids, and `top` (per token
-the likeliest ids with their log-probs) where they were asked for, which becomes the row's `meta`.
+the likeliest ids with their log-probs) where they were asked for. The row's `meta` holds `top` as `top_logprobs`, and as
+`lone_surrogates` how many characters of the endpoint's text had to be replaced.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from ratoon import ids, schema
 from ratoon.engine import Completion, Engine, Policy, Request, Sampling
 from ratoon.errors import DataError, EngineError
 from ratoon.render import Renderer
+from ratoon.surrogates import message_without_surrogates, without_surrogates
 
 STAGE = "rollouts"
 Record = dict[str, Any]
@@ -155,7 +157,7 @@ def _kept(earlier: pa.Table | None, plan: Plan, retry: frozenset[str]) -> pa.Tab
 
 def _done(journal: Journal, retry: frozenset[str]) -> dict[str, Record]:
     """The last record of each id, without the errors that are to be asked again."""
-    last = {record["id"]: record for record in journal.records()}
+    last = {record["id"]: _encodable(record) for record in journal.records()}  # older versions wrote texts as they came
     return {i: record for i, record in last.items() if record["err"] is None or i not in retry}
 
 
@@ -246,6 +248,17 @@ def _record(completion: Completion) -> Record:
         record["text"] = completion.text
     if completion.top_logprobs is not None:
         record["top"] = [{str(i): round(lp, 4) for i, lp in top.items()} for top in completion.top_logprobs]
+    return _encodable(record)
+
+
+def _encodable(record: Record) -> Record:
+    """The record with its text and error as UTF-8 can hold them; `replaced` counts the lone surrogates of the text."""
+    if record["err"] is not None:
+        record["err"] = message_without_surrogates(record["err"])
+    if "text" in record:
+        record["text"], replaced = without_surrogates(record["text"])
+        if replaced:
+            record["replaced"] = replaced
     return record
 
 
@@ -286,10 +299,21 @@ def _from_records(coordinates: pa.Table, records: list[Record], renderer: Render
         "loss_mask": _lists(np.ones(len(flat), np.int8), lengths, no_ids),
         "finish_reason": [record["fin"] for record in records],
         "error": [record["err"] for record in records],
-        "meta": [json.dumps({"top_logprobs": r["top"]}, separators=(",", ":")) if "top" in r else None for r in records],
+        "meta": [_meta(record) for record in records],
         "seconds": [record["s"] for record in records],
     }
     return schema.from_columns("rollouts", columns, rows=n)
+
+
+def _meta(record: Record) -> str | None:
+    names = {"top": "top_logprobs", "replaced": "lone_surrogates"}
+    meta = {names[name]: record[name] for name in names if name in record}
+    return json.dumps(meta, separators=(",", ":")) if meta else None
+
+
+def with_lone_surrogates(rollouts: pa.Table) -> int:
+    """How many rollouts of the table came with lone surrogates in their text."""
+    return pc.sum(pc.match_substring(rollouts["meta"], '"lone_surrogates":')).as_py() or 0
 
 
 def _lists(flat: np.ndarray, lengths: np.ndarray, null: np.ndarray) -> pa.ListArray:

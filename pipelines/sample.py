@@ -257,6 +257,8 @@ def _sample(
     except EngineDead:
         ctx.engine_died()
         raise
+    if driver.with_lone_surrogates(made):
+        ctx.progress.say_once("replies hold lone surrogates, written as U+FFFD; rollouts.meta counts them: `lone_surrogates`")
     counts = _counts(ctx, shard, made, table)
     again = made.filter(pc.is_in(made["rollout_id"], value_set=pa.array(sorted(retry), pa.string())))
     paid = _counts(ctx, shard, again, table)

@@ -105,6 +105,7 @@ class Progress:
         self._stream = stream if stream is not None else sys.stderr
         self._quiet, self._bars = quiet, None  # type: tuple[bool, Any]
         self._ids: dict[int, Any] = {}
+        self._told: set[str] = set()
         self._mutex = threading.RLock()
 
     def __enter__(self) -> Self:
@@ -130,6 +131,14 @@ class Progress:
                 self._bars.console.print(text, markup=False, highlight=False)
             else:
                 print(text, file=self._stream, flush=True)
+
+    def say_once(self, text: str) -> None:
+        """A line of its own the first time; nothing when it was said before."""
+        with self._mutex:
+            new = text not in self._told
+            self._told.add(text)
+        if new:
+            self.say(text)
 
     @_harmless
     def _start(self) -> None:

@@ -27,7 +27,7 @@ from typing import Any, NamedTuple
 
 from ratoon.errors import RatoonError, UsageError
 from ratoon.metrics.verifiers import VERIFIERS, resolve, version
-from ratoon.metrics.verifiers.verdict import Verdict, errored
+from ratoon.metrics.verifiers.verdict import Verdict, encodable, errored
 
 _BATCH = 1000
 _LOAD_S = 300.0
@@ -175,7 +175,7 @@ class VerifierPool:
 
     def _take(self, worker: _Worker, job: _Job) -> None:
         for verdict in pickle.loads(worker.channel.recv_bytes()):
-            job.settle(worker.batch[worker.done], Verdict._make(verdict))
+            job.settle(worker.batch[worker.done], encodable(Verdict._make(verdict)))
             worker.done += 1
         if worker.done == len(worker.batch):
             worker.batch = []

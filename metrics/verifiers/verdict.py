@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, TypeVar, cast
 
 from ratoon import ids
 from ratoon.config import Config, parse
+from ratoon.surrogates import message_without_surrogates, without_surrogates
 
 STATUSES = ("pass", "fail", "abstain", "error")
 Model = TypeVar("Model", bound=Config)
@@ -59,6 +60,17 @@ EMPTY = failed("empty")
 def is_unparsed(detail: str | None) -> bool:
     """Whether a failure's detail says that no answer could be read."""
     return detail is not None and (detail == "empty" or detail.startswith("unparsed"))
+
+
+def encodable(verdict: Verdict) -> Verdict:
+    """The verdict with answer and detail as UTF-8 can hold them: what a program raises can be any string."""
+    status, value, answer, detail = verdict
+    return Verdict(
+        status,
+        value,
+        None if answer is None else without_surrogates(answer)[0],
+        None if detail is None else message_without_surrogates(detail),
+    )
 
 
 def as_verdict(returned: object) -> Verdict:

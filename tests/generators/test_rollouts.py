@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 import pytest
 
 from ratoon import ids, schema
-from ratoon.engine import Completion, Policy, Request, Sampling
+from ratoon.engine import Completion, Policy, Request, Sampling, failed
 from ratoon.errors import DataError, EngineDead, EngineError, StoreError
 from ratoon.generators import prompts, rollouts
 from ratoon.generators.engines.scripted import Plant, ScriptedConfig, ScriptedEngine
@@ -193,6 +193,40 @@ def test_an_error_is_a_row_with_its_id_and_a_failure(renderer: Renderer, journal
     assert failures["subject_id"].to_pylist() == errored["rollout_id"].to_pylist()
     assert set(failures["error_class"].to_pylist()) == {"Planted"}
     assert set(failures["attempt"].to_pylist()) == {0}
+
+
+def test_lone_surrogates_are_replaced_and_told_in_the_row(renderer: Renderer, journal: Journal) -> None:
+    plan = make_plan(renderer)
+    bad = plan.requests[1]
+
+    def answer(request: Request) -> Completion:
+        if request is bad:
+            return failed(request, "BadRequest", "no \ud800 here")
+        return Completion(request.request_id, (), None, "stop", text="\ud800 7 \udfff" if request is plan.requests[0] else "7")
+
+    table, failures = rollouts.run(plan, Replies(answer), renderer, journal, 1)
+    first, second, third = table.to_pylist()[:3]
+    assert (first["text"], first["meta"]) == ("\ufffd 7 \ufffd", '{"lone_surrogates":2}')
+    assert second["error"] == "BadRequest: no \ufffd here (lone surrogates replaced)"
+    assert (third["text"], third["meta"]) == ("7", None)
+    assert failures["message"].to_pylist() == ["no \ufffd here (lone surrogates replaced)"]
+    assert rollouts.with_lone_surrogates(table) == 1
+    again, _ = rollouts.run(plan, Replies(lambda r: pytest.fail("asked again")), renderer, journal, 1)
+    assert again.equals(table)
+
+
+def test_a_journal_that_holds_lone_surrogates_is_read_and_gives_the_rows_of_a_clean_one(
+    renderer: Renderer, journal: Journal, tmp_path: Path
+) -> None:
+    plan = make_plan(renderer)
+    texts = {r.request_id: f"\udc80 {i}" for i, r in enumerate(plan.requests)}
+    engine = Replies(lambda r: Completion(r.request_id, (), None, "stop", text=texts[r.request_id], prompt_tokens=3))
+    clean, _ = rollouts.run(plan, engine, renderer, Journal(tmp_path / "clean.log"), 1)
+    common = {"ids": "", "lp": None, "src": None, "fin": "stop", "err": None, "s": None, "p": 3}
+    journal.append([{"id": id, "text": text} | common for id, text in texts.items()])  # as versions before wrote it
+    read, _ = rollouts.run(plan, Replies(lambda r: pytest.fail("asked again")), renderer, journal, 1)
+    assert read.equals(clean)
+    assert rollouts.with_lone_surrogates(read) == len(texts)
 
 
 def test_a_prompt_longer_than_the_context_fails_alone(renderer: Renderer, journal: Journal) -> None:

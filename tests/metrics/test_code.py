@@ -7,7 +7,7 @@ import shutil
 import pytest
 
 from ratoon.errors import ConfigError
-from ratoon.metrics.score import score_gold
+from ratoon.metrics.score import score, score_gold
 from ratoon.metrics.verifiers.code import specimen, verify
 from ratoon.metrics.verifiers.pool import Item, VerifierPool
 from ratoon.schema import from_rows
@@ -153,3 +153,16 @@ def test_worker_processes_run_programs_and_the_gold_check_sees_a_bad_gold() -> N
         tasks = from_rows("tasks", [row | {"verifier_args": '{"tests": ["assert add(2, 3) == 5"]}'} for row in rows])
         gold = score_gold(tasks, pool).to_pylist()
     assert {row["subject_id"]: row["status"] for row in gold} == {"t_right": "pass", "t_wrong": "fail"}
+
+
+def test_a_program_that_raises_a_lone_surrogate_fails_alone_and_its_shard_is_scored() -> None:
+    replies = ["raise ValueError('\\ud800')", "return a + b"]
+    rows = [
+        {"rollout_id": f"r{i}", "task_id": "t", "text": f"```python\ndef add(a, b):\n    {reply}\n```", "finish_reason": "stop"}
+        for i, reply in enumerate(replies)
+    ]
+    task = {"task_id": "t", "verifier": "code", "verifier_args": '{"tests": ["assert add(2, 3) == 5"]}'}
+    with VerifierPool(workers=1) as pool:
+        bad, good = score(from_rows("rollouts", rows), from_rows("tasks", [task]), pool).to_pylist()
+    assert (bad["status"], good["status"]) == ("fail", "pass")
+    assert "\ufffd" in bad["detail"]

@@ -23,6 +23,7 @@ def act(text, answer, args):
     if text == "segfault": ctypes.string_at(0)
     if text == "hog": return len([0] * 10**10) > 0
     if text == "raise": raise KeyError("boom")
+    if text == "surrogate": raise ValueError("\\ud800")
     if text == "leave": raise SystemExit(1)
     if text == "child": subprocess.Popen(["sleep", "86399"]); time.sleep(600)
     if text.startswith("pid"): open(text[4:], "w").write(str(os.getpid())); time.sleep(600)
@@ -56,6 +57,7 @@ def test_verdicts_come_in_the_order_of_the_items() -> None:
         ("hog", "MemoryError"),
         ("raise", "KeyError: 'boom'"),
         ("leave", "SystemExit: 1"),
+        ("surrogate", "ValueError: \ufffd (lone surrogates replaced)"),
     ],
 )
 def test_a_crash_costs_its_own_item_only(act: object, text: str, detail: str) -> None:

@@ -173,6 +173,16 @@ def test_a_misbehaving_endpoint_fails_rows_with_their_reason_and_a_mended_one_is
     assert failed_ids(tmp_path / "run") == []
 
 
+def test_an_endpoint_that_sends_lone_surrogates_ends_no_run(start: Start, tmp_path: Path) -> None:
+    chat = ["engine.kind=openai", "engine.openai.mode=chat", "engine.openai.model=base", "sampling.logprobs_mode=none",
+            "suites.heldout.n=1", "suites.heldout.sampling={logprobs_mode='none'}"]  # fmt: skip
+    with Endpoint(lambda body, n: "surrogate", models=("base",)) as server:
+        told = start(tmp_path / "run", f"engine.openai.base_url={server.url!r}", *chat)
+    assert told.code == 0, told.err
+    rows = Store.open(tmp_path / "run").read("rollouts").to_pylist()
+    assert {(row["text"], row["meta"], row["error"]) for row in rows} == {("\ufffd 7", '{"lone_surrogates":1}', None)}
+
+
 def test_an_endpoint_that_is_not_there_is_told_at_once(start: Start, tmp_path: Path) -> None:
     with Endpoint() as server:
         gone = server.url

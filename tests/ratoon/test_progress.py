@@ -61,6 +61,14 @@ def test_a_terminal_gets_bars_that_fit_80_columns(monkeypatch: pytest.MonkeyPatc
     assert "[not markup]" in shown
 
 
+def test_what_is_said_once_is_said_once_however_often_it_happens() -> None:
+    out = io.StringIO()
+    with Progress(stream=out) as bars:
+        for text in ("a", "b", "a", "a"):
+            bars.say_once(text)
+    assert out.getvalue() == "a\nb\n"
+
+
 def test_quiet_is_silent() -> None:
     out = io.StringIO()
     with Progress(quiet=True, stream=out) as bars, bars.task("x", 2) as bar:

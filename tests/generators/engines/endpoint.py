@@ -52,6 +52,8 @@ def damaged(body: dict[str, Any], how: str) -> Any:
             answer["choices"].append(choice)
         case "no-content":
             choice["message"] = {"role": "assistant", "content": None}
+        case "surrogate":
+            choice["message"]["content"] = "\ud800 7"
         case "list":
             answer = [1, 2]  # type: ignore[assignment]
     return answer
