@@ -23,7 +23,7 @@ _STEPS = {
 
 def tell(store: Store, curated: Manifest) -> Manifest:
     """README.md of the dataset's folder anew, from its rows, its `measures` and its warnings; returns `curated`."""
-    folder = store.root / str(curated.extra["folder"])
+    folder = dataset.folder_at(store.root, curated.extra["folder"])
     info = dataset.read_info(folder)
     facts = card.Facts(_measures(store, info.dataset_id), warnings(store, curated, info.made))
     text = card.render(dataset.read_dataset(folder), asdict(info), facts)

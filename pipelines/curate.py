@@ -95,7 +95,7 @@ def _found_or_made(source: _Source, recipe: Recipe, name: str) -> Manifest:
     )
     wanted = key("curate", crop.iteration, name, config=config, inputs=inputs, versions=own)
     made = run_stage(store, wanted, lambda: _curate(source, recipe, name, wanted, read))
-    if not _holds(store.root / made.extra["folder"], made.extra["dataset_id"], made.extra["dataset_digest"]):
+    if not _holds(datasets.folder_at(store.root, made.extra["folder"]), made.extra["dataset_id"], made.extra["dataset_digest"]):
         _curate(source, recipe, name, wanted, read)  # found or revived, but its folder holds another curation, or is damaged
     return made
 

@@ -7,6 +7,7 @@ and settings give the same digest, and a changed file is refused.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ratoon.errors import DataError, UsageError
+from ratoon.files import new_folder
 from ratoon.metrics import contamination
 from ratoon.metrics.contamination import TIERS, ContaminationConfig, Index
 from ratoon.pipelines import benchmarks
@@ -50,7 +52,7 @@ def decontaminate(
 
     Raises UsageError where neither benchmarks nor a frozen index is given or `out` exists, DataError for what cannot be read.
     """
-    if out is not None and out.exists():
+    if out is not None and os.path.lexists(out):
         raise UsageError(f"{out} exists", "give a folder that does not exist yet")
     built = load(index) if index is not None else None
     if against:
@@ -176,8 +178,7 @@ class _Writer:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.temporary = folder.with_name(f".{folder.name}.part")
-        self.temporary.mkdir(parents=True, exist_ok=True)
+        self.temporary = new_folder(folder.with_name(f".{folder.name}.part"))
         self.file = (self.temporary / "train.jsonl").open("w", encoding="utf-8")
 
     def write(self, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -187,7 +188,7 @@ class _Writer:
     def close(self, matches: Sequence[Mapping[str, Any]], near: Sequence[Mapping[str, Any]]) -> None:
         self.file.close()
         evidence = self.temporary / "removed"
-        evidence.mkdir(exist_ok=True)
+        evidence.mkdir()
         (evidence / "matches.json").write_text(json.dumps(list(matches), indent=1, ensure_ascii=False), encoding="utf-8")
         if near:
             (self.temporary / "review.json").write_text(json.dumps(list(near), indent=1, ensure_ascii=False), encoding="utf-8")

@@ -14,8 +14,8 @@ from ratoon.pipelines import gate
 from ratoon.pipelines.budget import Spent
 from ratoon.pipelines.context import Context
 from ratoon.pipelines.stage import Built, key, run_stage
+from ratoon.sft import dataset, launch
 from ratoon.sft import job as jobs
-from ratoon.sft import launch
 from ratoon.sft import policy as policies
 from ratoon.sft.selection import training_rows
 from ratoon.store import Counts, Manifest
@@ -32,7 +32,7 @@ def finetune(ctx: Context, curated: Sequence[Manifest], last: Policy, base: Poli
     if "examples" in waved:
         train = train.model_copy(update={"min_examples": 1})
     seed = ids.derive_seed(ctx.recipe.run.seed, "train", iteration)
-    folders = [ctx.store.root / m.extra["folder"] for m in curated]
+    folders = [dataset.folder_at(ctx.store.root, m.extra["folder"]) for m in curated]
     job = jobs.plan(
         train,
         root=ctx.store.root,

@@ -125,7 +125,7 @@ def contaminated(
     store: Store, crop: Crop, curated: Manifest, frozen: Manifest | None, config: ContaminationConfig, gate: GateConfig
 ) -> list[Found]:
     """Rows to train on that a held-out task or a benchmark would meet again."""
-    rows = dataset.read_dataset(store.root / curated.extra["folder"], split="train")
+    rows = dataset.read_dataset(dataset.folder_at(store.root, curated.extra["folder"]), split="train")
     rows = rows.filter(pc.and_(pc.equal(rows["view"], curated.extra.get("view", "sft")), pc.greater(rows["weight"], 0)))
     tasks = store.read("tasks", crop.pool, ["task_id", "problem_key", "split", "messages"])
     known = store.read("benchmarks", [frozen]) if frozen else schema.empty("benchmarks")

@@ -30,9 +30,9 @@ def problems(store: Store) -> list[str]:
 
 def _datasets(store: Store, curated: list[Manifest]) -> Iterator[str]:
     for made in curated:
-        folder = store.root / made.extra["folder"]
         hint = "run the recipe again, or `ratoon curate`: it is made anew from stored rows"
         try:
+            folder = dataset.folder_at(store.root, made.extra["folder"])
             if dataset.read_info(folder).dataset_id != made.extra["dataset_id"]:
                 yield f"{folder} holds another curation than the log says: {hint}"
             elif not dataset.is_whole(folder, made.extra["dataset_digest"]):

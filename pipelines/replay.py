@@ -19,8 +19,7 @@ def replay(root: Path, name: str, sets: Iterable[str]) -> list[dict[str, Any]]:
     """Dataset `name` for every harvested round of a run, under its recipe with `sets` applied. One dict per round."""
     if name == "default":
         raise UsageError("dataset 'default' belongs to `ratoon run`", "give another --name")
-    if not dataset.NAME.fullmatch(name):
-        raise UsageError(f"{name!r} is no name of a dataset", "--name of letters, digits, `.`, `_`, `-`")
+    dataset.check_name(name)
     with Store.writer(root) as store:
         recipe = parse(Recipe, apply_sets(store.config(), sets), f"the recipe of {root}")
         rounds = sorted(m.iteration or 0 for m in store.find("groups") if m.shard == "train")

@@ -53,7 +53,7 @@ def of_folder(source: Path, name: str) -> Source:
         made = sorted((m for m in store.find("curate") if m.shard == name), key=lambda m: m.iteration or 0)
         if not made:
             raise DataError(f"{source} has no dataset {name!r}", "`ratoon run` it first, or `ratoon curate` with that --name")
-        return _sampled([source / m.extra["folder"] for m in made], source, source)
+        return _sampled([dataset.folder_at(source, m.extra["folder"]) for m in made], source, source)
     dataset.read_info(source)
     around = source.resolve().parents[2] if len(source.resolve().parents) > 2 else source
     return _sampled([source], source, around if (around / "run.json").exists() else None)
@@ -151,5 +151,5 @@ def _samplings(rows: Sequence[Row]) -> list[dict[str, Any]]:
 
 
 def _name(file: Path) -> str:
-    kept = "".join(c if c.isalnum() or c in "._-" else "-" for c in file.stem)
+    kept = "".join(c if c.isascii() and (c.isalnum() or c in "._-") else "-" for c in file.stem)
     return kept if kept[:1].isalnum() else "file"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import itertools
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -106,6 +107,16 @@ def explained(path: Path) -> Iterator[None]:
         raise
     except OSError as error:
         raise write_error(path, error) from error
+
+
+def new_folder(folder: Path) -> Path:
+    """An empty folder in the place of what a killed process left there; a link is removed, never followed."""
+    if folder.is_dir() and not folder.is_symlink():
+        shutil.rmtree(folder)
+    else:
+        folder.unlink(missing_ok=True)
+    folder.mkdir(parents=True)
+    return folder
 
 
 @contextmanager

@@ -134,13 +134,15 @@ class Run:
         return read_dataset(self._folder(name, iteration))
 
     def _folder(self, name: str, iteration: int | None) -> Path:
+        from ratoon.sft.dataset import folder_at
+
         made = [m for m in self.store.find("curate") if m.shard == name and iteration in (None, m.iteration)]
         if not made:
             which = "" if iteration is None else f" of round {iteration}"
             known = ", ".join(sorted({f"{m.shard}/{m.iteration}" for m in self.store.find("curate")})) or "none"
             raise DataError(f"no dataset {name!r}{which}", f"this run has: {known}")
         newest = max(made, key=lambda m: m.iteration or 0)
-        return self.root / str(newest.extra["folder"])
+        return folder_at(self.root, newest.extra["folder"])
 
     def datasets(self) -> list[dict[str, Any]]:
         """Name, round, rows and folder of every live dataset."""

@@ -22,18 +22,23 @@ import pyarrow.parquet as pq
 
 from ratoon import digests, faults
 from ratoon.errors import DataError
-from ratoon.files import explained
+from ratoon.files import explained, new_folder
 from ratoon.sft import card, examples
 
 INFO = "dataset.json"
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_SPLIT = re.compile(r"[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)*")  # what `datasets` takes as a split's name
+_DIGEST = re.compile(r"[0-9a-f]*")
 _ROWS_PER_FILE = 50_000
 
 
 @dataclass(frozen=True)
 class DatasetInfo:
     """Provenance. `made` is free JSON: how the rows were chosen; `sources` says of rows of view `group` who sampled them and
-    how: policies, samplings, stop rules, votes. The other fields are filled in where left empty."""
+    how: policies, samplings, stop rules, votes. The other fields are filled in where left empty.
+
+    Name, round, splits and digest become names of files and lines of YAML, so each is checked here. Raises DataError.
+    """
 
     dataset_id: str
     name: str
@@ -45,6 +50,48 @@ class DatasetInfo:
     schema_version: int = 1
     sources: Mapping[str, Any] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        _check_folder(self.name, self.iteration)
+        if not _DIGEST.fullmatch(self.content_digest):
+            raise DataError(f"{self.content_digest!r} is no content digest", "it has hexadecimal digits only")
+        for split, rows in self.splits.items():
+            if not _SPLIT.fullmatch(split):
+                raise DataError(f"{split!r} is no name of a split", "letters, digits and `_`, with single `.` between them")
+            if type(rows) is not int or rows < 0:
+                raise DataError(f"split {split!r} has {rows!r} rows", "a count is a whole number")
+
+
+def check_name(name: str) -> None:
+    """Raises DataError on a dataset's name that is no plain folder's."""
+    if not _NAME.fullmatch(name):
+        raise DataError(f"{name!r} is no name of a dataset", "letters, digits, `.`, `_` and `-`; a letter or digit first")
+
+
+def _check_folder(name: str, iteration: int) -> None:
+    check_name(name)
+    if type(iteration) is not int or iteration < 0:
+        raise DataError(f"{iteration!r} is no round of a dataset", "a round is a whole number")
+
+
+def folder_of(root: Path, name: str, iteration: int) -> Path:
+    """RUN/datasets/<name>/<iteration>; RUN/datasets may be a link, nothing below it.
+
+    Raises DataError on a name that is no plain folder's, or a link that leads elsewhere.
+    """
+    _check_folder(name, iteration)
+    folder, home = root / "datasets" / name / str(iteration), (root / "datasets").resolve()
+    if folder.resolve() != home / name / str(iteration):
+        raise DataError(f"{folder} is a link to {folder.resolve()}", "remove the link: a dataset's folder lies in its run")
+    return folder
+
+
+def folder_at(root: Path, relative: str) -> Path:
+    """The same from a manifest's `datasets/<name>/<iteration>`. Raises DataError on any other text."""
+    parts = re.fullmatch("datasets/([^/]+)/([0-9]+)", relative)
+    if parts is None:
+        raise DataError(f"{relative!r} is no dataset of the run {root}", "it is datasets/<name>/<iteration>")
+    return folder_of(root, parts[1], int(parts[2]))
+
 
 def content_digest(rows: pa.Table) -> str:
     """The digest of every column of the rows, texts and token ids included, whatever their order."""
@@ -54,15 +101,14 @@ def content_digest(rows: pa.Table) -> str:
 def write_dataset(root: Path, name: str, iteration: int, rows: pa.Table, info: DatasetInfo) -> Path:
     """RUN/datasets/<name>/<iteration>/, whole or not at all; left alone when it already holds this content.
 
-    Raises DataError on a name that is no plain folder's, or when the rows are not of `examples.ROWS` or repeat an example_id.
+    Raises DataError on a name or split that is no plain folder's or file's, a link in the folder's place, or when the rows
+    are not of `examples.ROWS` or repeat an example_id.
     """
-    if not NAME.fullmatch(name):
-        raise DataError(f"{name!r} is no name of a dataset", "letters, digits, `.`, `_` and `-`; a letter or digit first")
     if rows.schema.names != examples.ROWS.names:
         raise DataError(f"a dataset's columns are {examples.ROWS.names}, not {rows.schema.names}", "build them by sft.examples")
     if pc.count_distinct(rows["example_id"]).as_py() != rows.num_rows:
         raise DataError(f"dataset {name!r} has the same example_id twice", "keep one row per rollout and view")
-    folder = root / "datasets" / name / str(iteration)
+    folder = folder_of(root, name, iteration)
     splits = {s["values"]: s["counts"] for s in pc.value_counts(rows["split"].combine_chunks()).to_pylist()}
     info = DatasetInfo(
         dataset_id=info.dataset_id, name=name, iteration=iteration, run_id=info.run_id, made=_plain(info.made),
@@ -70,9 +116,8 @@ def write_dataset(root: Path, name: str, iteration: int, rows: pa.Table, info: D
     )  # fmt: skip
     if is_whole(folder, info.content_digest) and read_info(folder) == info:
         return folder
-    temporary = folder.with_name(f".{iteration}.{os.getpid()}")
-    shutil.rmtree(temporary, ignore_errors=True)
     with explained(folder):
+        temporary = new_folder(folder.with_name(f".{iteration}.{os.getpid()}"))
         _write_parts(temporary / "data", rows, sorted(splits))
         (temporary / "README.md").write_text(card.render(rows, asdict(info)), encoding="utf-8")
         (temporary / INFO).write_text(json.dumps(asdict(info), indent=2, ensure_ascii=False), encoding="utf-8")
@@ -86,7 +131,7 @@ def _plain(made: Mapping[str, Any]) -> Any:
 
 
 def _write_parts(data: Path, rows: pa.Table, splits: Sequence[str]) -> None:
-    data.mkdir(parents=True)
+    data.mkdir()
     for split in splits:
         part = rows.filter(pc.equal(rows["split"], split)).sort_by("example_id")
         for number, start in enumerate(range(0, max(part.num_rows, 1), _ROWS_PER_FILE)):
@@ -112,12 +157,14 @@ def swap(temporary: Path, folder: Path) -> None:
 
 
 def read_info(folder: Path) -> DatasetInfo:
-    """The provenance of a dataset folder. Raises DataError when it is none."""
+    """The provenance of a dataset folder. Raises DataError when it is none, or when a name in it is not plain."""
     try:
         return DatasetInfo(**json.loads((folder / INFO).read_text(encoding="utf-8")))
     except FileNotFoundError:
         raise DataError(f"{folder} is no dataset folder: it has no {INFO}", "name RUN/datasets/<name>/<iteration>") from None
-    except (ValueError, TypeError) as error:
+    except DataError as error:
+        raise DataError(f"{folder / INFO}: {error.message}", error.hint) from None
+    except (ValueError, TypeError, AttributeError) as error:
         raise DataError(f"{folder / INFO} cannot be read: {error}", "build the dataset again: ratoon curate RUN") from None
 
 

@@ -20,6 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ratoon.errors import ConfigError, DataError
+from ratoon.files import explained, new_folder
 from ratoon.sft import dataset
 from ratoon.sft.export_groups import GROUP_EXPORTS, GROUP_USE
 
@@ -88,19 +89,19 @@ def export(source: Path, format: str, out: Path) -> Path:
     """
     if format not in FORMATS:
         raise ConfigError(f"there is no export format {format!r}", f"one of {', '.join(FORMATS)}")
-    if out.exists():
+    if os.path.lexists(out):
         raise ConfigError(f"{out} exists already; nothing is overwritten", "name a new folder with --out, or remove that one")
     info, rows = dataset.read_info(source), dataset.read_dataset(source)
     temporary = out.with_name(f".{out.name}.{os.getpid()}")
-    shutil.rmtree(temporary, ignore_errors=True)
-    (temporary / "data").mkdir(parents=True)
     try:
-        counts = {split: _write(temporary, rows, split, format) for split in info.splits}
-        counts = {split: count for split, count in counts.items() if count}
-        if not counts:
-            raise DataError(f"{source} has no row for {format}", _WANTED["group" if format in GROUP_EXPORTS else "sft"])
-        _describe(temporary, info, format, counts)
-        dataset.swap(temporary, out)
+        with explained(out):
+            (new_folder(temporary) / "data").mkdir()
+            counts = {split: _write(temporary, rows, split, format) for split in info.splits}
+            counts = {split: count for split, count in counts.items() if count}
+            if not counts:
+                raise DataError(f"{source} has no row for {format}", _WANTED["group" if format in GROUP_EXPORTS else "sft"])
+            _describe(temporary, info, format, counts)
+            dataset.swap(temporary, out)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return out

@@ -10,10 +10,14 @@ from ratoon.errors import DataError, MissingExtra, RatoonError
 def push(folder: Path, repo: str, *, private: bool = True) -> str:
     """Upload the files of `folder` to the dataset repository `repo`, made where there is none; its address.
 
-    Raises DataError on a folder without a card, MissingExtra, RatoonError where the hub cannot be reached or refuses.
+    Raises DataError on a folder without a card or with a link that leads out of it, MissingExtra, RatoonError where the hub
+    cannot be reached or refuses.
     """
     if not (folder / "README.md").exists():
         raise DataError(f"{folder} has no card (README.md)", "push a dataset folder, or one that `ratoon export` wrote")
+    home = folder.resolve()
+    if strange := next((path for path in sorted(folder.rglob("*")) if not path.resolve().is_relative_to(home)), None):
+        raise DataError(f"{strange} is a link to {strange.resolve()}", "only files of the folder are pushed: remove the link")
     try:
         from huggingface_hub import HfApi
     except ImportError:

@@ -60,6 +60,19 @@ def test_the_clean_folder_is_a_data_set(tmp_path: Path, bench: Path) -> None:
     assert len(datasets.load_dataset(str(tmp_path / "clean"))["train"]) == 1
 
 
+def test_what_a_killed_process_or_a_stranger_left_beside_it_is_not_in_the_clean_folder(tmp_path: Path, bench: Path) -> None:
+    rows, elsewhere = str(data(tmp_path, "jsonl")), tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (tmp_path / ".one.part").mkdir()
+    (tmp_path / ".one.part" / "review.json").write_text("[]")
+    (tmp_path / ".two.part").symlink_to(elsewhere)
+    for name in ("one", "two"):
+        decontaminate(rows, [str(bench)], out=tmp_path / name)
+        assert sorted(path.name for path in (tmp_path / name).iterdir()) == ["README.md", "removed", "train.jsonl"]
+        assert not (tmp_path / name).is_symlink()
+    assert list(elsewhere.iterdir()) == []
+
+
 def test_a_frozen_index_gives_the_same_matches_and_a_changed_one_is_refused(tmp_path: Path, bench: Path) -> None:
     rows = str(data(tmp_path, "jsonl"))
     frozen = tmp_path / "frozen.parquet"

@@ -55,6 +55,34 @@ def test_writing_the_same_content_again_leaves_the_folder_alone(tables: Tables, 
     assert [p.name for p in folder.parent.iterdir()] == ["1"]
 
 
+@pytest.mark.parametrize(
+    "relative",
+    ["", "/etc", "datasets/v", "datasets/../1", "datasets/v/..", "datasets/v/1/..", "../datasets/v/1", "datasets//1"],
+)
+def test_a_manifest_names_a_folder_of_its_own_run_only(tmp_path: Path, relative: str) -> None:
+    assert dataset.folder_at(tmp_path, "datasets/v/1") == tmp_path / "datasets" / "v" / "1"
+    with pytest.raises(DataError, match=r"no dataset of the run|no name of a dataset"):
+        dataset.folder_at(tmp_path, relative)
+
+
+def test_a_dataset_is_not_written_through_a_link(tables: Tables, tmp_path: Path) -> None:
+    info, rows = DatasetInfo("d", "v", 1), _rows(tables, 2)
+    other = dataset.write_dataset(tmp_path / "other", "v", 1, rows, info)
+    (tmp_path / "run" / "datasets").mkdir(parents=True)
+    (tmp_path / "run" / "datasets" / "v").symlink_to(other.parent)
+    with pytest.raises(DataError, match="is a link to"):
+        dataset.write_dataset(tmp_path / "run", "v", 1, rows.slice(1), info)
+    assert dataset.read_dataset(other).num_rows == 2
+
+
+def test_all_datasets_of_a_run_may_lie_on_another_disk(tables: Tables, tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "datasets").symlink_to(tmp_path / "disk")
+    folder = dataset.write_dataset(tmp_path / "run", "v", 1, _rows(tables, 2), DatasetInfo("d", "v", 1))
+    assert dataset.read_dataset(folder).num_rows == 2
+
+
 def test_the_content_digest_covers_texts_and_token_ids(tables: Tables) -> None:
     rows = _rows(tables, 3)
     digests = {dataset.content_digest(rows), dataset.content_digest(rows.take([2, 0, 1]))}

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
 
 from ratoon.errors import ConfigError, DataError
 from ratoon.sft import dataset
 from ratoon.sft.export import EXPORTS, export
+from ratoon.sft.push import push
 
 
 @pytest.mark.parametrize("format", EXPORTS)
@@ -71,3 +79,68 @@ def test_rows_of_no_weight_are_not_imitated_but_kept_by_jsonl(make_dataset: Call
     with pytest.raises(DataError, match="no row"):
         export(folder, "trl-sft", tmp_path / "a")
     assert len((export(folder, "jsonl", tmp_path / "b") / "data" / "train.jsonl").read_text().splitlines()) == 5
+
+
+def _rename_split(folder: Path, split: str) -> None:
+    """The dataset says that all its rows are of `split`, as a folder of strangers may; its one part keeps its file."""
+    part, info = folder / "data" / "train-00000.parquet", folder / dataset.INFO
+    rows = pq.read_table(part)
+    renamed = pa.array([split] * rows.num_rows, pa.string())
+    pq.write_table(rows.set_column(rows.column_names.index("split"), "split", renamed), part)
+    info.write_text(json.dumps(json.loads(info.read_text()) | {"splits": {split: rows.num_rows}}))
+
+
+def _files(root: Path) -> dict[str, bytes]:
+    return {path.relative_to(root).as_posix(): path.read_bytes() for path in root.rglob("*") if path.is_file()}
+
+
+_STEPS = st.sampled_from(["..", ".", "data", "victim", "README.md", "/", "\\", "", "~", "a\n", "é", "*", "link"])
+_NAMES = st.one_of(st.lists(_STEPS, max_size=5).map("/".join), st.text(st.characters(codec="utf-8"), max_size=8))
+
+
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(_NAMES)
+@example("../../victim")
+@example("../../../victim")
+@example("ROOT/victim")
+@example("train")
+def test_whatever_a_split_is_called_an_export_writes_into_its_folder_only(two: Path, tmp_path: Path, name: str) -> None:
+    split = name.replace("ROOT", str(tmp_path))
+    with tempfile.TemporaryDirectory(dir=tmp_path) as place:
+        folder, out, error = Path(place, "given"), Path(place, "out"), ""
+        shutil.copytree(two, folder)
+        _rename_split(folder, split)
+        for victim in (Path(place), tmp_path):
+            (victim / "victim.jsonl").write_text("precious")
+        before = _files(tmp_path)
+        try:
+            export(folder, "jsonl", out)
+        except DataError as refused:
+            error = str(refused)
+        made = _files(out)
+        assert {name: data for name, data in _files(tmp_path).items() if not (tmp_path / name).is_relative_to(out)} == before
+        assert f"data/{split}.jsonl" in made if not error else repr(split) in error and not made
+
+
+@pytest.fixture
+def two(make_dataset: Callable[..., Path]) -> Path:
+    return make_dataset(2)
+
+
+def test_a_link_where_an_export_is_made_is_not_followed(make_dataset: Callable[..., Path], tmp_path: Path) -> None:
+    folder, elsewhere = make_dataset(2), tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (tmp_path / "to").symlink_to(tmp_path / "nowhere")
+    (tmp_path / f".out.{os.getpid()}").symlink_to(elsewhere)
+    with pytest.raises(ConfigError, match="exists"):
+        export(folder, "jsonl", tmp_path / "to")
+    assert export(folder, "jsonl", tmp_path / "out").is_dir()
+    assert list(elsewhere.iterdir()) == []
+
+
+def test_only_files_of_the_folder_are_pushed(make_dataset: Callable[..., Path], tmp_path: Path) -> None:
+    folder, secret = make_dataset(2), tmp_path / "secret"
+    secret.write_text("mine")
+    (folder / "data" / "more.parquet").symlink_to(secret)
+    with pytest.raises(DataError, match=r"more\.parquet is a link to .*secret"):
+        push(folder, "me/mine")
