@@ -11,7 +11,7 @@ from ratoon import sql
 from ratoon.config import apply_sets, parse, read_toml
 from ratoon.engine import Policy
 from ratoon.errors import ConfigError, UsageError
-from ratoon.pipelines import propose, train_source
+from ratoon.pipelines import propose, train_source, trust
 from ratoon.pipelines.context import Context
 from ratoon.pipelines.recipe import Recipe
 from ratoon.pipelines.start import opened, prefect_environment, run_flow
@@ -102,10 +102,13 @@ def model_config(text: str) -> ModelConfig:
     raise ConfigError(f"no model {text!r}", "give a model folder, a hub id such as org/name, or `packaged`")
 
 
-def evaluate_run(root: Path, suite: str, *, sets: Iterable[str] = (), quiet: bool = False) -> list[dict[str, Any]]:
+def evaluate_run(
+    root: Path, suite: str, *, sets: Iterable[str] = (), quiet: bool = False, trusted: bool = False
+) -> list[dict[str, Any]]:
     """Table `evals` of one suite, after evaluating a run's base and newest policy on it.
 
-    Raises UsageError on a set of what the run is made of: its tasks would change under its own rounds.
+    Raises UsageError on a set of what the run is made of: its tasks would change under its own rounds; and on a server,
+    secret or engine argument of the run's own recipe that the user never used with this run, unless it is `trusted`.
     """
     sets = list(sets)
     for item in sets:
@@ -119,7 +122,8 @@ def evaluate_run(root: Path, suite: str, *, sets: Iterable[str] = (), quiet: boo
     recipe = parse(Recipe, apply_sets(store.config(), sets), f"the recipe of {root}")
     if suite not in recipe.suites:
         raise ConfigError(f"the recipe of {root} has no suite {suite!r}", f"its suites: {', '.join(recipe.suites)}")
-    with opened(root, recipe, quiet=quiet, keep_config=True) as ctx:
+    trusted = trusted or trust.all_given(recipe.engine, sets)
+    with opened(root, recipe, quiet=quiet, keep_config=True, trusted=trusted) as ctx:
         prefect_environment()
         from ratoon.pipelines.improve import evaluate_newest
 

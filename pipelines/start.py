@@ -15,6 +15,7 @@ from typing import Any
 import pyarrow as pa
 
 from ratoon.errors import BudgetSpent, MissingExtra, RatoonError, Refused, UsageError
+from ratoon.pipelines import trust
 from ratoon.pipelines.context import Context
 from ratoon.pipelines.meter import signals
 from ratoon.pipelines.recipe import Recipe
@@ -30,14 +31,22 @@ _BODY: ContextVar[tuple[Context, Body]] = ContextVar("body")
 @contextmanager
 def opened(
     root: Path, recipe: Recipe, *, verifiers: Mapping[str, Callable[..., Any]] | None = None, retry_failed: bool = False,
-    quiet: bool = False, keep_config: bool = False,
+    quiet: bool = False, keep_config: bool = False, trusted: bool = False,
 ) -> Iterator[Context]:  # fmt: skip
-    """The context of a run this process writes: locked against others, its engine and workers ended at the end."""
+    """The context of a run this process writes: locked against others, its engine and workers ended at the end.
+
+    With `keep_config` the recipe is the run's own. Raises UsageError where its engine asks for a server, secret or argument
+    that the user never used with this run, unless it is `trusted`.
+    """
     if "ARROW_DEFAULT_MEMORY_POOL" not in os.environ:  # Arrow's own pool keeps what each thread once needed; a fifth more
         pa.set_memory_pool(pa.system_memory_pool())
     with Store.writer(root, {"shard_size": recipe.run.shard_size}) as store:
         if not keep_config:
             store.put_config(recipe.model_dump(mode="json"))
+        if trusted or not keep_config:
+            trust.remember(store.run_id, recipe.engine)
+        else:
+            trust.check(root, store.run_id, recipe.engine)
         with (
             Progress(quiet=quiet) as progress,
             Context(store, recipe, progress, verifiers=verifiers, retry_failed=retry_failed) as ctx,

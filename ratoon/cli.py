@@ -197,6 +197,9 @@ def eval_(
     ] = "heldout",
     against: Annotated[str | None, typer.Option(metavar="MODEL", help="a model to compare with, paired")] = None,
     run: Annotated[Path | None, typer.Option("--run", metavar="DIR", help="where a model's evaluation is kept")] = None,
+    trust: Annotated[
+        bool, typer.Option("--trust", help="use the server, secret and engine arguments that the run's own recipe names")
+    ] = False,
     set_: Sets = None,
     json: Json = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="no progress bars")] = False,
@@ -204,7 +207,7 @@ def eval_(
     """Evaluate policies on a suite: pass@1, pass@k, maj@k with intervals, paired differences."""
     from ratoon.run import evaluate
 
-    rows = evaluate(target, suite, against=against, root=run, sets=set_ or [], quiet=quiet)
+    rows = evaluate(target, suite, against=against, root=run, sets=set_ or [], quiet=quiet, trust=trust)
     if json:
         _print_json(rows)
         return

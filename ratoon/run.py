@@ -166,9 +166,14 @@ class Run:
 
         return train(self.root, Path(out), model=model, name=name, sets=sets, quiet=quiet)
 
-    def evaluate(self, suite: str = "heldout", *, sets: Iterable[str] = (), quiet: bool = True) -> list[dict[str, Any]]:
-        """Rows of `evals` of one suite, after asking the base and the newest policy what they were not asked yet."""
-        return evaluate(self.root, suite, sets=sets, quiet=quiet)
+    def evaluate(
+        self, suite: str = "heldout", *, sets: Iterable[str] = (), quiet: bool = True, trust: bool = False
+    ) -> list[dict[str, Any]]:
+        """Rows of `evals` of one suite, after asking the base and the newest policy what they were not asked yet.
+
+        `trust` a run that you did not start here: its recipe names the server asked and the secret sent there.
+        """
+        return evaluate(self.root, suite, sets=sets, quiet=quiet, trust=trust)
 
     def verify(self) -> list[str]:
         """Problems found by re-reading every part, dataset and policy; none is an empty list."""
@@ -209,9 +214,12 @@ def predict(recipe: str | Path, sets: Iterable[str] = (), *, tasks: int | None =
 
 def evaluate(
     target: str | Path, suite: str = "heldout", *, against: str | None = None, root: str | Path | None = None,
-    sets: Iterable[str] = (), quiet: bool = False,
+    sets: Iterable[str] = (), quiet: bool = False, trust: bool = False,
 ) -> list[dict[str, Any]]:  # fmt: skip
-    """Rows of table `evals` for a run's policies, or for a model folder or hub id, on one suite."""
+    """Rows of table `evals` for a run's policies, or for a model folder or hub id, on one suite.
+
+    `trust` is for a run: use the server, secret and engine arguments of its recipe though you never did with this run.
+    """
     from ratoon.pipelines.standalone import evaluate_model, evaluate_run
 
     if _is_run(Path(target)):
@@ -219,7 +227,9 @@ def evaluate(
             raise UsageError("a run is compared with its own base and last policy", "leave --against out")
         if root is not None:
             raise UsageError(f"{target} is a run: its evaluations are kept in it", "leave --run out")
-        return evaluate_run(Path(target), suite, sets=sets, quiet=quiet)
+        return evaluate_run(Path(target), suite, sets=sets, quiet=quiet, trusted=trust)
+    if trust:
+        raise UsageError(f"{target} is no run: what is asked is in the suite file, which is yours", "leave --trust out")
     return evaluate_model(str(target), Path(suite), against=against, root=Path(root) if root else None, sets=sets, quiet=quiet)
 
 

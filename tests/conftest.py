@@ -25,10 +25,13 @@ from ratoon.processor import computed_in
 from ratoon.sft.smollm2 import prepare
 
 _PREFECT_HOME = tempfile.mkdtemp(prefix="ratoon-tests-prefect-")
-atexit.register(shutil.rmtree, _PREFECT_HOME, ignore_errors=True)
+_STATE = tempfile.mkdtemp(prefix="ratoon-tests-state-")
+for _folder in (_PREFECT_HOME, _STATE):
+    atexit.register(shutil.rmtree, _folder, ignore_errors=True)
 
 os.environ.update(
     PREFECT_HOME=_PREFECT_HOME,
+    RATOON_STATE=_STATE,
     PREFECT_SERVER_ANALYTICS_ENABLED="false",
     DO_NOT_TRACK="1",
     HF_HUB_OFFLINE="1",

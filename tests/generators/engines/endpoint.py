@@ -60,13 +60,13 @@ def damaged(body: dict[str, Any], how: str) -> Any:
 
 
 class Endpoint:
-    """`with Endpoint(behaviour) as server:` serves at `server.url`; read `calls`, `peak` and `bodies` afterwards."""
+    """`with Endpoint(behaviour) as server:` serves at `server.url`; read `calls`, `listed`, `peak` and `bodies` afterwards."""
 
     def __init__(
         self, behaviour: Behaviour = lambda body, n: "ok", models: tuple[str, ...] = ("m_base",), retry_after: str = "0"
     ) -> None:
         self.behaviour, self.models, self.retry_after = behaviour, models, retry_after
-        self.calls, self.running, self.peak = 0, 0, 0
+        self.calls, self.listed, self.running, self.peak = 0, 0, 0, 0
         self.bodies: list[dict[str, Any]] = []
         self.headers: list[dict[str, str]] = []
         self.times: list[float] = []
@@ -104,6 +104,7 @@ class Endpoint:
                 headers = {k.strip().lower(): v.strip() for k, v in (h.split(":", 1) for h in rest if ":" in h)}
                 body = await reader.readexactly(int(headers.get("content-length", "0")))
                 if line.startswith("GET"):
+                    self.listed += 1
                     _write(writer, 200, {"data": [{"id": model} for model in self.models]})
                 elif not await self._answer(json.loads(body), headers, writer):
                     return
