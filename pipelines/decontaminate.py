@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from hashlib import file_digest
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,6 +22,7 @@ from ratoon.metrics import contamination
 from ratoon.metrics.contamination import TIERS, ContaminationConfig, Index
 from ratoon.pipelines import benchmarks
 from ratoon.pipelines.review import Reviewer
+from ratoon.sft import card
 
 _BATCH = 4096
 _META = b"ratoon.contamination"
@@ -192,19 +194,14 @@ class _Writer:
         (evidence / "matches.json").write_text(json.dumps(list(matches), indent=1, ensure_ascii=False), encoding="utf-8")
         if near:
             (self.temporary / "review.json").write_text(json.dumps(list(near), indent=1, ensure_ascii=False), encoding="utf-8")
-        (self.temporary / "README.md").write_text(_CARD, encoding="utf-8")
+        with (self.temporary / "train.jsonl").open("rb") as rows:
+            content = file_digest(rows, "sha256").hexdigest()
+        front = "\n".join(["---", *card.config_lines({"train": "train.jsonl"}, content), "---", ""])
+        (self.temporary / "README.md").write_text(f"{front}\n{_CARD}", encoding="utf-8")
         self.temporary.rename(self.folder)
 
 
-_CARD = """---
-configs:
-- config_name: default
-  default: true
-  data_files:
-  - split: train
-    path: train.jsonl
----
-
+_CARD = """\
 Rows that hold no item of the benchmarks they were compared with by `ratoon decontaminate`; `removed/matches.json` has, for
 every row that went, the item, the tier and the words they share. Not seen: items with other numbers,
 translations, free paraphrases.

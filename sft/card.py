@@ -36,6 +36,16 @@ def render(rows: pa.Table, info: Mapping[str, Any], facts: Facts | None = None) 
     return "\n".join([_front_matter(info), title, _statistics(rows, info), _told(facts or Facts()), _made(info)])
 
 
+def config_lines(files: Mapping[str, str], content: str) -> list[str]:
+    """Lines of YAML that name one default config of these files by split; `content` is the digest of their rows.
+
+    `datasets` caches a local folder under its last name and its config's name alone, so the config's name holds the digest:
+    otherwise runs/a/datasets/default/1 would be loaded for runs/b/datasets/default/1.
+    """
+    named = [line for split, path in files.items() for line in (f'  - split: "{split}"', f"    path: {path}")]
+    return ["configs:", f"- config_name: default-{content[:16]}", "  default: true", "  data_files:", *named]
+
+
 def _told(facts: Facts) -> str:
     """Warnings before numbers."""
     text = "## Warnings that stood\n\n" + "".join(f"- {said}\n" for said in facts.warnings) + "\n" if facts.warnings else ""
@@ -51,16 +61,12 @@ def _measured(row: Mapping[str, Any]) -> str:
 
 
 def _front_matter(info: Mapping[str, Any]) -> str:
-    files = [f"  - split: {split}\n    path: data/{split}-*.parquet" for split in info["splits"]]
+    files = {split: f"data/{split}-*.parquet" for split in info["splits"]}
     licence = (info["made"] or {}).get("licence")
     lines = [
         "---",
         *([f"license: {json.dumps(licence)}"] if licence else []),
-        "configs:",
-        "- config_name: default",
-        "  default: true",
-        "  data_files:",
-        *files,
+        *config_lines(files, info["content_digest"]),
     ]
     return "\n".join([*lines, "task_categories:", "- text-generation", "tags:", "- ratoon", "- synthetic", "---", ""])
 

@@ -19,9 +19,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from ratoon import ids
 from ratoon.errors import ConfigError, DataError
 from ratoon.files import explained, new_folder
-from ratoon.sft import dataset
+from ratoon.sft import card, dataset
 from ratoon.sft.export_groups import GROUP_EXPORTS, GROUP_USE
 
 Row = Mapping[str, Any]
@@ -147,13 +148,13 @@ def _chosen(rows: pa.Table, split: str, format: str) -> Iterator[Row]:
 
 
 def _describe(folder: Path, info: dataset.DatasetInfo, format: str, counts: Mapping[str, int]) -> None:
-    files = "".join(f"  - split: {split}\n    path: data/{split}.jsonl\n" for split in counts)
-    front = f"---\nconfigs:\n- config_name: default\n  default: true\n  data_files:\n{files}---\n"
+    digests = {path.name: sha256(path.read_bytes()).hexdigest() for path in sorted((folder / "data").iterdir())}
+    lines = card.config_lines({split: f"data/{split}.jsonl" for split in counts}, ids.digest(digests))
+    front = "\n".join(["---", *lines, "---", ""])
     told = (
         f"# {info.name}, iteration {info.iteration}, as {format}\n\n{_USE[format]}\n\nFrom ratoon dataset `{info.dataset_id}`"
     )
     (folder / "README.md").write_text(f"{front}{told} (content `{info.content_digest}`).\n", encoding="utf-8")
-    digests = {path.name: sha256(path.read_bytes()).hexdigest() for path in sorted((folder / "data").iterdir())}
     manifest = {"format": format, "dataset_id": info.dataset_id, "content_digest": info.content_digest, "run_id": info.run_id,
                 "name": info.name, "iteration": info.iteration, "rows": counts, "sha256": digests}  # fmt: skip
     (folder / "manifest.json").write_text(json.dumps(manifest, indent=2), encoding="utf-8")

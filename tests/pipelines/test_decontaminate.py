@@ -54,10 +54,15 @@ def test_rows_that_hold_an_item_are_found_in_any_kind_of_file(tmp_path: Path, be
     assert len(json.loads((tmp_path / "clean" / "removed" / "matches.json").read_text())) == 2
 
 
-def test_the_clean_folder_is_a_data_set(tmp_path: Path, bench: Path) -> None:
+def test_every_clean_folder_loads_as_itself_whatever_was_loaded_before(tmp_path: Path, bench: Path) -> None:
     datasets = pytest.importorskip("datasets")
-    decontaminate(str(data(tmp_path, "jsonl")), [str(bench)], out=tmp_path / "clean")
-    assert len(datasets.load_dataset(str(tmp_path / "clean"))["train"]) == 1
+    both, one = tmp_path / "both" / "clean", tmp_path / "one" / "clean"
+    bench.write_text(json.dumps({"question": ITEM, "answer": "252"}) + "\n")
+    decontaminate(str(data(tmp_path, "jsonl")), [str(bench)], out=both)
+    bench.write_text(bench.read_text() + json.dumps({"question": "2 + 2 = ?", "answer": "4"}) + "\n")
+    decontaminate(str(data(tmp_path, "jsonl")), [str(bench)], out=one)
+    for folder, rows in ((both, ROWS[1:]), (one, ROWS[1:2]), (both, ROWS[1:])):
+        assert datasets.load_dataset(str(folder), split="train", cache_dir=str(tmp_path / "cache")).to_list() == rows
 
 
 def test_what_a_killed_process_or_a_stranger_left_beside_it_is_not_in_the_clean_folder(tmp_path: Path, bench: Path) -> None:

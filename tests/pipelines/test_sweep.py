@@ -48,14 +48,15 @@ def test_a_sweep_tells_of_every_setting_with_its_control_and_writes_no_dataset(h
         sweep(harvested, axes, iteration=7)
 
 
-def test_the_card_has_licence_and_the_warnings_that_stood_and_the_folder_loads(harvested: Path) -> None:
+def test_the_card_has_licence_and_the_warnings_that_stood_and_the_folder_loads(harvested: Path, tmp_path: Path) -> None:
     datasets = pytest.importorskip("datasets")
     told = replay(harvested, "bare", [])
     card = (Path(told[0]["folder"]) / "README.md").read_text()
     assert card.startswith('---\nlicense: "apache-2.0"\n')
     assert "## Warnings that stood" in card
     assert "no step compared it with held-out tasks or benchmarks" in card
-    assert datasets.load_dataset(told[0]["folder"])["train"].num_rows == told[0]["kept"]
+    loaded = datasets.load_dataset(told[0]["folder"], cache_dir=str(tmp_path))
+    assert loaded["train"].num_rows == told[0]["kept"]
     told = replay(harvested, "guarded", ['filters=[{kind="decontaminate"},{kind="verified"},{kind="minhash"}]'])
     with Store.writer(harvested) as store:
         made = next(m for m in store.find("curate") if m.shard == "guarded")

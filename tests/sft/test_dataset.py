@@ -32,6 +32,21 @@ def test_a_dataset_folder_loads_by_datasets_as_it_lies(tmp_path: Path, make_data
     assert loaded["train"][0]["completion"] == ours[0]["completion"]
 
 
+def test_every_dataset_loads_as_itself_whatever_was_loaded_before(tables: Tables, tmp_path: Path) -> None:
+    datasets = pytest.importorskip("datasets")
+
+    def write(run: str, count: int) -> Path:
+        return dataset.write_dataset(tmp_path / run, "default", 1, _rows(tables, count), DatasetInfo("d", "default", 1))
+
+    def loaded(folder: Path) -> list[str]:
+        return datasets.load_dataset(str(folder), split="train", cache_dir=str(tmp_path / "cache"))["example_id"]
+
+    a, b = write("a", 3), write("b", 5)
+    for folder in (a, b, a, write("a", 4)):  # the last is another curation in the place of the first
+        assert list(loaded(folder)) == dataset.read_dataset(folder)["example_id"].to_pylist()
+    assert datasets.get_dataset_default_config_name(str(a)) == f"default-{dataset.read_info(a).content_digest[:16]}"
+
+
 def test_splits_are_files_of_their_own_and_in_the_card(tables: Tables, tmp_path: Path) -> None:
     datasets = pytest.importorskip("datasets")
     rows = _rows(tables, 6)

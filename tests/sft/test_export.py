@@ -31,6 +31,16 @@ def test_every_format_loads_by_datasets_with_every_row(format: str, make_dataset
     assert (manifest["format"], manifest["rows"]) == (format, {"train": 5})
 
 
+def test_every_export_loads_as_itself_whatever_was_loaded_before(make_dataset: Callable[..., Path], tmp_path: Path) -> None:
+    datasets = pytest.importorskip("datasets")
+    few, more = make_dataset(2, iteration=1), make_dataset(3, iteration=2)
+    given = [(few, "sharegpt"), (more, "sharegpt"), (few, "axolotl"), (few, "jsonl")]
+    outs = [export(folder, format, tmp_path / str(i) / "out") for i, (folder, format) in enumerate(given)]
+    for out in (*outs, *outs):
+        loaded = datasets.load_dataset(str(out), split="train", cache_dir=str(tmp_path / "cache")).to_list()
+        assert loaded == [json.loads(line) for line in (out / "data" / "train.jsonl").read_text().splitlines()]
+
+
 def _first(out: Path) -> dict:
     return json.loads((out / "data" / "train.jsonl").read_text().splitlines()[0])
 
