@@ -42,6 +42,10 @@ os.environ.update(
 os.environ.pop("PREFECT_API_URL", None)
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--record-goldens", action="store_true", help="keep today's digests in tests/data/goldens.json")
+
+
 @pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tests of one engine, one finished run or one file go to one worker, so that each is made once; the long ones go first."""
