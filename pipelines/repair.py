@@ -49,6 +49,7 @@ def _policies(store: Store) -> Iterator[str]:
             continue
         try:
             found = policies.verify_policy(folder)
+            policies.verify_master(folder)
         except RatoonError as error:
             yield f"{error.message}: {error.hint}"
             continue
@@ -58,8 +59,8 @@ def _policies(store: Store) -> Iterator[str]:
 
 def strays(store: Store) -> list[str]:
     """What no commit names, relative to the run: half-written artifacts, files and folders, journals of what is committed,
-    work of trainings that are done."""
-    found = set(store.sweep(dry_run=True)) | set(_half_folders(store)) | set(_dead_journals(store))
+    work of trainings that are done, float32 masters of policies that later ones superseded."""
+    found = {*store.sweep(dry_run=True), *_half_folders(store), *_dead_journals(store), *_superseded_masters(store)}
     return sorted(found)
 
 
@@ -73,6 +74,15 @@ def _half_folders(store: Store) -> Iterator[str]:
             yield path.relative_to(store.root).as_posix()
     for path in store.root.glob("models/.*"):
         if _MINE.match(path.name):
+            yield path.relative_to(store.root).as_posix()
+
+
+def _superseded_masters(store: Store) -> Iterator[str]:
+    """A kill between a policy's commit and the removal of the master it started from leaves that one."""
+    rows = store.read("policies", store.find("policy"), columns=["policy_id", "iteration"]).to_pylist()
+    newest = max(rows, key=lambda row: row["iteration"], default=None)
+    if newest is not None:
+        for path in policies.superseded_masters(store.root / "policies", newest["policy_id"], newest["iteration"]):
             yield path.relative_to(store.root).as_posix()
 
 

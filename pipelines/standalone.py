@@ -67,6 +67,8 @@ def train(
     )
     job = _job(config, found, folder, below, out, int(tree.get("run", {}).get("seed", 0)))
     with Progress(quiet=quiet) as progress, progress.task("train", None, "step") as bar:
+        if rounded := policies.rounded_start(Path(job.start)):
+            progress.say(rounded)
         return launch.train(job, lambda event: bar.update(event.step, event.total))
 
 

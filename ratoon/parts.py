@@ -90,14 +90,20 @@ def projected(name: str, columns: Sequence[str] | None) -> pa.Schema:
 
 
 def batches(root: Path, part: Part, wanted: pa.Schema) -> Iterator[pa.RecordBatch]:
-    """The rows of a part in the columns of `wanted`, a row group at a time. Raises CorruptPart."""
+    """The rows of a part in the columns of `wanted`, a row group at a time. Raises CorruptPart.
+
+    A column that the table got after the part was written is null; keys never are.
+    """
     check_size(root, part)
     path, rows = root / part.path, 0
     try:
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
-            for batch in file.iter_batches(ROW_GROUP, columns=wanted.names, use_threads=False):
+            added = set(wanted.names) - set(file.schema_arrow.names) - set(schema.KEYS[part.table])
+            stored = [name for name in wanted.names if name not in added]
+            for batch in file.iter_batches(ROW_GROUP, columns=stored, use_threads=False):
                 rows += batch.num_rows
-                yield pa.RecordBatch.from_arrays([batch.column(name) for name in wanted.names], schema=wanted)
+                columns = [pa.nulls(batch.num_rows, f.type) if f.name in added else batch.column(f.name) for f in wanted]
+                yield pa.RecordBatch.from_arrays(columns, schema=wanted)
     except (pa.ArrowException, OSError, KeyError) as error:
         raise CorruptPart(f"part {path} is damaged: {error}", HINT) from error
     if rows != part.rows:

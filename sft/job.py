@@ -91,6 +91,11 @@ class TrainConfig(Config):
     save_dtype: Literal["base", "float32"] = Field(
         "base", description="type of the written weights: the start's own, or float32"
     )
+    master: bool = operational(
+        True,
+        description="keep the newest policy's weights in float32 too where the next round starts from it: small steps are lost "
+        "in a bfloat16 file; 4 bytes a weight of disk",
+    )
     lora: LoraConfig | None = Field(None, description="train an adapter; absent: all weights")
     nft: NftConfig = Field(NftConfig(), description="settings of method nft")
     micro_batch_tokens: int = operational(2048, ge=1, description="padded tokens per forward pass; memory, not result")
@@ -128,6 +133,11 @@ class TrainConfig(Config):
         """The method of each round, the last of which repeats."""
         return (self.method,) if isinstance(self.method, str) else self.method
 
+    @property
+    def from_last(self) -> bool:
+        """Whether a round of the first method starts from the newest policy, not from the base."""
+        return self.start == "last" or self.methods[0] == "nft"
+
     def uses(self, method: Method) -> bool:
         """Whether any round is trained by `method`."""
         return method in self.methods
@@ -163,6 +173,7 @@ class Job:
     out: str
     work: str
     log: str
+    master: bool = False  # whether float32 weights are kept beside those that engines load
 
     @property
     def method(self) -> Method:
@@ -193,12 +204,12 @@ def plan(
     """
     if not datasets:
         raise TrainError("there is no dataset to train on", "run a round first, or name a dataset folder")
-    config = config.in_round(iteration)
+    following, config = config.in_round(iteration + 1), config.in_round(iteration)
     root, used = root.resolve(), [*(datasets[-1:] if config.data == "this" else datasets)]
     infos = [dataset.read_info(folder) for folder in used]
     digests = [info.content_digest for info in infos]
     data_digest = digests[0] if len(digests) == 1 else ids.digest(digests)
-    start = base if config.start == "base" and config.methods[0] == "rft" else last
+    start = last if config.from_last else base
     policy_id = ids.policy_id(start.policy_id, data_digest, identity(config), seed)
     folder = (out or root / "policies" / policy_id).resolve()
     return Job(
@@ -206,7 +217,7 @@ def plan(
         base=_absolute(base.path), datasets=tuple(_absolute(f) for f in used), dataset_id=infos[-1].dataset_id,
         dataset_digest=data_digest, tokenizer_digest=tokenizer_digest, template_digest=template_digest, config=config,
         seed=seed, iteration=iteration, out=str(folder), work=str(folder.with_name(f".{folder.name}.work")),
-        log=str(root / "logs" / f"train-{policy_id}.log"),
+        log=str(root / "logs" / f"train-{policy_id}.log"), master=config.master and following.from_last,
     )  # fmt: skip
 
 

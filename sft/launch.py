@@ -111,6 +111,7 @@ def _check(job: Job) -> None:
             )
     if job.config.accelerate and not Path(job.config.accelerate).is_file():
         raise TrainError(f"there is no file {job.config.accelerate}", "write one with `accelerate config --config_file FILE`")
+    policy.verify_master(Path(job.start))
     training_rows(job)
 
 

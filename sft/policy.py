@@ -2,6 +2,9 @@
 
 `weights_digest` covers the safetensors files only, so it changes iff the weights do; it is volatile (two machines need not
 train to the same bit) and no part of the policy's id, which covers parent, data, semantic config and seed.
+
+Where the weights are written in fewer bits than they were trained in, `master/` holds them in float32: engines sample from the
+policy's own files, the next training starts from its master.
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ from ratoon.errors import ModelError
 from ratoon.sft.base_models import check_safetensors, read_json, weight_files
 
 MANIFEST = "policy.json"
+MASTER = "master"
 ADAPTER_CONFIG = "adapter_config.json"
 # Everything a tokenizer needs, copied byte for byte from parent to child: their digests must stay equal.
 _TOKENIZER_FILES = (
@@ -33,6 +37,8 @@ _GENERATION = "generation_config.json"
 class PolicyManifest:
     """What `policy.json` says. Tokens are unpadded and counted once per epoch; `seconds` is the training's wall time.
 
+    `master_digest` is that of the float32 weights in `master/`, null where there never were any; the folder goes when a later
+    policy is there. `start_digest` is that of the weights training started from: the parent's master, or its own files.
     NFT only: `logprob_gap` is the mean |trainer − engine| log-prob in nats a token, `dropped` the rows left out for theirs.
     """
 
@@ -58,11 +64,13 @@ class PolicyManifest:
     seconds: float | None = None
     logprob_gap: float | None = None
     dropped: int = 0
+    master_digest: str | None = None
+    start_digest: str | None = None
 
     def row(self, uri: str) -> dict[str, Any]:
         """A row of table `policies`; `uri` is the folder relative to the run."""
         names = ("policy_id", "parent_policy_id", "kind", "weights_digest", "tokenizer_digest", "template_digest", "dataset_id",
-                 "method", "config_digest", "seed", "iteration")  # fmt: skip
+                 "method", "config_digest", "seed", "iteration", "master_digest", "start_digest")  # fmt: skip
         return {name: getattr(self, name) for name in names} | {"uri": uri}
 
 
@@ -119,6 +127,55 @@ def verify_policy(folder: Path) -> PolicyManifest:
             f"they were changed or damaged after training: remove {folder} and run again",
         )
     return manifest
+
+
+def master(folder: Path) -> Path | None:
+    """The folder of a policy's float32 weights; None where there are none, or none any more."""
+    path = folder / MASTER
+    if not path.is_dir() or not (folder / MANIFEST).exists():
+        return None
+    return path if read_manifest(folder).master_digest is not None else None
+
+
+def verify_master(folder: Path) -> None:
+    """Raise ModelError where a policy's master is there and not what its training wrote."""
+    path = master(folder)
+    if path is None:
+        return
+    hint = f"it was changed or damaged: remove {path}, and training starts from the policy's own weights"
+    try:
+        for file in weight_files(path):
+            check_safetensors(file)
+    except ModelError as error:
+        raise ModelError(error.message, hint) from None
+    digest, wanted = weights_digest(path), read_manifest(folder).master_digest
+    if digest != wanted:
+        raise ModelError(f"the weights in {path} have digest {digest}, not {wanted} as {MANIFEST} says", hint)
+
+
+def rounded_start(folder: Path) -> str | None:
+    """One line where training starts from rounded weights though they were trained in float32; None where nothing is lost."""
+    if not (folder / MANIFEST).exists() or master(folder) is not None:
+        return None
+    manifest = read_manifest(folder)
+    dtype = stored_dtype(folder) if manifest.kind == "full" else "float32"
+    if dtype == "float32":
+        return None
+    why = "older ratoons wrote none" if manifest.master_digest is None else "a later policy superseded it"
+    return f"training starts from the {dtype} weights of {manifest.policy_id}: it has no float32 master ({why})"
+
+
+def stored_dtype(folder: Path) -> str:
+    """The type of a model folder's weights as its config says; float32 where it says nothing."""
+    config = read_json(folder / "config.json")
+    return str(config.get("dtype") or config.get("torch_dtype") or "float32")
+
+
+def superseded_masters(policies: Path, policy_id: str, iteration: int) -> list[Path]:
+    """The masters in a run's folder of policies that nothing starts from once this policy of this round is there."""
+    masters = [path for folder in sorted(policies.glob("*")) if (path := master(folder)) and not path.is_symlink()]
+    owners = [(path, read_manifest(path.parent)) for path in masters]
+    return [path for path, owner in owners if owner.iteration <= iteration and owner.policy_id != policy_id]
 
 
 def as_policy(manifest: PolicyManifest, folder: Path, base_folder: Path | None = None) -> Policy:

@@ -1,5 +1,7 @@
 """Old log-probs by the trainer's own kernels, before anything is trained; the engine's stand beside them, never in the ratio.
 
+They are those of the weights that sampled: the policy's own files, not the float32 master that training starts from.
+
 Engine and trainer round differently, so a ratio to the engine's log-probs is off before the first step. A large gap between the
 two means that other weights, another temperature or other ids made the row: such rows are dropped, with a reason. Rows of
 earlier rounds, where `train.nft.max_staleness` lets them in, keep the engine's log-probs: their policy is no longer loaded.
@@ -10,6 +12,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -46,16 +49,17 @@ class Rescored(NamedTuple):
     dropped: int
 
 
-def rescore(job: Job, model: torch.nn.Module, rows: pa.Table) -> Rescored:
-    """Old log-probs of `rows` under `model`, the start of the job; a resume reads them from the work folder.
+def rescore(job: Job, load_sampler: Callable[[], torch.nn.Module], rows: pa.Table) -> Rescored:
+    """Old log-probs of `rows` under the policy that sampled them; a resume reads them from the work folder.
 
-    Writes tables `rescored` and `failures` there. Raises TrainError when most rows are beyond `train.nft.max_logprob_gap`.
+    The sampler is loaded where it is needed and let go before the trainer's own weights come. Writes tables `rescored` and
+    `failures` there. Raises TrainError when most rows are beyond `train.nft.max_logprob_gap`.
     """
     import accelerate
 
     work, state = Path(job.work), accelerate.PartialState(cpu=not torch.cuda.is_available())
     if not (work / RESCORED).exists():
-        scored = _scored(job, model, rows, state)
+        scored = _scored(job, load_sampler(), rows, state)
         if state.is_main_process:
             _write(work / RESCORED, _table(job, rows, scored, state.device))
         state.wait_for_everyone()

@@ -56,9 +56,10 @@ def run(job: Job) -> None:
     torch.set_num_threads(
         max(1, (config.threads or len(os.sched_getaffinity(0))) // (1 if torch.cuda.is_available() else world))
     )
+    selection = training_rows(job)
+    examples, facts = _examples(job, selection.rows)
     transformers.set_seed(job.seed % 2**32)
-    selection, model = training_rows(job), load(job)
-    examples, facts = _examples(job, model, selection.rows)
+    model = load(job)
     plan = collate.plan_steps(
         examples, epochs=config.epochs, batch_size=config.batch_size, world=world, seed=job.seed, steps=config.steps
     )
@@ -78,13 +79,13 @@ def run(job: Job) -> None:
         _finish(job, trainer.accelerator.unwrap_model(trainer.model), whole, facts)
 
 
-def _examples(job: Job, model: Any, rows: pa.Table) -> tuple[list[collate.Encoded], dict[str, Any]]:
+def _examples(job: Job, rows: pa.Table) -> tuple[list[collate.Encoded], dict[str, Any]]:
     """What is trained on; NFT first gets the old log-probs, and loses the rows whose engine disagreed with them."""
     if job.method == "rft":
         return collate.encode(rows), {}
     from ratoon.sft.rescore import rescore
 
-    found = rescore(job, model, rows)
+    found = rescore(job, lambda: load(job, sampler=True), rows)
     if found.rows.num_rows < job.config.min_examples:
         raise Stopped(
             f"{found.rows.num_rows} rows are left of {rows.num_rows}; train.min_examples is {job.config.min_examples}",
@@ -101,6 +102,9 @@ def _finish(job: Job, model: Any, weights: dict[str, Any] | None, facts: dict[st
     shutil.rmtree(final, ignore_errors=True)
     final.mkdir()
     kind = save(model, job, final, weights)
+    start, master = Path(job.start), final / policy.MASTER
+    facts["start_digest"] = policy.weights_digest(policy.master(start) or start)
+    facts["master_digest"] = policy.weights_digest(master) if master.exists() else None
     keep_records(Path(job.work), final)
     manifest = policy.PolicyManifest(
         policy_id=job.policy_id, parent_policy_id=job.parent_policy_id, base_policy_id=job.base_policy_id, kind=kind,

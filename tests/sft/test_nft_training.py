@@ -98,7 +98,7 @@ def _rescored(task: job.Job) -> Rescored:
     from ratoon.sft.rescore import rescore
 
     Path(task.work).mkdir(parents=True)
-    return rescore(task, load(task), training_rows(task).rows)
+    return rescore(task, lambda: load(task, sampler=True), training_rows(task).rows)
 
 
 def _with(rows: pa.Table, name: str, values: list[Any]) -> pa.Table:
