@@ -26,8 +26,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from audit_corpus import BENCHMARK, FAULTS, Rows, nothing, pool
 
-from ratoon.pipelines.audit import audit
-from ratoon.pipelines.audit_config import AuditConfig
+from ratoon.pipelines.audit.audit import audit
+from ratoon.pipelines.recipe.sections import AuditConfig
 
 BAR = 0.95
 MEANING = ("paraphrase collapse", "mode collapse", "nothing")

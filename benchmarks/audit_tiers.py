@@ -29,14 +29,14 @@ from audit_corpus import pool
 from curation_corpus import planted
 
 from ratoon import schema
-from ratoon.metrics import minhash
-from ratoon.pipelines import audit as auditing
-from ratoon.pipelines import linting
-from ratoon.pipelines.audit_config import AuditConfig
-from ratoon.pipelines.crop import crop_of
-from ratoon.pipelines.recipe import load
-from ratoon.pipelines.stage import key
-from ratoon.store import Counts, Manifest, Store
+from ratoon.metrics.text import minhash
+from ratoon.pipelines.audit import audit as auditing
+from ratoon.pipelines.curation import lint as linting
+from ratoon.pipelines.recipe.sections import AuditConfig
+from ratoon.pipelines.runtime.rollout_set import crop_of
+from ratoon.pipelines.recipe.recipe import load
+from ratoon.pipelines.runtime.stage import key
+from ratoon.store.store import Counts, Manifest, Store
 
 SHARD = 50_000
 
@@ -149,7 +149,7 @@ def medium(root: Path, rows: int) -> None:
     names = ("prompt", "completion", "gold", "passed")
     made = [{name: row[name] for name in names} for task in pool((rows + 3) // 4, 4, 0) for row in task]
     pq.write_table(pa.Table.from_pylist(made[:rows]), path)
-    from ratoon import wheels
+    from ratoon.machine import wheels
 
     models = wheels.cache_folder() / "models"
     with tempfile.TemporaryDirectory(dir=root) as cache:

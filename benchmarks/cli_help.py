@@ -49,7 +49,7 @@ def compare(runs: int) -> dict[str, float | int | str]:
     """Medians of both, and their ratios."""
     import typer.main
 
-    from ratoon.cli import app
+    from ratoon.cli.app import app
 
     commands = len(typer.main.get_command(app).commands)  # type: ignore[attr-defined]
     with tempfile.TemporaryDirectory() as folder:

@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 from demo_study import cell, evals, interval, last_round, of_policy, start
 from results_page import machine, told, write_section
 
-from ratoon.metrics.evaluate import pooled
+from ratoon.metrics.evaluation.evaluate import pooled
 from ratoon.run import Run
 
 HEADING = "## Votes against the truth"

@@ -25,11 +25,12 @@ import pyarrow as pa
 from curation_corpus import planted
 
 from ratoon import schema
-from ratoon.pipelines import beside, linting
-from ratoon.pipelines.crop import Crop, crop_of
-from ratoon.pipelines.recipe import Recipe
-from ratoon.pipelines.stage import key
-from ratoon.store import Counts, Manifest, Store
+from ratoon.pipelines.curation import side_tables as beside
+from ratoon.pipelines.curation import lint as linting
+from ratoon.pipelines.runtime.rollout_set import Crop, crop_of
+from ratoon.pipelines.recipe.recipe import Recipe
+from ratoon.pipelines.runtime.stage import key
+from ratoon.store.store import Counts, Manifest, Store
 
 ORDER = [
     {"kind": "lint"}, {"kind": "exact_dedup", "scope": "all"}, {"kind": "decontaminate"}, {"kind": "verified"},

@@ -31,9 +31,9 @@ from ratoon.filters.decide import decide
 from ratoon.filters.exact_dedup import ExactDedupConfig
 from ratoon.filters.lint import LintConfig
 from ratoon.filters.minhash import MinHashFilterConfig
-from ratoon.metrics import lint as numbers
-from ratoon.metrics.minhash import MinHashConfig
-from ratoon.metrics.near import near
+from ratoon.metrics.text import lint as numbers
+from ratoon.metrics.text.minhash import MinHashConfig
+from ratoon.metrics.text.near_duplicates import near
 
 HERE = Path(__file__).resolve().parent
 NO_PAST = pa.table({"subject_id": pa.array([], pa.string())})

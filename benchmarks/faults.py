@@ -28,10 +28,10 @@ import plain_loop as plain
 
 from ratoon import faults
 from ratoon.generators import rollouts as driver
-from ratoon.journal import Journal
+from ratoon.store.journal import Journal
 from ratoon.metrics.verifiers.pool import VerifierPool
-from ratoon.sft.tiny import make_tiny
-from ratoon.store import Store
+from ratoon.sft.models.tiny import make_tiny
+from ratoon.store.store import Store
 
 CHAINS = 6
 _OWN = re.compile(r"^\.(.+?)(\.\d+){1,2}\.tmp$|^\.(.+?)\.\d+$")  # a temporary file or dataset folder: its pid and number go

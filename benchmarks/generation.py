@@ -24,7 +24,7 @@ from typing import Any
 from ratoon.engine import Completion, Policy, Request, Sampling
 from ratoon.generators.engines import child
 from ratoon.generators.engines import vllm as ours
-from ratoon.sft import smollm2
+from ratoon.sft.models import smollm2
 
 POLICY_ID = "m_bench"
 BAR_RATIO, BAR_RUNNING = 0.90, 0.5

@@ -26,11 +26,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from results_page import machine, write_section
 
-from ratoon.metrics.evaluate import pooled
-from ratoon.metrics.outcomes import Outcomes, outcomes
-from ratoon.pipelines.curate import crop_of
+from ratoon.metrics.evaluation.evaluate import pooled
+from ratoon.metrics.evaluation.outcomes import Outcomes, outcomes
+from ratoon.pipelines.curation.curate import crop_of
 from ratoon.run import Run
-from ratoon.store import Manifest, Store
+from ratoon.store.store import Manifest, Store
 from ratoon.text import normalise
 
 MARK = "<!-- nft study: written by benchmarks/nft_study.py -->"

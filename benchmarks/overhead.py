@@ -34,7 +34,7 @@ BAR_MS, BAR_MB = 0.25, 1000.0
 def recipe_tree(tasks: int, n: int, tokens: int, shard_size: int, workers: int) -> dict[str, Any]:
     """The recipe: half additions, half maxima, the filters of the smoke recipe."""
     from ratoon.config import read_toml
-    from ratoon.pipelines.recipe import find
+    from ratoon.pipelines.recipe.recipe import find
 
     half, rest = tasks // 2, tasks - tasks // 2
     arms = [("add", [3, 3], half), ("max3", [2, 2, 2], rest)]
@@ -143,9 +143,10 @@ def _children(pid: int) -> list[int]:
 
 def harvest_once(stages: dict[str, float], memory: Memory) -> Any:
     """The flow's body: a round without training and evaluation; how long each stage took goes into `stages`."""
-    from ratoon.pipelines import propose, sample
-    from ratoon.pipelines.curate import curate
-    from ratoon.pipelines.improve import harvest, stage
+    from ratoon.pipelines.tasks import pool as propose
+    from ratoon.pipelines.rollouts import sample
+    from ratoon.pipelines.curation.curate import curate
+    from ratoon.pipelines.flows.improve import harvest, stage
 
     def body(ctx: Any) -> Any:
         at = stages["api_ready_at"] = time.perf_counter()
@@ -174,9 +175,9 @@ def harvest_once(stages: dict[str, float], memory: Memory) -> Any:
 def measure(root: Path, tree: dict[str, Any]) -> dict[str, Any]:
     """One run in `root`, in numbers."""
     from ratoon.config import parse
-    from ratoon.pipelines import context
-    from ratoon.pipelines.recipe import Recipe
-    from ratoon.pipelines.start import opened, prefect_environment, run_flow
+    from ratoon.pipelines.runtime import context
+    from ratoon.pipelines.recipe.recipe import Recipe
+    from ratoon.pipelines.flows.runner import opened, prefect_environment, run_flow
 
     recipe, clock, stages = parse(Recipe, tree, "the benchmark"), EngineClock(), dict[str, float]()
     plain = context.open_engine

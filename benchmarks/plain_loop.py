@@ -18,14 +18,16 @@ from ratoon import ids, schema
 from ratoon.config import parse
 from ratoon.engine import Policy
 from ratoon.metrics.verifiers.pool import VerifierPool
-from ratoon.pipelines import propose, sample, score
-from ratoon.pipelines.context import Context
-from ratoon.pipelines.curate import Crop, curate
-from ratoon.pipelines.evaluate import evals
-from ratoon.pipelines.recipe import Recipe
-from ratoon.pipelines.stage import Built, drop_extra, key, run_stage
-from ratoon.pipelines.start import opened
-from ratoon.store import Counts, Manifest
+from ratoon.pipelines.tasks import pool as propose
+from ratoon.pipelines.rollouts import sample
+from ratoon.pipelines.rollouts import score
+from ratoon.pipelines.runtime.context import Context
+from ratoon.pipelines.curation.curate import Crop, curate
+from ratoon.pipelines.evaluation.policies import evals
+from ratoon.pipelines.recipe.recipe import Recipe
+from ratoon.pipelines.runtime.stage import Built, drop_extra, key, run_stage
+from ratoon.pipelines.flows.runner import opened
+from ratoon.store.store import Counts, Manifest
 
 
 def recipe(model: Path, *, rounds: int = 2, tasks: int = 4, n: int = 2, shard_size: int = 2, iterations: int = 2) -> Recipe:

@@ -18,8 +18,8 @@ import pyarrow as pa
 from ratoon import schema
 from ratoon.generators.tasks import propose_all
 from ratoon.generators.tasks.reasoning_gym import ReasoningGymConfig
-from ratoon.metrics.estimators import Estimate
-from ratoon.metrics.measure_verifier import MeasureConfig, measure
+from ratoon.metrics.stats.estimators import Estimate
+from ratoon.metrics.verifier_errors.error_rates import MeasureConfig, measure
 from ratoon.metrics.verifiers.pool import VerifierPool
 
 _EXPRESSIONS = ("x+1", "\\sqrt{2}", "\\frac{\\pi}{3}", "x^2-1", "2n", "(0,1)", "\\{1,2\\}", "3\\sqrt{5}", "e^{2}")

@@ -26,16 +26,18 @@ from curation_corpus import planted  # type: ignore[import-not-found]
 from numpy.typing import NDArray
 
 from ratoon import schema
-from ratoon.metrics import minhash, tiers
-from ratoon.metrics.clusters import Codebook, fit_codebook
-from ratoon.metrics.embeddings import embed
-from ratoon.metrics.measures import Measure, compare
-from ratoon.metrics.tiers import TierConfig
-from ratoon.pipelines import linting, qdc
-from ratoon.pipelines.crop import Crop
-from ratoon.pipelines.recipe import load
-from ratoon.pipelines.stage import key
-from ratoon.store import Counts, Store
+from ratoon.metrics.text import minhash
+from ratoon.metrics.qdc import tiers
+from ratoon.metrics.embeddings.clusters import Codebook, fit_codebook
+from ratoon.metrics.embeddings.embed import embed
+from ratoon.metrics.stats.measures import Measure, compare
+from ratoon.metrics.qdc.tiers import TierConfig
+from ratoon.pipelines.curation import lint as linting
+from ratoon.pipelines.evaluation import rounds as qdc
+from ratoon.pipelines.runtime.rollout_set import Crop
+from ratoon.pipelines.recipe.recipe import load
+from ratoon.pipelines.runtime.stage import key
+from ratoon.store.store import Counts, Store
 
 SHARES = (0.0, 0.25, 0.5, 0.75, 0.9)
 RISING = ("compression_gzip", "compression_zstd", "self_repetition")

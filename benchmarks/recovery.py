@@ -28,11 +28,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 import plain_loop as plain
 
 from ratoon.errors import StoreError
-from ratoon.journal import Journal
+from ratoon.store.journal import Journal
 from ratoon.metrics.verifiers.pool import VerifierPool
-from ratoon.pipelines import repair
-from ratoon.sft.tiny import make_tiny
-from ratoon.store import Store
+from ratoon.pipelines.views import integrity as repair
+from ratoon.sft.models.tiny import make_tiny
+from ratoon.store.store import Store
 
 BAR_S = 3.0
 SMALL = ["tasks.0.n=16", "tasks.1.n=16", "splits.eval=4", "splits.probe=2", "generate.tasks=12", "generate.n=4",
@@ -181,7 +181,7 @@ def whole(folder: Path, server: str | None) -> dict[str, Any]:
 
 def living(root: Path) -> list[int]:
     """Processes of this machine that a start of the run wrote down and that live."""
-    from ratoon.lock import owner_from
+    from ratoon.store.lock import owner_from
 
     trees = [json.loads(path.read_text()) for path in root.glob("children/*.json")]
     time.sleep(1.0)  # those that end with their parent have had the time

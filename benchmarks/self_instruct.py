@@ -24,15 +24,16 @@ from rapidfuzz.process import cdist
 from ratoon.engine import Request, Sampling
 from ratoon.generators.engines import scripted_proposals
 from ratoon.generators.engines.scripted_proposals import ProposalsConfig
-from ratoon.generators.tasks import form
-from ratoon.generators.tasks.asks import asked_text, rows_of
+from ratoon.generators.proposers import formats as form
+from ratoon.generators.proposers.prompts import asked_text, rows_of
 from ratoon.novelty import RougeIndex, tokens_of
-from ratoon.pipelines import propose, sample
-from ratoon.pipelines.context import Context
-from ratoon.pipelines.proposing import Made, propose_tasks
-from ratoon.pipelines.recipe import Recipe
-from ratoon.pipelines.start import opened
-from ratoon.store import Manifest
+from ratoon.pipelines.tasks import pool as propose
+from ratoon.pipelines.rollouts import sample
+from ratoon.pipelines.runtime.context import Context
+from ratoon.pipelines.tasks.propose import Made, propose_tasks
+from ratoon.pipelines.recipe.recipe import Recipe
+from ratoon.pipelines.flows.runner import opened
+from ratoon.store.store import Manifest
 
 THRESHOLD = 0.7
 _PER_ASK = 5

@@ -39,12 +39,12 @@ from ratoon import faults
 from ratoon.errors import RatoonError
 from ratoon.generators import rollouts as driver
 from ratoon.metrics.verifiers.pool import VerifierPool
-from ratoon.pipelines import repair
-from ratoon.pipelines.meter import signals
-from ratoon.pipelines.recipe import Recipe
-from ratoon.pipelines.start import opened
-from ratoon.sft.tiny import make_tiny
-from ratoon.store import Store
+from ratoon.pipelines.views import integrity as repair
+from ratoon.pipelines.runtime.meter import signals
+from ratoon.pipelines.recipe.recipe import Recipe
+from ratoon.pipelines.flows.runner import opened
+from ratoon.sft.models.tiny import make_tiny
+from ratoon.store.store import Store
 
 ERRORS = {"full disk": errno.ENOSPC, "input/output error": errno.EIO, "read-only folder": errno.EROFS}
 FAULTS = [*ERRORS, "worker killed", "workers' mother killed", "engine died", "budget", "SIGTERM", "none"]

@@ -32,12 +32,16 @@ import torch
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, TrainerCallback, TrainingArguments
 
 from ratoon.render import Renderer
-from ratoon.sft import examples, nft_step, policy, rft, smollm2
-from ratoon.sft.collate import Encoded, encode, encode_groups, plan_steps
-from ratoon.sft.forward import TrainedLogits
-from ratoon.sft.job import NftConfig
-from ratoon.sft.tiny import make_tiny
-from ratoon.sft.trainer import Steps, StepTrainer
+from ratoon.sft.data import examples
+from ratoon.sft.training import nft_step
+from ratoon.sft.models import policy
+from ratoon.sft.training import rft
+from ratoon.sft.models import smollm2
+from ratoon.sft.training.collate import Encoded, encode, encode_groups, plan_steps
+from ratoon.sft.training.forward import TrainedLogits
+from ratoon.sft.training.job import NftConfig
+from ratoon.sft.models.tiny import make_tiny
+from ratoon.sft.training.trainer import Steps, StepTrainer
 
 BATCH, GROUP, BUDGET = 16, 4, 2048
 PASSIVE = {"OMP_WAIT_POLICY": "passive"}  # threads that spin at a barrier would count as work, and slow what they wait for

@@ -16,9 +16,9 @@ import pyarrow.parquet as pq
 
 from ratoon.engine import Policy, Request, Sampling
 from ratoon.generators.engines.transformers import TransformersConfig, TransformersEngine
-from ratoon.pipelines.standalone import train
+from ratoon.pipelines.flows.standalone import train
 from ratoon.render import Renderer
-from ratoon.sft.tiny import make_tiny
+from ratoon.sft.models.tiny import make_tiny
 
 out = Path(sys.argv[1] if len(sys.argv) > 1 else "runs/nft-from-parquet")
 model = make_tiny(out / "sampler")

@@ -47,7 +47,7 @@ from ratoon.filters.pass_rate import PassRateConfig
 from ratoon.filters.quality_floor import QualityFloorConfig
 from ratoon.filters.random_n import RandomNConfig
 from ratoon.filters.semantic import SemanticFilterConfig
-from ratoon.filters.verdicts import Filter, Verdicts
+from ratoon.filters.filter import Filter, Verdicts
 from ratoon.filters.verified import VerifiedConfig
 
 FILTERS: dict[str, Filter] = {

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from pydantic import Field
 
 from ratoon.config import Config
-from ratoon.filters.verdicts import Verdicts, coded, groups_of, numbers, ranks, whole
+from ratoon.filters.filter import Verdicts, coded, groups_of, numbers, ranks, whole
 
 VERSION = "1"
 NEEDS = ("rollout_id", "group_id", "finish_reason", "answer", "logprob", "n_tokens")

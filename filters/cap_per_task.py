@@ -17,7 +17,7 @@ from rapidfuzz.distance import Levenshtein
 
 from ratoon.config import Config
 from ratoon.filters.reasoning_key import reasoning_key
-from ratoon.filters.verdicts import Verdicts, coded, groups_of, numbers, ranks, whole
+from ratoon.filters.filter import Verdicts, coded, groups_of, numbers, ranks, whole
 from ratoon.text import normalise
 
 VERSION = "1"

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from pydantic import Field
 
 from ratoon.config import Config
-from ratoon.filters.verdicts import Verdicts, coded, numbers, whole
+from ratoon.filters.filter import Verdicts, coded, numbers, whole
 
 VERSION = "1"
 NEEDS = ("rollout_id", "label_source", "answer", "vote", "vote_share", "vote_margin", "vote_status")

@@ -15,7 +15,7 @@ from ratoon.config import Config
 from ratoon.errors import ConfigError, DataError
 from ratoon.filters import FILTERS, entry
 from ratoon.filters.entry import EntryConfig
-from ratoon.filters.verdicts import Functions, Side, Verdicts, ascends, whole
+from ratoon.filters.filter import Functions, Side, Verdicts, ascends, whole
 
 _CHUNK = 65_536
 

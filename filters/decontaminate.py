@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from pydantic import Field
 
 from ratoon.config import Config
-from ratoon.filters.verdicts import Side, Verdicts, coded, whole
+from ratoon.filters.filter import Side, Verdicts, coded, whole
 
 VERSION = "1"
 NEEDS = ("rollout_id", "task_id")

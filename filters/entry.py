@@ -15,7 +15,7 @@ from pydantic import Field
 from ratoon import plugins
 from ratoon.config import Config
 from ratoon.errors import DataError
-from ratoon.filters.verdicts import Functions, Verdicts
+from ratoon.filters.filter import Functions, Verdicts
 
 GROUP = "ratoon.filters"
 

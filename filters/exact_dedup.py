@@ -12,7 +12,7 @@ import pyarrow as pa
 from pydantic import Field
 
 from ratoon.config import Config
-from ratoon.filters.verdicts import Verdicts, coded, groups_of, ranks, whole
+from ratoon.filters.filter import Verdicts, coded, groups_of, ranks, whole
 from ratoon.hashes import text_digests
 
 VERSION = "1"

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from pydantic import Field, model_validator
 
 from ratoon.config import Config, check_range
-from ratoon.filters.verdicts import Verdicts, coded, numbers
+from ratoon.filters.filter import Verdicts, coded, numbers
 
 VERSION = "1"
 NEEDS = ("n_tokens", "text")

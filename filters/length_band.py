@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from pydantic import Field
 
 from ratoon.config import Config
-from ratoon.filters.verdicts import Verdicts, coded, groups_of, numbers
+from ratoon.filters.filter import Verdicts, coded, groups_of, numbers
 
 VERSION = "1"
 NEEDS = ("text", "family")

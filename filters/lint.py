@@ -15,7 +15,7 @@ from pydantic import Field, model_validator
 
 from ratoon import schema
 from ratoon.config import Config
-from ratoon.filters.verdicts import Side, Verdicts, coded, numbers, whole
+from ratoon.filters.filter import Side, Verdicts, coded, numbers, whole
 
 VERSION = "1"
 NEEDS = ("rollout_id",)

@@ -13,7 +13,7 @@ from pydantic import Field
 
 from ratoon.config import Config
 from ratoon.filters.components import keep_best
-from ratoon.filters.verdicts import Side, Verdicts
+from ratoon.filters.filter import Side, Verdicts
 
 VERSION = "1"
 NEEDS = ("rollout_id",)

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from pydantic import Field
 
 from ratoon.config import Config
-from ratoon.filters.verdicts import Verdicts, coded, groups_of, numbers, whole
+from ratoon.filters.filter import Verdicts, coded, groups_of, numbers, whole
 
 VERSION = "1"
 NEEDS = ("group_id", "status", "pass_rate", "stop_rule")

@@ -13,7 +13,7 @@ import pyarrow as pa
 from pydantic import Field
 
 from ratoon.config import Config
-from ratoon.filters.verdicts import Verdicts, coded, whole
+from ratoon.filters.filter import Verdicts, coded, whole
 from ratoon.text import normalise
 
 VERSION = "1"

@@ -13,7 +13,7 @@ import pyarrow as pa
 from pydantic import Field, model_validator
 
 from ratoon.config import Config, check_range
-from ratoon.filters.verdicts import Verdicts, coded, numbers
+from ratoon.filters.filter import Verdicts, coded, numbers
 
 VERSION = "1"
 NEEDS = ("pass_rate", "pass_lo", "pass_hi")

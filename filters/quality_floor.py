@@ -13,7 +13,7 @@ import pyarrow as pa
 from pydantic import Field
 
 from ratoon.config import Config
-from ratoon.filters.verdicts import Verdicts, coded, groups_of, numbers
+from ratoon.filters.filter import Verdicts, coded, groups_of, numbers
 
 VERSION = "1"
 NEEDS = ("rollout_id", "family", "level", "task_id")

@@ -14,7 +14,7 @@ from xxhash import xxh3_64_intdigest
 
 from ratoon import ids
 from ratoon.config import Config
-from ratoon.filters.verdicts import Verdicts, coded, ranks, whole
+from ratoon.filters.filter import Verdicts, coded, ranks, whole
 
 VERSION = "2"
 NEEDS = ("rollout_id", "iteration")

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from pydantic import Field
 
 from ratoon.config import Config
-from ratoon.filters.verdicts import Verdicts, coded, whole
+from ratoon.filters.filter import Verdicts, coded, whole
 
 VERSION = "1"
 NEEDS = ("status", "label_source", "value")

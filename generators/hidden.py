@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ratoon import ids, schema
-from ratoon.generators.tasks.proposal import oracle_row
+from ratoon.generators.tasks.task_rows import oracle_row
 
 
 def hide_gold(tasks: pa.Table, oracles: pa.Table) -> tuple[pa.Table, pa.Table]:

@@ -15,7 +15,7 @@ from typing import Any
 from ratoon.errors import ConfigError, DataError
 from ratoon.generators.tasks.files import SUFFIXES, columns_of, read_file
 from ratoon.generators.tasks.messages import BadRow, answer_text, messages_of
-from ratoon.generators.tasks.proposal import SPLITS
+from ratoon.generators.tasks.task_rows import SPLITS
 
 COLUMNS = {
     "prompt": "a string, or a list of {role, content} that ends with the user's turn; a leading system message is kept",

@@ -18,7 +18,7 @@ import pyarrow as pa
 from ratoon import ids, schema
 from ratoon.errors import DataError
 from ratoon.generators.imported import SAMPLING, Row
-from ratoon.generators.tasks.proposal import task_row, text_key
+from ratoon.generators.tasks.task_rows import task_row, text_key
 from ratoon.render import Renderer
 
 FAMILY = "import"

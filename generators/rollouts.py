@@ -35,7 +35,7 @@ _BATCH, _WAIT = 64, 0.05  # records written at once; seconds a record may wait f
 
 
 class Journal(Protocol):
-    """What a shard needs of `ratoon.journal.Journal`."""
+    """What a shard needs of `ratoon.store.journal.Journal`."""
 
     def append(self, records: Sequence[Record]) -> None: ...
 

@@ -14,7 +14,7 @@ from pydantic import Field, field_validator
 from ratoon import ids
 from ratoon.config import Config
 from ratoon.errors import ConfigError, DataError
-from ratoon.generators.tasks.proposal import SPLITS
+from ratoon.generators.tasks.task_rows import SPLITS
 
 _PROTECTED = {"eval": 2, "probe": 1, "train": 0}
 

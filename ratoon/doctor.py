@@ -16,8 +16,9 @@ import urllib.request
 from dataclasses import asdict
 from pathlib import Path
 
-from ratoon import installed, processor
-from ratoon.installed import Check, version
+from ratoon.machine import installed
+from ratoon.machine import processor
+from ratoon.machine.installed import Check, version
 
 GIB = 2**30
 # vLLM on a CPU: weights and cache of the packaged model, the trainer after it, and room for the page cache.
@@ -127,7 +128,7 @@ def _gpu() -> Check:
 
 def packaged_model() -> Check:
     """Whether SmolLM2 lies converted where `[model] kind = "packaged"` looks for it."""
-    from ratoon.sft import smollm2
+    from ratoon.sft.models import smollm2
 
     if smollm2.is_prepared():
         return Check("packaged model", "ok", str(smollm2.folder()))
@@ -153,7 +154,7 @@ def prefect_server() -> Check:
 
 def sandbox() -> Check:
     """Whether the `code` and `sql` verifiers can run what a model wrote."""
-    from ratoon.metrics.verifiers.sandbox import NoSandbox, require
+    from ratoon.metrics.sandbox.sandbox import NoSandbox, require
 
     try:
         require()
@@ -194,7 +195,7 @@ def show(checks: list[Check], width: int = 80) -> None:
 def doctor(*, prepare: bool = False, as_json: bool = False) -> int:
     """Examine, prepare the packaged model when asked, print. 0 when nothing essential is missing, else 1."""
     if prepare:
-        from ratoon.sft import smollm2
+        from ratoon.sft.models import smollm2
 
         smollm2.prepare()
     checks = examine()

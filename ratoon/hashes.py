@@ -2,7 +2,7 @@
 
 Tokens: 64 bits by the finalizer of splitmix64 (Steele et al., 2014). A whole text has 128 of XXH3: two texts of a billion
 share them with a chance below 1e-20, so equal digests are read as equal texts (of texts that nobody made to collide: what
-must stand against an enemy is in `ratoon.digests`). Knows no table.
+must stand against an enemy is in `ratoon.store.digests`). Knows no table.
 """
 
 from __future__ import annotations

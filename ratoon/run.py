@@ -20,7 +20,7 @@ import pyarrow as pa
 
 from ratoon import sql as sqls
 from ratoon.errors import DataError, UsageError
-from ratoon.store import Store
+from ratoon.store.store import Store
 
 
 class Run:
@@ -48,8 +48,8 @@ class Run:
         the command line. `verifiers` are functions for names the recipe uses; worker processes import them, so they live in
         a module, not in the running script. Raises Stopped when a rule of the recipe ends the run.
         """
-        from ratoon.pipelines.recipe import load
-        from ratoon.pipelines.start import improve
+        from ratoon.pipelines.recipe.recipe import load
+        from ratoon.pipelines.flows.runner import improve
 
         loaded = load(recipe, sets)
         folder = Path(root) if root is not None else Path("runs") / loaded.run.name
@@ -69,7 +69,7 @@ class Run:
         verifiers: Mapping[str, Callable[..., Any]] | None = None,
     ) -> Self:
         """Take in rollouts made elsewhere (JSONL, Parquet) as a round of the run at `root`. Returns the run."""
-        from ratoon.pipelines.bring import bring
+        from ratoon.pipelines.flows.import_rollouts import bring
 
         bring(Path(file), Path(root), recipe=recipe, columns=columns, verifier=verifier, finish_reason=finish_reason,
               verifiers=verifiers or {})  # fmt: skip
@@ -85,15 +85,15 @@ class Run:
 
     def rounds(self) -> list[dict[str, Any]]:
         """One dict per round: asked, passed, kept, trained, held-out pass@1 with its interval, paired gain."""
-        from ratoon.pipelines.summary import rounds
+        from ratoon.pipelines.views.summary import rounds
 
         return rounds(self.store)
 
     def status(self) -> dict[str, Any]:
         """Stages, shards, rows, yield, tokens and cost; rounds; the gate's words; what was spent; newest policy; commits."""
-        from ratoon.pipelines.firings import firings
-        from ratoon.pipelines.gate import outcomes
-        from ratoon.pipelines.summary import headlines, spending, stages
+        from ratoon.pipelines.flows.firings import firings
+        from ratoon.pipelines.training.gate import outcomes
+        from ratoon.pipelines.views.summary import headlines, spending, stages
 
         rows = self.store.read("policies", columns=["policy_id", "iteration"]).to_pylist()
         made = [row for row in rows if row["iteration"] is not None]  # an imported policy has none: nobody here can serve it
@@ -105,36 +105,36 @@ class Run:
 
     def show(self, which: str = "any", n: int = 5) -> list[dict[str, Any]]:
         """Rollouts with prompt, verdict and, for `dropped`, the reason. `which`: any, failed, kept, dropped."""
-        from ratoon.pipelines.look import show
+        from ratoon.pipelines.views.rows import show
 
         return show(self.store, which, n)
 
     def explain(self, id: str) -> dict[str, list[dict[str, Any]]]:
         """Every row of every table that names an id, or the one id that begins so."""
-        from ratoon.pipelines.look import explain
+        from ratoon.pipelines.views.rows import explain
 
         return explain(self.store, id)
 
     def measure(self, *, sets: Iterable[str] = ()) -> list[dict[str, Any]]:
         """Quality, diversity and complexity of every round and dataset, measured anew where `sets` change how."""
-        from ratoon.pipelines.remeasure import remeasure
+        from ratoon.pipelines.evaluation.remeasure import remeasure
 
         return remeasure(self.root, sets)
 
     def curate(self, name: str, *, sets: Iterable[str] = ()) -> list[dict[str, Any]]:
         """New decisions and datasets `name` for every round, from stored numbers. One dict per round."""
-        from ratoon.pipelines.replay import replay
+        from ratoon.pipelines.curation.recurate import replay
 
         return replay(self.root, name, sets)
 
     def dataset(self, name: str = "default", iteration: int | None = None) -> pa.Table:
         """The rows of a dataset: of one round, or of the newest."""
-        from ratoon.sft.dataset import read_dataset
+        from ratoon.sft.data.dataset import read_dataset
 
         return read_dataset(self._folder(name, iteration))
 
     def _folder(self, name: str, iteration: int | None) -> Path:
-        from ratoon.sft.dataset import folder_at
+        from ratoon.sft.data.dataset import folder_at
 
         made = [m for m in self.store.find("curate") if m.shard == name and iteration in (None, m.iteration)]
         if not made:
@@ -154,7 +154,7 @@ class Run:
 
     def export(self, format: str, out: str | Path, *, name: str = "default", iteration: int | None = None) -> Path:
         """One dataset, the newest round's if none is said, as a new folder `out` in another trainer's format."""
-        from ratoon.sft.export import export
+        from ratoon.sft.data.export import export
 
         return export(self._folder(name, iteration), format, Path(out))
 
@@ -162,7 +162,7 @@ class Run:
         self, out: str | Path, *, name: str = "default", model: str | None = None, sets: Iterable[str] = (), quiet: bool = True
     ) -> Any:
         """A model folder `out`, trained on this run's datasets `name` from its base or `model`; steps, loss, tokens."""
-        from ratoon.pipelines.standalone import train
+        from ratoon.pipelines.flows.standalone import train
 
         return train(self.root, Path(out), model=model, name=name, sets=sets, quiet=quiet)
 
@@ -177,7 +177,7 @@ class Run:
 
     def verify(self) -> list[str]:
         """Problems found by re-reading every part, dataset and policy; none is an empty list."""
-        from ratoon.pipelines.repair import problems
+        from ratoon.pipelines.views.integrity import problems
 
         return problems(self.store)
 
@@ -187,8 +187,8 @@ class Run:
 
 def plan(recipe: str | Path, sets: Iterable[str] = ()) -> list[dict[str, Any]]:
     """What a recipe would do, without doing it: one dict per round."""
-    from ratoon.generators.tasks.proposers import most_asked
-    from ratoon.pipelines.recipe import load
+    from ratoon.generators.proposers.catalogue import most_asked
+    from ratoon.pipelines.recipe.recipe import load
 
     loaded = load(recipe, sets)
     generate, held = loaded.generate, loaded.suites["heldout"]
@@ -206,8 +206,8 @@ def plan(recipe: str | Path, sets: Iterable[str] = ()) -> list[dict[str, Any]]:
 
 def predict(recipe: str | Path, sets: Iterable[str] = (), *, tasks: int | None = None) -> dict[str, Any]:
     """What a recipe will take (tokens, cost, engine seconds, yield), with intervals, from really asking a few tasks."""
-    from ratoon.pipelines import dryrun
-    from ratoon.pipelines.recipe import load
+    from ratoon.pipelines.flows import dry_run as dryrun
+    from ratoon.pipelines.recipe.recipe import load
 
     return dryrun.predict(load(recipe, sets), tasks=tasks or dryrun.TASKS)
 
@@ -220,7 +220,7 @@ def evaluate(
 
     `trust` is for a run: use the server, secret and engine arguments of its recipe though you never did with this run.
     """
-    from ratoon.pipelines.standalone import evaluate_model, evaluate_run
+    from ratoon.pipelines.flows.standalone import evaluate_model, evaluate_run
 
     if _is_run(Path(target)):
         if against is not None:

@@ -21,8 +21,8 @@ from hypothesis import settings
 
 from ratoon.generators.engines.child import variables
 from ratoon.generators.engines.vllm import VllmConfig, VllmEngine
-from ratoon.processor import computed_in
-from ratoon.sft.smollm2 import prepare
+from ratoon.machine.processor import computed_in
+from ratoon.sft.models.smollm2 import prepare
 
 _PREFECT_HOME = tempfile.mkdtemp(prefix="ratoon-tests-prefect-")
 _STATE = tempfile.mkdtemp(prefix="ratoon-tests-state-")

@@ -140,10 +140,10 @@ def test_the_walk_reaches_every_package() -> None:
     [
         ("ids", "from ratoon.filters import length", "ground floor imports"),
         ("ids", "from ratoon import filters", "ground floor imports"),
-        ("ids", "def f():\n    import ratoon.pipelines.improve", "ground floor imports"),
+        ("ids", "def f():\n    import ratoon.pipelines.flows.improve", "ground floor imports"),
         ("sql", "from ratoon.doctor import check", "ground floor imports"),
         ("filters.length", "from ratoon import Run", "middle floor imports"),
-        ("filters.length", "from ratoon.metrics.groups import groups", "never import one another"),
+        ("filters.length", "from ratoon.metrics.voting.groups import groups", "never import one another"),
         ("metrics.score", "def f():\n    from ratoon.generators import prompts", "never import one another"),
         ("metrics.report.progress", "from ...sft import policy", "never import one another"),
         ("sft.train", "from ratoon.pipelines import recipe", "middle floor imports"),
@@ -209,4 +209,4 @@ def test_importing_ratoon_is_light() -> None:
 
 def test_the_command_line_loads_nothing_heavy_before_a_command_runs() -> None:
     heavy = {"duckdb", "pyarrow", "numpy", "pydantic", "torch", "transformers", "prefect", "vllm", "httpx", "matplotlib"}
-    assert not heavy & loaded_by("import ratoon.cli")
+    assert not heavy & loaded_by("import ratoon.cli.app")

@@ -87,7 +87,7 @@ def test_the_generated_pages_are_what_the_generator_writes_now() -> None:
 def test_every_command_is_in_the_reference_and_has_help() -> None:
     import typer.main
 
-    from ratoon.cli import app
+    from ratoon.cli.app import app
 
     commands = {name: command for name, command in typer.main.get_command(app).commands.items() if not command.hidden}
     text = (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
@@ -98,7 +98,7 @@ def test_every_command_is_in_the_reference_and_has_help() -> None:
 def test_every_argument_and_option_has_help() -> None:
     import typer.main
 
-    from ratoon.cli import app
+    from ratoon.cli.app import app
 
     commands = typer.main.get_command(app).commands
     bare = [f"{name} {p.name}" for name, command in commands.items() for p in command.params if p.name != "help" and not p.help]

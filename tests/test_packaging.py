@@ -78,7 +78,7 @@ def test_every_package_lies_where_the_map_says() -> None:
 
 
 def test_the_command_is_called_ratoon() -> None:
-    assert [point.value for point in entry_points(group="console_scripts", name="ratoon")] == ["ratoon.cli:main"]
+    assert [point.value for point in entry_points(group="console_scripts", name="ratoon")] == ["ratoon.cli.app:main"]
 
 
 def test_installing_ratoon_without_extras_stays_light() -> None:

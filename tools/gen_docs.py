@@ -249,8 +249,8 @@ def _text(text: str | None) -> str:
 
 def pages() -> dict[Path, str]:
     """Every generated page with its text as of now."""
-    from ratoon.cli import app
-    from ratoon.pipelines.recipe import Recipe
+    from ratoon.cli.app import app
+    from ratoon.pipelines.recipe.recipe import Recipe
 
     return {ROOT / "docs" / "cli.md": cli_page(app), ROOT / "docs" / "config.md": config_page(Recipe)}
 

@@ -43,7 +43,7 @@ def local(name):
 names = {names!r}
 print(*[n for n in names if local("torch") == "cpu" and local(n) not in (None, "cpu")])
 """
-SMOKE_LIGHT = "import ratoon.cli, duckdb"
+SMOKE_LIGHT = "import ratoon.cli.app, duckdb"
 SMOKE_HEAVY = f"{SMOKE_LIGHT}, torch, transformers"
 NEW_ENOUGH = "import sys; assert sys.version_info >= (3, 11)"
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from ratoon.files import write_error
+from ratoon.store.files import write_error
 
 
 class RequestLog:

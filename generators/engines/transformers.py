@@ -15,7 +15,8 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from ratoon import ids, processor
+from ratoon import ids
+from ratoon.machine import processor
 from ratoon.config import Config, operational
 from ratoon.engine import Completion, Policy, Request, Sampling, failed
 from ratoon.errors import EngineDead, EngineError, MissingExtra, ModelError

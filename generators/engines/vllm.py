@@ -19,7 +19,8 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator
 
-from ratoon import ids, processor
+from ratoon import ids
+from ratoon.machine import processor
 from ratoon.config import Config, operational, partly_operational
 from ratoon.engine import Completion, Policy, Request, failed
 from ratoon.errors import EngineDead, EngineError, MissingExtra, Unsupported

@@ -19,7 +19,7 @@ from pydantic import Field, field_validator, model_validator
 from ratoon import ids
 from ratoon.config import Config
 from ratoon.errors import ConfigError
-from ratoon.generators.tasks.proposal import Proposal, oracle_row, proposal, task_row, user_message
+from ratoon.generators.tasks.task_rows import Proposal, oracle_row, proposal, task_row, user_message
 
 NAMES = "abc"
 # Spaces up to the first size are listed, up to the second only where drawing does not find enough.

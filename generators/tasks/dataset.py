@@ -19,7 +19,7 @@ from ratoon.config import Config
 from ratoon.errors import DataError, MissingExtra
 from ratoon.generators.tasks.files import SUFFIXES, Item, columns_of, read_file
 from ratoon.generators.tasks.messages import BadRow, answer_text, messages_of
-from ratoon.generators.tasks.proposal import Proposal, failure_row, oracle_row, proposal, task_row, text_key, user_message
+from ratoon.generators.tasks.task_rows import Proposal, failure_row, oracle_row, proposal, task_row, text_key, user_message
 
 Split = Literal["train", "probe", "eval"]
 

@@ -15,7 +15,7 @@ from ratoon import plugins
 from ratoon.config import Config
 from ratoon.errors import DataError
 from ratoon.generators.tasks.messages import BadRow, answer_text, messages_of
-from ratoon.generators.tasks.proposal import SPLITS, Proposal, failure_row, oracle_row, proposal, task_row, text_key
+from ratoon.generators.tasks.task_rows import SPLITS, Proposal, failure_row, oracle_row, proposal, task_row, text_key
 
 GROUP = "ratoon.task_sources"
 _FIELDS = {"prompt", "messages", "answer", "verifier", "verifier_args", "problem_key", "level", "split", "oracle", "meta"}

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ratoon.generators.tasks.proposal import user_message
+from ratoon.generators.tasks.task_rows import user_message
 
 
 class BadRow(ValueError):

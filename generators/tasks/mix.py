@@ -18,7 +18,7 @@ from ratoon.config import Config
 from ratoon.generators.assign import parted
 from ratoon.generators.tasks import dataset
 from ratoon.generators.tasks.dataset import DatasetConfig
-from ratoon.generators.tasks.proposal import Proposal, proposal
+from ratoon.generators.tasks.task_rows import Proposal, proposal
 
 
 class MixPart(DatasetConfig):

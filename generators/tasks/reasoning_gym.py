@@ -18,15 +18,7 @@ from pydantic import Field, field_validator
 from ratoon import ids
 from ratoon.config import Config
 from ratoon.errors import ConfigError, MissingExtra
-from ratoon.generators.tasks.proposal import (
-    Proposal,
-    failure_row,
-    oracle_row,
-    proposal,
-    task_row,
-    text_key,
-    user_message,
-)
+from ratoon.generators.tasks.task_rows import Proposal, failure_row, oracle_row, proposal, task_row, text_key, user_message
 
 _TRIES_PER_TASK = 10
 

@@ -17,7 +17,7 @@ from ratoon.config import Config
 from ratoon.errors import DataError
 from ratoon.generators.tasks.files import Item, read_file
 from ratoon.generators.tasks.messages import BadRow, messages_of
-from ratoon.generators.tasks.proposal import Proposal, failure_row, proposal, task_row, text_key
+from ratoon.generators.tasks.task_rows import Proposal, failure_row, proposal, task_row, text_key
 
 PACKAGED = Path(__file__).with_name("seeds.jsonl")
 _FIELDS = ("kind", "instruction", "input", "output")

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from ratoon.metrics.page import draw
-from ratoon.metrics.page.figures import count, sentence, short, words
+from ratoon.metrics.page import vega as draw
+from ratoon.metrics.page.number_format import count, sentence, short, words
 from ratoon.metrics.page.markup import Markup, el, join
 from ratoon.metrics.report import MapPoint, Report, Row
 

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from ratoon.metrics.report.frame import FRAME, numbers
 from ratoon.metrics.verifiers import numbers as reading
-from ratoon.metrics.verifiers.places import boxed
-from ratoon.metrics.votes import codes_of, plurality
+from ratoon.metrics.verifiers.extract import boxed
+from ratoon.metrics.voting.plurality import codes_of, plurality
 from ratoon.text import normalise
 
 _SHORT = 40

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from ratoon.metrics.quality import spearman
+from ratoon.metrics.qdc.quality import spearman
 from ratoon.metrics.report import Correlations
 
 _LEAST = 20

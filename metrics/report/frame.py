@@ -14,7 +14,8 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from ratoon import hashes
-from ratoon.metrics import complexity, lint
+from ratoon.metrics.qdc import complexity
+from ratoon.metrics.text import lint
 
 _S, _F, _I, _B = pa.string(), pa.float64(), pa.int64(), pa.bool_()
 FRAME = pa.schema(

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
-from ratoon.metrics.measures import Measure
+from ratoon.metrics.stats.measures import Measure
 from ratoon.metrics.report.warnings import LimitsConfig
 
 Numbers = Mapping[str, Measure]

@@ -20,8 +20,8 @@ from pydantic import Field
 
 from ratoon.config import Config
 from ratoon.errors import ConfigError
-from ratoon.metrics.verifiers import sandbox
-from ratoon.metrics.verifiers.sandbox import Limits, Outcome
+from ratoon.metrics.sandbox import sandbox
+from ratoon.metrics.sandbox.sandbox import Limits, Outcome
 from ratoon.metrics.verifiers.verdict import EMPTY, Verdict, failed, parsed_args, passed, unparsed
 
 VERSION = "code-2"

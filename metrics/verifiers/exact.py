@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import Field
 
 from ratoon.config import Config
-from ratoon.metrics.verifiers import places
+from ratoon.metrics.verifiers import extract as places
 from ratoon.metrics.verifiers.verdict import EMPTY, Verdict, abstained, failed, parsed_args, passed, unparsed
 
 VERSION = "exact-1"

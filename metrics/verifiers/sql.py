@@ -17,8 +17,8 @@ from typing import Any, Literal
 from pydantic import Field
 
 from ratoon.config import Config
-from ratoon.metrics.verifiers import sandbox
-from ratoon.metrics.verifiers.sandbox import Limits, NoSandbox, Outcome
+from ratoon.metrics.sandbox import sandbox
+from ratoon.metrics.sandbox.sandbox import Limits, NoSandbox, Outcome
 from ratoon.metrics.verifiers.verdict import EMPTY, Verdict, abstained, errored, failed, parsed_args, passed, unparsed
 
 _INSIDE = Path(__file__).with_name("inside_sql.py")

@@ -10,7 +10,7 @@ from types import ModuleType
 import pytest
 
 from ratoon import Run
-from ratoon.pipelines.recipe import load
+from ratoon.pipelines.recipe.recipe import load
 
 FOLDER = Path(__file__).resolve().parents[2] / "benchmarks"
 

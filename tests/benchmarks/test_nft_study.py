@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from ratoon.config import parse
-from ratoon.pipelines.recipe import Recipe, load
+from ratoon.pipelines.recipe.recipe import Recipe, load
 
 SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks" / "nft_study.py"
 

@@ -14,7 +14,7 @@ import pytest
 
 from ratoon import Run, schema
 from ratoon.config import parse
-from ratoon.pipelines.recipe import Recipe
+from ratoon.pipelines.recipe.recipe import Recipe
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 DOCS = ROOT / "docs"

@@ -6,8 +6,8 @@ import itertools
 
 import pytest
 
-from ratoon.generators.tasks.asks import Known
-from ratoon.generators.tasks.boundary import KINDS, SEEDS, BoundaryConfig, asks, read
+from ratoon.generators.proposers.prompts import Known
+from ratoon.generators.proposers.boundary import KINDS, SEEDS, BoundaryConfig, asks, read
 from ratoon.text import rouge_l
 
 CONFIG = BoundaryConfig(asks=10)

@@ -11,7 +11,7 @@ import pytest
 from ratoon import ids, schema
 from ratoon.generators import prompts
 from ratoon.render import Renderer
-from ratoon.sft.tiny import make_tiny
+from ratoon.sft.models.tiny import make_tiny
 
 
 @pytest.fixture(scope="module")

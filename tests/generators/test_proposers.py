@@ -15,16 +15,20 @@ from ratoon.engine import Request, Sampling
 from ratoon.errors import ConfigError, DataError
 from ratoon.generators.engines import scripted_proposals
 from ratoon.generators.engines.scripted_proposals import ProposalsConfig
-from ratoon.generators.tasks import from_documents, mix, retrieval, rewrite, self_guide
-from ratoon.generators.tasks.asks import Ask, Known, key_of, rows_of, task_of
-from ratoon.generators.tasks.candidates import Candidate
-from ratoon.generators.tasks.from_documents import DocumentsConfig
+from ratoon.generators.tasks import mix
+from ratoon.generators.proposers import from_documents
+from ratoon.generators.proposers import retrieval
+from ratoon.generators.proposers import rewrite
+from ratoon.generators.proposers import self_guide
+from ratoon.generators.proposers.prompts import Ask, Known, key_of, rows_of, task_of
+from ratoon.generators.proposers.candidates import Candidate
+from ratoon.generators.proposers.from_documents import DocumentsConfig
 from ratoon.generators.tasks.mix import MixConfig
-from ratoon.generators.tasks.proposal import task_row, user_message
-from ratoon.generators.tasks.proposers import PROPOSERS, ProposerConfig
-from ratoon.generators.tasks.retrieval import Bm25, Passage
-from ratoon.generators.tasks.rewrite import RewriteConfig
-from ratoon.generators.tasks.self_guide import SelfGuideConfig
+from ratoon.generators.tasks.task_rows import task_row, user_message
+from ratoon.generators.proposers.catalogue import PROPOSERS, ProposerConfig
+from ratoon.generators.proposers.retrieval import Bm25, Passage
+from ratoon.generators.proposers.rewrite import RewriteConfig
+from ratoon.generators.proposers.self_guide import SelfGuideConfig
 
 
 def people(*texts: str, family: str = "sums") -> list[dict[str, Any]]:

@@ -12,14 +12,15 @@ import pytest
 
 from ratoon import schema
 from ratoon.errors import ConfigError, DataError
-from ratoon.generators.tasks import form, self_instruct
-from ratoon.generators.tasks.asks import Ask, Known
-from ratoon.generators.tasks.candidates import Candidate, Leak, Pool, decisions, judge
-from ratoon.generators.tasks.form import Draft
-from ratoon.generators.tasks.proposal import task_row, text_key, user_message
+from ratoon.generators.proposers import formats as form
+from ratoon.generators.proposers import self_instruct
+from ratoon.generators.proposers.prompts import Ask, Known
+from ratoon.generators.proposers.candidates import Candidate, Leak, Pool, decisions, judge
+from ratoon.generators.proposers.formats import Draft
+from ratoon.generators.tasks.task_rows import task_row, text_key, user_message
 from ratoon.generators.tasks.seeds import PACKAGED, SeedsConfig
 from ratoon.generators.tasks.seeds import propose as seeds
-from ratoon.generators.tasks.self_instruct import SelfInstructConfig
+from ratoon.generators.proposers.self_instruct import SelfInstructConfig
 from ratoon.novelty import tokens_of
 from ratoon.text import rouge_l
 

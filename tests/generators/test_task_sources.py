@@ -10,7 +10,7 @@ from ratoon import schema
 from ratoon.errors import ConfigError, DataError
 from ratoon.generators.tasks import TASK_SOURCES, TaskConfig, propose, propose_all
 from ratoon.generators.tasks.entry import EntryConfig
-from ratoon.generators.tasks.proposal import task_row, text_key, user_message
+from ratoon.generators.tasks.task_rows import task_row, text_key, user_message
 
 
 def capitals(config, seed):

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from ratoon import schema
-from ratoon.metrics.balance import balance, taken_over
+from ratoon.metrics.voting.answer_collapse import balance, taken_over
 
 
 def groups(*votes: tuple[str | None, str]):

@@ -4,18 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ratoon.errors import DataError, UsageError
-from ratoon.metrics.calibration import (
-    auroc,
-    brier,
-    collapse,
-    difference,
-    ece,
-    rate,
-    risk_at,
-    risk_coverage,
-    rogan_gladen,
-)
-from ratoon.metrics.estimators import Estimate
+from ratoon.metrics.stats.calibration import auroc, brier, collapse, difference, ece, rate, risk_at, risk_coverage, rogan_gladen
+from ratoon.metrics.stats.estimators import Estimate
 
 labelled = st.lists(st.tuples(st.integers(0, 8).map(lambda k: k / 8), st.booleans()), min_size=1, max_size=40)
 

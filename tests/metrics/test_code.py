@@ -7,7 +7,7 @@ import shutil
 import pytest
 
 from ratoon.errors import ConfigError
-from ratoon.metrics.score import score, score_gold
+from ratoon.metrics.verifiers.score import score, score_gold
 from ratoon.metrics.verifiers.code import specimen, verify
 from ratoon.metrics.verifiers.pool import Item, VerifierPool
 from ratoon.schema import from_rows

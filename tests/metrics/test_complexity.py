@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ratoon.errors import DataError
-from ratoon.metrics.complexity import behaviours, code_structure, difficulty, ifd, ifd_of, learnability, structure
+from ratoon.metrics.qdc.complexity import behaviours, code_structure, difficulty, ifd, ifd_of, learnability, structure
 
 
 def groups(passed: list[int | None], valid: list[int | None]) -> pa.Table:

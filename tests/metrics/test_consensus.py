@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from ratoon import schema
 from ratoon.config import parse
 from ratoon.errors import ConfigError, DataError
-from ratoon.metrics.consensus import ConsensusConfig, Labels, consensus
-from ratoon.metrics.estimators import wilson
+from ratoon.metrics.voting.consensus import ConsensusConfig, Labels, consensus
+from ratoon.metrics.stats.estimators import wilson
 
 EASY = ConsensusConfig(n_min=1, share=0.5, margin=0.1)
 Sample = tuple[str, str | None, str | None, str]  # group, answer, reading's status, finish reason

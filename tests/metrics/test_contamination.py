@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ratoon.metrics.contamination import ContaminationConfig, Index, build, cut, items, matches
+from ratoon.metrics.text.contamination import ContaminationConfig, Index, build, cut, items, matches
 
 CONFIG = ContaminationConfig()
 LONG = "a farmer has twelve red hens and each hen lays three eggs on every sunny day of the week"

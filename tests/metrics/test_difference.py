@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ratoon.errors import UsageError
-from ratoon.metrics.measures import Measure
-from ratoon.metrics.report import difference
-from ratoon.metrics.report.difference_text import code, markdown
+from ratoon.metrics.stats.measures import Measure
+from ratoon.metrics.report import diff as difference
+from ratoon.metrics.report.diff_text import code, markdown
 
 KEYS = st.lists(st.text("abcdef", min_size=1, max_size=2), unique=True)
 

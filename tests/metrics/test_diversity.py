@@ -11,23 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ratoon.errors import DataError, UsageError
-from ratoon.metrics.diversity import (
-    assign,
-    chao1,
-    codebook,
-    compression_ratio,
-    cut,
-    distinct_n,
-    effective_clusters,
-    fit_codebook,
-    knn_distance,
-    nearest,
-    neighbour_curve,
-    novelty,
-    qd_score,
-    self_repetition,
-    unseen_mass,
-)
+from ratoon.metrics.qdc.diversity import assign, chao1, codebook, compression_ratio, cut, distinct_n, effective_clusters, fit_codebook, knn_distance, nearest, neighbour_curve, novelty, qd_score, self_repetition, unseen_mass
 
 WORDS = st.lists(st.text(alphabet="ab ", max_size=12), max_size=8)
 

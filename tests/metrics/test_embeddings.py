@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from ratoon.errors import DataError, ModelError
-from ratoon.metrics import embeddings
-from ratoon.metrics.embeddings import EmbeddingConfig, embed, fingerprint, n_tokens
-from ratoon.metrics.vectors import Vectors, keys_of
+from ratoon.metrics.embeddings import embed as embeddings
+from ratoon.metrics.embeddings.embed import EmbeddingConfig, embed, fingerprint, n_tokens
+from ratoon.metrics.embeddings.cache import Vectors, keys_of
 
 pytestmark = pytest.mark.slow
 

@@ -1,7 +1,7 @@
 from ratoon import schema
-from ratoon.metrics.consensus import ConsensusConfig, consensus
-from ratoon.metrics.equivalence import SAME, by_math
-from ratoon.metrics.readings import readings
+from ratoon.metrics.voting.consensus import ConsensusConfig, consensus
+from ratoon.metrics.voting.equivalence import SAME, by_math
+from ratoon.metrics.voting.extracted_answers import readings
 from ratoon.metrics.verifiers import math
 from ratoon.metrics.verifiers.pool import VerifierPool
 

@@ -7,17 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ratoon.metrics.estimators import (
-    bootstrap,
-    bootstrap_statistic,
-    maj_at_k,
-    paired_bootstrap,
-    pass_at_k,
-    pass_hat_k,
-    unanimous_rate,
-    wilson,
-    wilson_columns,
-)
+from ratoon.metrics.stats.estimators import bootstrap, bootstrap_statistic, maj_at_k, paired_bootstrap, pass_at_k, pass_hat_k, unanimous_rate, wilson, wilson_columns
 
 counts = st.integers(1, 60).flatmap(lambda n: st.tuples(st.just(n), st.integers(0, n), st.integers(1, n)))
 

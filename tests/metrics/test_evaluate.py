@@ -5,9 +5,9 @@ import pytest
 
 from ratoon import schema
 from ratoon.errors import DataError
-from ratoon.metrics.estimators import wilson
-from ratoon.metrics.evaluate import evaluate, pooled
-from ratoon.metrics.outcomes import outcomes
+from ratoon.metrics.stats.estimators import wilson
+from ratoon.metrics.evaluation.evaluate import evaluate, pooled
+from ratoon.metrics.evaluation.outcomes import outcomes
 
 N, K = 60, 4
 

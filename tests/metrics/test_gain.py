@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ratoon.metrics.gain import decompose
+from ratoon.metrics.evaluation.gain import decompose
 
 sample = st.tuples(st.integers(0, 4), st.integers(0, 4)).map(lambda x: (min(x) / 4, max(x) / 4))  # passed ≤ finished
 

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from ratoon import schema
 from ratoon.errors import DataError
-from ratoon.metrics.estimators import wilson
-from ratoon.metrics.groups import groups
+from ratoon.metrics.stats.estimators import wilson
+from ratoon.metrics.voting.groups import groups
 
 
 def tables(samples: list[dict[str, Any]]) -> tuple[pa.Table, pa.Table]:

@@ -15,7 +15,7 @@ from ratoon.generators.engines.scripted import Plant, ScriptedConfig
 from ratoon.generators.engines.scripted_judge import JudgmentsConfig
 from ratoon.metrics.verifiers.judge import JudgeConfig, Judgment, Reader, both_orders, expected_score, judge, messages, version
 from ratoon.render import Renderer
-from ratoon.sft.tiny import make_tiny
+from ratoon.sft.models.tiny import make_tiny
 
 
 @pytest.fixture(scope="module")

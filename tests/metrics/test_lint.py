@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ratoon.errors import DataError
-from ratoon.metrics.lint import COLUMNS, DUP, TOP, echo, leaked, lint
+from ratoon.metrics.text.lint import COLUMNS, DUP, TOP, echo, leaked, lint
 
 FEW_WORDS = st.lists(st.sampled_from(["a", "bb", "ccc", "d", "ee"]), max_size=40)
 

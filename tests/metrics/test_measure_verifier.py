@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from ratoon import schema
-from ratoon.metrics.estimators import wilson
-from ratoon.metrics.measure_verifier import FloorConfig, MeasureConfig, below, measure, rate, read, table
+from ratoon.metrics.stats.estimators import wilson
+from ratoon.metrics.verifier_errors.error_rates import FloorConfig, MeasureConfig, below, measure, rate, read, table
 from ratoon.metrics.verifiers.pool import VerifierPool
 
 OWN = '''

@@ -7,9 +7,9 @@ from dataclasses import replace
 import pytest
 
 from ratoon.errors import Unlike
-from ratoon.metrics import measures
-from ratoon.metrics.estimators import Estimate
-from ratoon.metrics.measures import Measure, compare, of_estimate, of_value
+from ratoon.metrics.stats import measures
+from ratoon.metrics.stats.estimators import Estimate
+from ratoon.metrics.stats.measures import Measure, compare, of_estimate, of_value
 
 ONE = Measure("diversity.vendi", "1", 40.0, 500, 39.0, 41.0, 7, {"size": 500, "model": "m", "kernel": "linear"})
 

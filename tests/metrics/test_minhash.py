@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 
-from ratoon.metrics.minhash import MinHashConfig, edge_version, estimate, sign, version
+from ratoon.metrics.text.minhash import MinHashConfig, edge_version, estimate, sign, version
 
 
 def overlapping(share: float, n: int, seed: int = 0) -> tuple[pa.Array, pa.Array]:

@@ -6,7 +6,7 @@ import pytest
 
 from ratoon import schema
 from ratoon.errors import DataError
-from ratoon.metrics.natural import natural, reading, table
+from ratoon.metrics.verifier_errors.on_real_replies import natural, reading, table
 
 
 @pytest.mark.parametrize(

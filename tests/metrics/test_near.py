@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ratoon import schema
-from ratoon.metrics.minhash import MinHashConfig
-from ratoon.metrics.near import Found, Past, near
+from ratoon.metrics.text.minhash import MinHashConfig
+from ratoon.metrics.text.near_duplicates import Found, Past, near
 from ratoon.text import normalise, shingles, tokenise
 
 CONFIG = MinHashConfig(block=64)

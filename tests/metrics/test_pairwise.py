@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ratoon.errors import DataError, UsageError
-from ratoon.metrics.diversity import dc_score, homogenisation, novel_sum, self_bleu
+from ratoon.metrics.qdc.diversity import dc_score, homogenisation, novel_sum, self_bleu
 
 
 def test_dc_score_has_its_closed_forms_and_hangs_on_its_temperature() -> None:

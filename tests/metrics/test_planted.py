@@ -10,9 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ratoon import schema
-from ratoon.metrics.verifiers import numbers, planted_values, sayings
+from ratoon.metrics.verifiers import numbers
+from ratoon.metrics.verifier_errors import planted_values
+from ratoon.metrics.verifier_errors import reply_formats as sayings
 from ratoon.metrics.verifiers.numeric import verify
-from ratoon.metrics.verifiers.planted import plant
+from ratoon.metrics.verifier_errors.planted import plant
 
 
 def tasks(verifier: str | None, answers: list[str], args: dict | None = None):

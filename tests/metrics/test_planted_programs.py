@@ -12,9 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ratoon import schema
-from ratoon.metrics.measure_verifier import MeasureConfig, measure
-from ratoon.metrics.verifiers import gold_reply, planted_programs, planted_queries, sayings
-from ratoon.metrics.verifiers.planted import Probe, plant
+from ratoon.metrics.verifier_errors.error_rates import MeasureConfig, measure
+from ratoon.metrics.verifiers import gold_reply
+from ratoon.metrics.verifier_errors import planted_programs
+from ratoon.metrics.verifier_errors import planted_queries
+from ratoon.metrics.verifier_errors import reply_formats as sayings
+from ratoon.metrics.verifier_errors.planted import Probe, plant
 from ratoon.metrics.verifiers.pool import Item, VerifierPool
 from ratoon.metrics.verifiers.verdict import Verdict, failed, passed
 

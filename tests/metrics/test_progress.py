@@ -6,7 +6,7 @@ import pytest
 
 from ratoon import schema
 from ratoon.errors import DataError
-from ratoon.metrics.report.progress import plot
+from ratoon.metrics.report.progress_plot import plot
 
 
 def rows(rounds: int = 4, arms: int = 5) -> list[dict[str, Any]]:

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ratoon.errors import DataError
-from ratoon.metrics.calibration import rate
-from ratoon.metrics.quality import corrected_pass_rate, judged, pass_rate, spearman
+from ratoon.metrics.stats.calibration import rate
+from ratoon.metrics.qdc.quality import corrected_pass_rate, judged, pass_rate, spearman
 
 
 def groups(passed: list[int | None], valid: list[int | None]) -> pa.Table:

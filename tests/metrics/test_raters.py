@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ratoon.errors import UsageError
-from ratoon.metrics.raters import agreement
+from ratoon.metrics.stats.inter_rater import agreement
 
 N = None
 # Krippendorff's reliability data: four observers, twelve units (Content Analysis, ch. 12).

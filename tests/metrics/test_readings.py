@@ -6,7 +6,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from ratoon import schema
-from ratoon.metrics.readings import _plain, readings
+from ratoon.metrics.voting.extracted_answers import _plain, readings
 from ratoon.metrics.verifiers import numeric
 from ratoon.metrics.verifiers.pool import VerifierPool
 

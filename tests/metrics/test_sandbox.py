@@ -14,8 +14,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from ratoon.metrics.verifiers import sandbox, seccomp
-from ratoon.metrics.verifiers.sandbox import Limits, NoSandbox, Outcome
+from ratoon.metrics.sandbox import sandbox
+from ratoon.metrics.sandbox import seccomp
+from ratoon.metrics.sandbox.sandbox import Limits, NoSandbox, Outcome
 
 pytestmark = pytest.mark.skipif(shutil.which("bwrap") is None, reason="no sandbox: sudo apt install bubblewrap")
 

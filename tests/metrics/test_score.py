@@ -2,7 +2,7 @@ import pytest
 
 from ratoon import schema
 from ratoon.errors import DataError
-from ratoon.metrics.score import score, score_gold
+from ratoon.metrics.verifiers.score import score, score_gold
 from ratoon.metrics.verifiers.pool import VerifierPool
 
 

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ratoon.metrics.consensus import ConsensusConfig, decided
-from ratoon.metrics.sequential import curtail, log_evidence, mode_at, settled
-from ratoon.metrics.votes import Votes, plurality
+from ratoon.metrics.voting.consensus import ConsensusConfig, decided
+from ratoon.metrics.voting.sequential_test import curtail, log_evidence, mode_at, settled
+from ratoon.metrics.voting.plurality import Votes, plurality
 
 # Answers 0 to 2, -1 no answer, -2 never came back.
 reply = st.integers(-2, 2)

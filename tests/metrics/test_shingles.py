@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ratoon.metrics.shingles import shingle
+from ratoon.metrics.text.shingles import shingle
 from ratoon.text import normalise, shingles, tokenise
 
 TEXTS = st.text(st.sampled_from("abAB12_ .,+-\t\n\x1c\x7féß東京क्षไทย😀"), max_size=40)

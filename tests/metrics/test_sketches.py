@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ratoon.errors import DataError
-from ratoon.metrics import sketches
-from ratoon.metrics.lexical import gram_sketches, text_sketch
-from ratoon.metrics.sketches import KEPT, Sketch, distinct, divergence, histogram, mean_of, merge, quantile, unlike
-from ratoon.metrics.words import mixed
+from ratoon.metrics.stats import sketches
+from ratoon.metrics.text.lexical_diversity import gram_sketches, text_sketch
+from ratoon.metrics.stats.sketches import KEPT, Sketch, distinct, divergence, histogram, mean_of, merge, quantile, unlike
+from ratoon.metrics.text.hashed_words import mixed
 
 VALUES = st.lists(st.one_of(st.none(), st.floats(-1e6, 1e6)), max_size=40)
 

@@ -12,17 +12,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from ratoon.errors import DataError, UsageError
-from ratoon.metrics.diversity import (
-    alpha_beta_gamma,
-    gram,
-    merge,
-    rke,
-    rke_sampled,
-    sample_size,
-    subsampled,
-    unpacked,
-    vendi_score,
-)
+from ratoon.metrics.qdc.diversity import alpha_beta_gamma, gram, merge, rke, rke_sampled, sample_size, subsampled, unpacked, vendi_score
 
 Floats = NDArray[np.float64]
 INF = math.inf

@@ -11,11 +11,12 @@ import pytest
 from numpy.typing import NDArray
 
 from ratoon.errors import DataError
-from ratoon.metrics import sketches, tiers
-from ratoon.metrics.clusters import fit_codebook
-from ratoon.metrics.estimators import Estimate
-from ratoon.metrics.measures import Measure, compare
-from ratoon.metrics.tiers import TierConfig
+from ratoon.metrics.stats import sketches
+from ratoon.metrics.qdc import tiers
+from ratoon.metrics.embeddings.clusters import fit_codebook
+from ratoon.metrics.stats.estimators import Estimate
+from ratoon.metrics.stats.measures import Measure, compare
+from ratoon.metrics.qdc.tiers import TierConfig
 
 CONFIG = TierConfig(draws=8)
 RISING = {"compression_gzip", "compression_zstd", "self_repetition"}

@@ -1,5 +1,5 @@
 from ratoon import schema
-from ratoon.metrics.trivial import CONSTANT, ECHO, evaluate_trivial
+from ratoon.metrics.evaluation.trivial_policies import CONSTANT, ECHO, evaluate_trivial
 from ratoon.metrics.verifiers.pool import VerifierPool
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pyarrow as pa
 
 from ratoon import schema
-from ratoon.metrics.consensus import ConsensusConfig, Labels, consensus
-from ratoon.metrics.twins import crossed, measures, twins
+from ratoon.metrics.voting.consensus import ConsensusConfig, Labels, consensus
+from ratoon.metrics.voting.paraphrase_pairs import crossed, measures, twins
 
 CONFIG = ConsensusConfig(n_min=1, share=0.5, margin=0.1)
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ratoon.metrics.votes import plurality, weigh
+from ratoon.metrics.voting.plurality import plurality, weigh
 
 row = st.tuples(st.integers(0, 3), st.integers(-1, 4), st.booleans(), st.floats(0.1, 3.0))
 rows = st.lists(row, max_size=40)

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ratoon.metrics import words
-from ratoon.metrics.words import Pieces
+from ratoon.metrics.text import hashed_words as words
+from ratoon.metrics.text.hashed_words import Pieces
 from ratoon.text import tokenise
 
 

@@ -11,15 +11,17 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from ratoon import cli as command_line
+from ratoon.cli import app as command_line
 from ratoon.engine import Policy
-from ratoon.pipelines import propose, sample, score
-from ratoon.pipelines.context import Context
-from ratoon.pipelines.curate import Crop
-from ratoon.pipelines.recipe import load
-from ratoon.pipelines.start import opened, prefect_environment
-from ratoon.sft.tiny import make_tiny
-from ratoon.store import Manifest
+from ratoon.pipelines.tasks import pool as propose
+from ratoon.pipelines.rollouts import sample
+from ratoon.pipelines.rollouts import score
+from ratoon.pipelines.runtime.context import Context
+from ratoon.pipelines.curation.curate import Crop
+from ratoon.pipelines.recipe.recipe import load
+from ratoon.pipelines.flows.runner import opened, prefect_environment
+from ratoon.sft.models.tiny import make_tiny
+from ratoon.store.store import Manifest
 
 Start = Callable[..., "Told"]
 

@@ -15,11 +15,11 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
 
-from ratoon import cli
+from ratoon.cli import app as cli
 from ratoon.errors import DataError, UsageError
 from ratoon.metrics.report import FORMAT
-from ratoon.pipelines import audit as auditing
-from ratoon.pipelines.audit_config import AuditConfig
+from ratoon.pipelines.audit import audit as auditing
+from ratoon.pipelines.recipe.sections import AuditConfig
 from ratoon.rows_file import RowsFile
 
 CHEAP = AuditConfig(tier="cheap")

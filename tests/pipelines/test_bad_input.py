@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from ratoon.store import Store
+from ratoon.store.store import Store
 
 Start = Callable[..., Any]
 Asked = Callable[[Path], list[str]]

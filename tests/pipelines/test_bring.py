@@ -14,9 +14,9 @@ import pytest
 
 from ratoon import Run
 from ratoon.errors import DataError, UsageError
-from ratoon.pipelines.bring import bring
+from ratoon.pipelines.flows.import_rollouts import bring
 from ratoon.render import Renderer
-from ratoon.sft.tiny import make_tiny
+from ratoon.sft.models.tiny import make_tiny
 
 SUM = {"prompt": "1 + 1 = ?", "completion": "The answer is 2", "answer": "2", "finish_reason": "stop"}
 WRONG = SUM | {"completion": "The answer is 3"}
@@ -297,8 +297,8 @@ def test_a_run_does_not_overwrite_an_imported_round(file: Callable[..., Path], r
 
 def test_a_model_with_another_tokenizer_than_the_run_is_refused(file: Callable[..., Path], root: Path, tmp_path: Path) -> None:
     from ratoon import schema
-    from ratoon.pipelines.stage import Built, key, run_stage
-    from ratoon.store import Counts, Store
+    from ratoon.pipelines.runtime.stage import Built, key, run_stage
+    from ratoon.store.store import Counts, Store
 
     with Store.writer(root, {"shard_size": 8}) as store:
         row = schema.from_rows("policies", [{"policy_id": "m_x", "tokenizer_digest": "other", "iteration": 0}])

@@ -19,10 +19,10 @@ from hypothesis import strategies as st
 from ratoon.config import parse
 from ratoon.engine import Completion, Policy, Request, Sampling
 from ratoon.errors import ConfigError, EngineDead, Interrupted, Stopped
-from ratoon.pipelines.budget import BudgetConfig, PriceConfig, Spent, spent
-from ratoon.pipelines.meter import Meter, MeteredEngine, signals
+from ratoon.pipelines.recipe.budget import BudgetConfig, PriceConfig, Spent, spent
+from ratoon.pipelines.runtime.meter import Meter, MeteredEngine, signals
 from ratoon.run import Run
-from ratoon.store import Store
+from ratoon.store.store import Store
 
 PRICES = {"prompt": 1.0, "sampled": 4.0}
 

@@ -13,14 +13,19 @@ import pytest
 from ratoon import schema
 from ratoon.errors import Refused
 from ratoon.generators.hidden import hide_gold
-from ratoon.metrics.agreement import Label, measures, trend
-from ratoon.pipelines import asking, calibrate, gate, propose, sample, score
-from ratoon.pipelines.curate import Crop, crop_of, curate
-from ratoon.pipelines.look import show
-from ratoon.pipelines.recipe import SHIPPED, load
-from ratoon.pipelines.start import opened
-from ratoon.sft.dataset import read_dataset
-from ratoon.store import Store
+from ratoon.metrics.voting.vote_accuracy import Label, measures, trend
+from ratoon.pipelines.rollouts import adaptive_consistency as asking
+from ratoon.pipelines.rollouts import calibrate_votes as calibrate
+from ratoon.pipelines.training import gate
+from ratoon.pipelines.tasks import pool as propose
+from ratoon.pipelines.rollouts import sample
+from ratoon.pipelines.rollouts import score
+from ratoon.pipelines.curation.curate import Crop, crop_of, curate
+from ratoon.pipelines.views.rows import show
+from ratoon.pipelines.recipe.recipe import SHIPPED, load
+from ratoon.pipelines.flows.runner import opened
+from ratoon.sft.data.dataset import read_dataset
+from ratoon.store.store import Store
 
 SMALL = ["engine.kind=scripted", 'engine.scripted.pass_rate={subtract=0.75, "*"=0.4}', "engine.scripted.truncated=0.05",
          "engine.scripted.unparsed=0.05", "splits.eval=6", "splits.probe=2", "run.shard_size=12", "run.workers=2",

@@ -10,14 +10,16 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from ratoon.pipelines import propose, sample, score
-from ratoon.pipelines.calibrate import calibrate
-from ratoon.pipelines.curate import Crop, curate
-from ratoon.pipelines.proposing import Made, propose_tasks
-from ratoon.pipelines.recipe import load
-from ratoon.pipelines.start import opened
-from ratoon.sft.dataset import read_dataset
-from ratoon.store import Manifest, Store
+from ratoon.pipelines.tasks import pool as propose
+from ratoon.pipelines.rollouts import sample
+from ratoon.pipelines.rollouts import score
+from ratoon.pipelines.rollouts.calibrate_votes import calibrate
+from ratoon.pipelines.curation.curate import Crop, curate
+from ratoon.pipelines.tasks.propose import Made, propose_tasks
+from ratoon.pipelines.recipe.recipe import load
+from ratoon.pipelines.flows.runner import opened
+from ratoon.sft.data.dataset import read_dataset
+from ratoon.store.store import Manifest, Store
 
 
 class Played(NamedTuple):

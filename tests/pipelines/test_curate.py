@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 
 from ratoon.errors import DataError, UsageError
-from ratoon.pipelines.curate import candidates, control, crop_of, curate
-from ratoon.pipelines.recipe import load
-from ratoon.pipelines.replay import replay
-from ratoon.sft.dataset import read_dataset
-from ratoon.store import Store
+from ratoon.pipelines.curation.curate import candidates, control, crop_of, curate
+from ratoon.pipelines.recipe.recipe import load
+from ratoon.pipelines.curation.recurate import replay
+from ratoon.sft.data.dataset import read_dataset
+from ratoon.store.store import Store
 
 Open = Callable[..., Any]
 

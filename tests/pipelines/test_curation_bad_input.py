@@ -11,12 +11,12 @@ import pytest
 
 from ratoon import schema
 from ratoon.errors import ConfigError, DataError, RatoonError, StoreError
-from ratoon.pipelines import beside
-from ratoon.pipelines.crop import Crop
-from ratoon.pipelines.curate import candidates, curate
-from ratoon.pipelines.recipe import load
-from ratoon.pipelines.stage import key
-from ratoon.store import Counts, Manifest, Store
+from ratoon.pipelines.curation import side_tables as beside
+from ratoon.pipelines.runtime.rollout_set import Crop
+from ratoon.pipelines.curation.curate import candidates, curate
+from ratoon.pipelines.recipe.recipe import load
+from ratoon.pipelines.runtime.stage import key
+from ratoon.store.store import Counts, Manifest, Store
 
 ORDER = (
     'filters=[{kind="lint"},{kind="exact_dedup",scope="all"},{kind="decontaminate"},{kind="verified"},{kind="pass_rate"},'

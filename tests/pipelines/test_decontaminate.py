@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from ratoon.errors import DataError, UsageError
-from ratoon.pipelines.decontaminate import decontaminate, load
+from ratoon.pipelines.contamination.decontaminate import decontaminate, load
 
 ITEM = "A farmer has twelve red hens and each hen lays three eggs on every sunny day. How many eggs in a week?"
 

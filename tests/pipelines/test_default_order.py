@@ -13,14 +13,15 @@ from typing import Any
 import pyarrow.compute as pc
 import pytest
 
-from ratoon.pipelines import audit as auditing
-from ratoon.pipelines import audit_run, beside
-from ratoon.pipelines.audit_config import AuditConfig
-from ratoon.pipelines.crop import Crop, crop_of
-from ratoon.pipelines.curate import curate
-from ratoon.pipelines.replay import replay
-from ratoon.pipelines.stage import run_stage
-from ratoon.store import Store
+from ratoon.pipelines.audit import audit as auditing
+from ratoon.pipelines.audit import run_rows as audit_run
+from ratoon.pipelines.curation import side_tables as beside
+from ratoon.pipelines.recipe.sections import AuditConfig
+from ratoon.pipelines.runtime.rollout_set import Crop, crop_of
+from ratoon.pipelines.curation.curate import curate
+from ratoon.pipelines.curation.recurate import replay
+from ratoon.pipelines.runtime.stage import run_stage
+from ratoon.store.store import Store
 
 Open = Callable[..., Any]
 FILTERS = (

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from ratoon.pipelines.curate import control, curate
-from ratoon.pipelines.diff import diff
-from ratoon.sft.dataset import read_dataset
+from ratoon.pipelines.curation.curate import control, curate
+from ratoon.pipelines.audit.diff import diff
+from ratoon.sft.data.dataset import read_dataset
 
 Start = Callable[..., Any]
 WORDS = ("sum", "product", "apples", "trains", "speed", "water", "light", "river", "counting", "money", "share", "garden",
@@ -63,7 +63,7 @@ def test_collapsed_replies_fail_a_rule_and_the_halves_of_one_set_do_not(write: C
 
 
 def test_new_rows_that_hold_a_benchmark_item_are_counted(write: Callable[..., str]) -> None:
-    from ratoon.pipelines.audit_config import AuditConfig
+    from ratoon.pipelines.recipe.sections import AuditConfig
 
     item = "A ticket collector counts forty two passengers on each of nine trains; how many passengers does she count in all?"
     bench = write("bench", [{"question": item}])

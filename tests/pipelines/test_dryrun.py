@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from ratoon.pipelines.dryrun import predict, total
-from ratoon.pipelines.recipe import load
+from ratoon.pipelines.flows.dry_run import predict, total
+from ratoon.pipelines.recipe.recipe import load
 from ratoon.run import Run
 
 

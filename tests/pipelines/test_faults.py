@@ -17,7 +17,7 @@ import pytest
 from ratoon import faults
 from ratoon.errors import StoreError
 from ratoon.metrics.verifiers.pool import VerifierPool
-from ratoon.store import Store
+from ratoon.store.store import Store
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 
@@ -79,8 +79,8 @@ def test_a_clock_that_goes_backwards_changes_no_content_and_no_order(
     def earlier() -> str:
         return (datetime(2030, 1, 1, tzinfo=UTC) - timedelta(hours=next(hours))).isoformat()
 
-    monkeypatch.setattr("ratoon.history.now", earlier)
-    monkeypatch.setattr("ratoon.store.now", earlier)
+    monkeypatch.setattr("ratoon.store.commit_log.now", earlier)
+    monkeypatch.setattr("ratoon.store.store.now", earlier)
     plain.run(tmp_path / "run", config, verifiers)
     stores = [Store.open(tmp_path / name) for name in ("whole", "run")]
     assert stores[1].commits()[0].at > stores[1].commits()[-1].at

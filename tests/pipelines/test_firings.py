@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from ratoon.errors import ModelError, UsageError
-from ratoon.pipelines import schedule
-from ratoon.pipelines.firings import finished_rounds, fire, firings, folder_of
-from ratoon.store import Store
+from ratoon.pipelines.flows import schedule
+from ratoon.pipelines.flows.firings import finished_rounds, fire, firings, folder_of
+from ratoon.store.store import Store
 
 NOW = datetime(2026, 2, 3, 4, 5, 6, tzinfo=UTC)
 

@@ -12,17 +12,19 @@ import pytest
 
 from ratoon import schema
 from ratoon.errors import Refused
-from ratoon.metrics import measures
-from ratoon.metrics.contamination import ContaminationConfig
-from ratoon.metrics.estimators import Estimate
-from ratoon.metrics.measures import Measure
-from ratoon.pipelines import gate, measure, summary
-from ratoon.pipelines.curate import curate
-from ratoon.pipelines.gate import Found, falling, few, leaked, outcomes, recorded
-from ratoon.pipelines.gate_config import REASONS
-from ratoon.pipelines.stage import Built, key, run_stage
+from ratoon.metrics.stats import measures
+from ratoon.metrics.text.contamination import ContaminationConfig
+from ratoon.metrics.stats.estimators import Estimate
+from ratoon.metrics.stats.measures import Measure
+from ratoon.pipelines.training import gate
+from ratoon.pipelines.evaluation import verifiers as measure
+from ratoon.pipelines.views import summary
+from ratoon.pipelines.curation.curate import curate
+from ratoon.pipelines.training.gate import Found, falling, few, leaked, outcomes, recorded
+from ratoon.pipelines.recipe.sections import REASONS
+from ratoon.pipelines.runtime.stage import Built, key, run_stage
 from ratoon.run import Run
-from ratoon.store import Counts, Store
+from ratoon.store.store import Counts, Store
 
 Open = Callable[..., Any]
 ITEM = "A ticket collector counts forty two passengers on each of nine trains. How many passengers does she count in all?"

@@ -17,10 +17,11 @@ from typing import Any
 import pytest
 
 from ratoon import Run
-from ratoon.pipelines.recipe import SHIPPED
-from ratoon.sft import launch, policy
-from ratoon.sft.job import Job, config_digest
-from ratoon.store import Store
+from ratoon.pipelines.recipe.recipe import SHIPPED
+from ratoon.sft.training import launch
+from ratoon.sft.models import policy
+from ratoon.sft.training.job import Job, config_digest
+from ratoon.store.store import Store
 
 ROOT = Path(__file__).resolve().parents[2]
 GOLDENS = ROOT / "tests" / "data" / "goldens.json"

@@ -11,12 +11,16 @@ import pytest
 
 from ratoon import schema
 from ratoon.errors import Refused
-from ratoon.pipelines import gate, retry, sample, score, waves
-from ratoon.pipelines.curate import candidates, crop_of, curate
-from ratoon.pipelines.replay import replay
-from ratoon.pipelines.summary import rounds
-from ratoon.sft import dataset
-from ratoon.store import Store
+from ratoon.pipelines.training import gate
+from ratoon.pipelines.rollouts import retry_queue as retry
+from ratoon.pipelines.rollouts import sample
+from ratoon.pipelines.rollouts import score
+from ratoon.pipelines.rollouts import dynamic_sampling as waves
+from ratoon.pipelines.curation.curate import candidates, crop_of, curate
+from ratoon.pipelines.curation.recurate import replay
+from ratoon.pipelines.views.summary import rounds
+from ratoon.sft.data import dataset
+from ratoon.store.store import Store
 
 Open = Callable[..., Any]
 NFT = ["train.method=nft", "engine.scripted.pass_rate={add=0.6, '*'=0.3}", "generate.n=4"]

@@ -11,9 +11,9 @@ import pytest
 
 from ratoon import sql
 from ratoon.errors import Stopped
-from ratoon.pipelines.curate import curate
-from ratoon.pipelines.judge import judge_round
-from ratoon.pipelines.look import show
+from ratoon.pipelines.curation.curate import curate
+from ratoon.pipelines.rollouts.judge import judge_round
+from ratoon.pipelines.views.rows import show
 
 Open = Callable[..., Any]
 SEES = ["judge={}", "engine.scripted.judgments={accuracy=0.9, off_format=0.05}", 'engine.scripted.styles=["{answer}"]']

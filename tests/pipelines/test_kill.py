@@ -13,10 +13,10 @@ from typing import NamedTuple
 import psutil
 import pytest
 
-from ratoon.journal import Journal
-from ratoon.manifest import Commit
-from ratoon.sft.dataset import content_digest, read_dataset
-from ratoon.store import Store
+from ratoon.store.journal import Journal
+from ratoon.store.manifest import Commit
+from ratoon.sft.data.dataset import content_digest, read_dataset
+from ratoon.store.store import Store
 
 pytestmark = pytest.mark.timeout(900)  # seven starts of the command, two trainings and two that are cut short
 Slot = tuple[str, int | None, str | None]

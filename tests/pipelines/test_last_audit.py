@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from ratoon.pipelines.audit_config import AuditConfig
-from ratoon.pipelines.last_audit import pages, write_audits
-from ratoon.store import Store
+from ratoon.pipelines.recipe.sections import AuditConfig
+from ratoon.pipelines.audit.after_run import pages, write_audits
+from ratoon.store.store import Store
 
 CHEAP = AuditConfig(at_end="cheap")
 

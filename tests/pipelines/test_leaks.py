@@ -6,10 +6,10 @@ import pyarrow as pa
 import pytest
 
 from ratoon import schema
-from ratoon.generators.tasks.candidates import Candidate
-from ratoon.generators.tasks.proposal import task_row, user_message
-from ratoon.metrics.contamination import ContaminationConfig
-from ratoon.pipelines import leaks
+from ratoon.generators.proposers.candidates import Candidate
+from ratoon.generators.tasks.task_rows import task_row, user_message
+from ratoon.metrics.text.contamination import ContaminationConfig
+from ratoon.pipelines.contamination import leaks
 
 HELD = "A farmer has seventeen sheep and all but nine of them run away during a storm at night, how many are left?"
 

@@ -10,11 +10,11 @@ import pytest
 
 from ratoon.errors import UsageError
 from ratoon.filters.random_n import RandomNConfig
-from ratoon.pipelines.curate import curate
-from ratoon.pipelines.evaluate import evals
-from ratoon.pipelines.look import explain, show
-from ratoon.pipelines.summary import rounds, stages
-from ratoon.store import Store
+from ratoon.pipelines.curation.curate import curate
+from ratoon.pipelines.evaluation.policies import evals
+from ratoon.pipelines.views.rows import explain, show
+from ratoon.pipelines.views.summary import rounds, stages
+from ratoon.store.store import Store
 
 Open = Callable[..., Any]
 

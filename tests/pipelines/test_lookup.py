@@ -9,9 +9,9 @@ import pyarrow as pa
 import pytest
 
 from ratoon import schema
-from ratoon.pipelines import lookup
-from ratoon.pipelines.lookup import Lookup
-from ratoon.store import ArtifactKey, Counts, Manifest, Store
+from ratoon.pipelines.runtime import shard_rows as lookup
+from ratoon.pipelines.runtime.shard_rows import Lookup
+from ratoon.store.store import ArtifactKey, Counts, Manifest, Store
 
 COLUMNS = ["task_id", "answer"]
 WANTED = pa.array(["t_07", "t_03", "t_03", "t_nobody"], pa.string())

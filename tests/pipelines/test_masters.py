@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 
 from ratoon import Run
-from ratoon.pipelines import repair
-from ratoon.pipelines.curate import curate
-from ratoon.pipelines.finetune import finetune
-from ratoon.sft import policy
-from ratoon.sft.tiny import make_tiny
-from ratoon.store import Store
+from ratoon.pipelines.views import integrity as repair
+from ratoon.pipelines.curation.curate import curate
+from ratoon.pipelines.training.train import finetune
+from ratoon.sft.models import policy
+from ratoon.sft.models.tiny import make_tiny
+from ratoon.store.store import Store
 
 
 @pytest.fixture

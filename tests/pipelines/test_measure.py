@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from ratoon.errors import Stopped
-from ratoon.pipelines import measure, propose
-from ratoon.store import Store
+from ratoon.pipelines.evaluation import verifiers as measure
+from ratoon.pipelines.tasks import pool as propose
+from ratoon.store.store import Store
 
 Open = Callable[..., Any]
 

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from ratoon.metrics.estimators import Estimate
-from ratoon.metrics.measure_verifier import Measured
+from ratoon.metrics.stats.estimators import Estimate
+from ratoon.metrics.verifier_errors.error_rates import Measured
 from ratoon.metrics.verifiers import version
-from ratoon.pipelines.measure_run import measure_run
-from ratoon.store import Store
+from ratoon.pipelines.evaluation.verifiers_of_run import measure_run
+from ratoon.store.store import Store
 
 
 def planted(fpr: float, fnr: float, width: float = 0.02, name: str | None = None) -> Measured:

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from ratoon import Run
-from ratoon.sft import dataset, policy
+from ratoon.sft.data import dataset
+from ratoon.sft.models import policy
 
 Cli = Callable[..., subprocess.CompletedProcess[str]]
 SETS = [

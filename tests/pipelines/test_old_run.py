@@ -9,11 +9,11 @@ import pytest
 
 from ratoon import Run, schema
 from ratoon.config import apply_sets, parse
-from ratoon.digests import content_digest
-from ratoon.pipelines import audit as auditing
-from ratoon.pipelines.recipe import Recipe
-from ratoon.pipelines.start import improve
-from ratoon.store import Store
+from ratoon.store.digests import content_digest
+from ratoon.pipelines.audit import audit as auditing
+from ratoon.pipelines.recipe.recipe import Recipe
+from ratoon.pipelines.flows.runner import improve
+from ratoon.store.store import Store
 
 ARCHIVE = Path(__file__).resolve().parents[1] / "data" / "old_run.tar.gz"
 CURATE_AGAIN = ["filters.4.k=1"]

@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 
 from ratoon.errors import ConfigError
-from ratoon.pipelines import propose, sample
-from ratoon.pipelines.context import Context
-from ratoon.sft.tiny import make_tiny
+from ratoon.pipelines.tasks import pool as propose
+from ratoon.pipelines.rollouts import sample
+from ratoon.pipelines.runtime.context import Context
+from ratoon.sft.models.tiny import make_tiny
 
 Open = Callable[..., AbstractContextManager[Context]]
 TEMPLATE = (

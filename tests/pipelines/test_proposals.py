@@ -12,19 +12,22 @@ import pytest
 
 from ratoon import sql
 from ratoon.errors import Stopped
-from ratoon.generators.tasks.asks import asked_text, rows_of
+from ratoon.generators.proposers.prompts import asked_text, rows_of
 from ratoon.novelty import RougeIndex, tokens_of
-from ratoon.pipelines import bare, propose, sample, score
-from ratoon.pipelines.context import Context
-from ratoon.pipelines.curate import Crop, candidates, crop_of, curate
-from ratoon.pipelines.look import explain
-from ratoon.pipelines.proposing import Made, propose_tasks
-from ratoon.pipelines.recipe import load
-from ratoon.pipelines.start import opened
-from ratoon.pipelines.summary import rounds
+from ratoon.pipelines.curation import question_only as bare
+from ratoon.pipelines.tasks import pool as propose
+from ratoon.pipelines.rollouts import sample
+from ratoon.pipelines.rollouts import score
+from ratoon.pipelines.runtime.context import Context
+from ratoon.pipelines.curation.curate import Crop, candidates, crop_of, curate
+from ratoon.pipelines.views.rows import explain
+from ratoon.pipelines.tasks.propose import Made, propose_tasks
+from ratoon.pipelines.recipe.recipe import load
+from ratoon.pipelines.flows.runner import opened
+from ratoon.pipelines.views.summary import rounds
 from ratoon.run import Run
-from ratoon.sft.dataset import read_dataset
-from ratoon.store import Manifest, Store
+from ratoon.sft.data.dataset import read_dataset
+from ratoon.store.store import Manifest, Store
 from ratoon.text import rouge_l
 
 ISLAND = Path(__file__).resolve().parents[2] / "examples" / "island"

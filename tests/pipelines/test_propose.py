@@ -11,9 +11,9 @@ import pytest
 
 from ratoon import schema
 from ratoon.errors import ConfigError
-from ratoon.generators.tasks.proposal import task_row, user_message
-from ratoon.pipelines import propose
-from ratoon.pipelines.context import Context
+from ratoon.generators.tasks.task_rows import task_row, user_message
+from ratoon.pipelines.tasks import pool as propose
+from ratoon.pipelines.runtime.context import Context
 
 Open = Callable[..., Any]
 

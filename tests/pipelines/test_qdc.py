@@ -10,13 +10,14 @@ import pyarrow as pa
 import pytest
 
 from ratoon.errors import DataError
-from ratoon.metrics import sketches
-from ratoon.metrics.measures import read
-from ratoon.pipelines import linting, qdc
-from ratoon.pipelines.curate import curate
-from ratoon.pipelines.remeasure import remeasure
-from ratoon.pipelines.summary import headlines
-from ratoon.store import Store
+from ratoon.metrics.stats import sketches
+from ratoon.metrics.stats.measures import read
+from ratoon.pipelines.curation import lint as linting
+from ratoon.pipelines.evaluation import rounds as qdc
+from ratoon.pipelines.curation.curate import curate
+from ratoon.pipelines.evaluation.remeasure import remeasure
+from ratoon.pipelines.views.summary import headlines
+from ratoon.store.store import Store
 
 Open = Callable[..., Any]
 

@@ -8,7 +8,7 @@ import pytest
 
 from ratoon.config import semantic_digest
 from ratoon.errors import ConfigError, UsageError
-from ratoon.pipelines.recipe import SHIPPED, Recipe, find, load
+from ratoon.pipelines.recipe.recipe import SHIPPED, Recipe, find, load
 
 
 def test_a_shipped_recipe_is_found_by_its_bare_name_and_under_its_folder(

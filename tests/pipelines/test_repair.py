@@ -14,8 +14,8 @@ import pytest
 from ratoon import faults
 from ratoon.errors import StoreError
 from ratoon.metrics.verifiers.pool import VerifierPool
-from ratoon.pipelines import repair
-from ratoon.store import Store
+from ratoon.pipelines.views import integrity as repair
+from ratoon.store.store import Store
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 

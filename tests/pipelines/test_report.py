@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from ratoon import Run
-from ratoon.cli_print import final_report
-from ratoon.pipelines.report import before_after, next_steps
+from ratoon.cli.print import final_report
+from ratoon.pipelines.views.final_report import before_after, next_steps
 
 
 def test_the_same_held_out_question_is_shown_before_and_after_one_a_family(smoke_run: Path) -> None:

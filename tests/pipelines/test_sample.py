@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 import pytest
 
 from ratoon.errors import EngineDead
-from ratoon.pipelines import sample
+from ratoon.pipelines.rollouts import sample
 
 Open = Callable[..., Any]
 TWO_SUITES = ["suites.heldout={split='eval',n=2}", "suites.again={split='eval',n=3}", "suites.cold={split='eval',n=1,sampling={temperature=0.0}}"]  # fmt: skip  # noqa: E501

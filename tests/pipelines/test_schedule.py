@@ -19,7 +19,7 @@ import psutil
 import pytest
 import yaml
 
-from ratoon.pipelines.firings import firings
+from ratoon.pipelines.flows.firings import firings
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 ROOT = Path(__file__).resolve().parents[2]

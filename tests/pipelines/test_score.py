@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
-from ratoon.pipelines import sample, score
-from ratoon.pipelines.recipe import load
-from ratoon.pipelines.start import opened
+from ratoon.pipelines.rollouts import sample
+from ratoon.pipelines.rollouts import score
+from ratoon.pipelines.recipe.recipe import load
+from ratoon.pipelines.flows.runner import opened
 
 FLAKY = """
 from pathlib import Path

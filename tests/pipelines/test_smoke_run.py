@@ -11,8 +11,8 @@ import pytest
 
 from ratoon import sql
 from ratoon.render import Renderer
-from ratoon.sft.dataset import read_dataset
-from ratoon.store import Store
+from ratoon.sft.data.dataset import read_dataset
+from ratoon.store.store import Store
 
 Start = Callable[..., Any]
 Asked = Callable[[Path], list[str]]

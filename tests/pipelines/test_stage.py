@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from ratoon import schema
-from ratoon.pipelines.stage import Built, drop_extra, key, run_stage, with_descendants
-from ratoon.store import ArtifactKey, Counts, Manifest, Store
+from ratoon.pipelines.runtime.stage import Built, drop_extra, key, run_stage, with_descendants
+from ratoon.store.store import ArtifactKey, Counts, Manifest, Store
 
 
 @pytest.fixture

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from ratoon.errors import ConfigError, UsageError
-from ratoon.pipelines import sample
-from ratoon.pipelines.standalone import evaluate_model, evaluate_run
-from ratoon.store import Store
+from ratoon.pipelines.rollouts import sample
+from ratoon.pipelines.flows.standalone import evaluate_model, evaluate_run
+from ratoon.store.store import Store
 
 Open = Callable[..., Any]
 SUITE = "[[tasks]]\nsource = 'arithmetic'\noperation = 'add'\ndigits = [1, 1]\nn = 4\n"

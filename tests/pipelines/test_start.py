@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ratoon import cli
+from ratoon.cli import app as cli
 
 
 def test_a_prefect_server_that_does_not_answer_is_named_with_the_way_out(tmp_path: Path) -> None:

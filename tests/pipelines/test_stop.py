@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from ratoon.store import Store
+from ratoon.store.store import Store
 
 pytestmark = pytest.mark.timeout(600)
 SLOW = ["engine.scripted.delay_s=0.3", "engine.scripted.max_running=8", "suites.heldout.n=12"]

@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 
 from ratoon.errors import DataError, UsageError
-from ratoon.pipelines import cards
-from ratoon.pipelines.curate import curate
-from ratoon.pipelines.replay import replay
-from ratoon.pipelines.sweep import sweep
-from ratoon.store import Store
+from ratoon.pipelines.curation import dataset_card as cards
+from ratoon.pipelines.curation.curate import curate
+from ratoon.pipelines.curation.recurate import replay
+from ratoon.pipelines.curation.sweep import sweep
+from ratoon.store.store import Store
 
 
 @pytest.fixture

@@ -12,11 +12,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from ratoon.errors import ConfigError, DataError, TrainError, UsageError
-from ratoon.pipelines import train_source
-from ratoon.pipelines.curate import curate
-from ratoon.pipelines.standalone import train
+from ratoon.pipelines.training import data_source as train_source
+from ratoon.pipelines.curation.curate import curate
+from ratoon.pipelines.flows.standalone import train
 from ratoon.render import Renderer
-from ratoon.sft import dataset
+from ratoon.sft.data import dataset
 
 Write = Callable[..., Path]
 ASKED = ["2 + 3", "4 + 4", "1 + 7"]
@@ -129,7 +129,7 @@ def test_the_sampler_of_a_dataset_is_found_in_the_run_it_lies_in(context: Any, g
 def test_another_model_than_the_one_that_sampled_is_refused_with_both_digests(
     context: Any, ground: Any, harvest: Any, tmp_path: Path
 ) -> None:
-    from ratoon.sft.tiny import make_tiny
+    from ratoon.sft.models.tiny import make_tiny
 
     with context("train.method=nft") as ctx:
         made = curate(ctx.store, ctx.recipe, harvest(ctx, ground(ctx)))

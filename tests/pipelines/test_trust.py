@@ -14,7 +14,7 @@ import pytest
 from ratoon.errors import UsageError
 from ratoon.generators.engines import EngineConfig
 from ratoon.pipelines import trust
-from ratoon.store import Store
+from ratoon.store.store import Store
 
 Start = Callable[..., Any]
 SERVER = {"base_url": "https://theirs.example/v1", "api_key_env": "MY_OTHER_SECRET"}

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from ratoon.children import FOLDER, Children
-from ratoon.lock import owner_of
+from ratoon.machine.children import FOLDER, Children
+from ratoon.store.lock import owner_of
 
 # Stands for a flow: starts a child, writes it down, says its pid, and waits to be killed.
 FLOW = """
@@ -91,7 +91,7 @@ def test_a_damaged_record_ends_nobody(tmp_path: Path, sleeper: subprocess.Popen[
 
 
 def test_an_orphan_that_ignores_sigterm_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ratoon.children._PATIENCE_S", 0.2)
+    monkeypatch.setattr("ratoon.machine.children._PATIENCE_S", 0.2)
     stubborn = FLOW.replace('["sleep", "300"]', '["sh", "-c", "trap \'\' TERM; while :; do sleep 1; done"]')
     with subprocess.Popen([sys.executable, "-c", stubborn, str(tmp_path)], stdout=subprocess.PIPE, text=True) as flow:
         assert flow.stdout is not None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ratoon.cli_budget import seconds, sets, spending
+from ratoon.cli.budget import seconds, sets, spending
 from ratoon.errors import UsageError
 
 

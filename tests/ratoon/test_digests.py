@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ratoon import schema
-from ratoon.digests import combine, content_digest
+from ratoon.store.digests import combine, content_digest
 from ratoon.errors import DataError
 
 SCHEMA = pa.schema(

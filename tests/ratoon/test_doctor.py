@@ -13,7 +13,7 @@ from threading import Thread
 import pytest
 
 from ratoon import doctor
-from ratoon.installed import Check
+from ratoon.machine.installed import Check
 
 
 def test_an_old_python_fails() -> None:

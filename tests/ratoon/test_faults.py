@@ -11,8 +11,8 @@ import pytest
 
 from ratoon import faults
 from ratoon.errors import StoreError
-from ratoon.files import LocalFiles
-from ratoon.journal import Journal
+from ratoon.store.files import LocalFiles
+from ratoon.store.journal import Journal
 
 Seen = list[tuple[str, str, str]]
 

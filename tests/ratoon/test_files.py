@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from ratoon.errors import StoreError
-from ratoon.files import LocalFiles
+from ratoon.store.files import LocalFiles
 
 RACE = """
 import sys, time
@@ -146,7 +146,7 @@ def test_a_place_that_cannot_hold_the_file_is_named(tmp_path: Path) -> None:
 
 
 def test_a_read_only_folder_is_told_with_what_to_do(tmp_path: Path) -> None:
-    from ratoon.files import write_error
+    from ratoon.store.files import write_error
 
     error = write_error(tmp_path / "a", PermissionError(13, "Permission denied"))
     assert error.message == f"cannot write {tmp_path / 'a'}: Permission denied"

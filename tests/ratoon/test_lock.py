@@ -15,9 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from ratoon import lock
+from ratoon.store import lock
 from ratoon.errors import RunLocked
-from ratoon.lock import Lock
+from ratoon.store.lock import Lock
 
 HOLD = """
 import sys, time

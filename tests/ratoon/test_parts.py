@@ -8,9 +8,11 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from ratoon import digests, parts, schema
+from ratoon import schema
+from ratoon.store import digests
+from ratoon.store import parts
 from ratoon.errors import CorruptPart
-from ratoon.manifest import Part
+from ratoon.store.manifest import Part
 
 ADDED = ["master_digest", "start_digest"]
 POLICIES = schema.from_rows("policies", [{"policy_id": "m_1", "iteration": 1}, {"policy_id": "m_2", "iteration": 2}])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ratoon import processor
+from ratoon.machine import processor
 
 
 @pytest.mark.parametrize(

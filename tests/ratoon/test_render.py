@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from ratoon.errors import ConfigError, DataError, ModelError
 from ratoon.render import Renderer
-from ratoon.sft.tiny import make_tiny
+from ratoon.sft.models.tiny import make_tiny
 
 USER = [{"role": "user", "content": "What is 2 + 2?"}]
 

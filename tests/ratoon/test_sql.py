@@ -14,7 +14,7 @@ import pytest
 
 from ratoon import schema, sql
 from ratoon.errors import CorruptPart, SqlError
-from ratoon.store import ArtifactKey, Counts, Store
+from ratoon.store.store import ArtifactKey, Counts, Store
 
 ALLOWED = [
     "select 1", "select 1;", "select 1 -- ; drop view tasks", "values (1)", "from tasks", "table tasks", "show tables",

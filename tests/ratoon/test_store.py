@@ -18,7 +18,7 @@ import pytest
 
 from ratoon import schema
 from ratoon.errors import Conservation, CorruptPart, DataError, RunLocked, SchemaMismatch, StoreError
-from ratoon.store import ArtifactKey, Counts, Manifest, Store
+from ratoon.store.store import ArtifactKey, Counts, Manifest, Store
 
 KILLED_WRITER = """
 import os, signal, sys

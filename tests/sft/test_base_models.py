@@ -9,8 +9,8 @@ import pytest
 
 from ratoon.config import parse
 from ratoon.errors import ConfigError, ModelError
-from ratoon.sft.base_models import ModelConfig, check_model, prepare
-from ratoon.sft.tiny import make_tiny
+from ratoon.sft.models.base_models import ModelConfig, check_model, prepare
+from ratoon.sft.models.tiny import make_tiny
 
 
 def _bytes(folder: Path) -> dict[str, str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from ratoon.sft.callbacks import resume_point
+from ratoon.sft.training.callbacks import resume_point
 
 
 def test_every_rank_may_remove_the_same_broken_checkpoint_and_finds_the_whole_one(tmp_path: Path) -> None:

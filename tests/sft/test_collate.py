@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ratoon.sft import examples, rft
-from ratoon.sft.collate import Encoded, collate, encode, micro_batches, plan_steps
+from ratoon.sft.data import examples
+from ratoon.sft.training import rft
+from ratoon.sft.training.collate import Encoded, collate, encode, micro_batches, plan_steps
 
 torch = pytest.importorskip("torch")
 _EOS = 258  # the tiny model's end of turn, and its pad
@@ -101,7 +102,7 @@ def test_the_rft_loss_is_the_weighted_cross_entropy_by_hand() -> None:
 def _gradient(folder: Path, budget: int) -> tuple[float, torch.Tensor]:
     from transformers import AutoModelForCausalLM, TrainingArguments
 
-    from ratoon.sft.trainer import Steps, StepTrainer
+    from ratoon.sft.training.trainer import Steps, StepTrainer
 
     encoded = encode(_rows(16))
     plan = plan_steps(encoded, epochs=1, batch_size=16, world=1, seed=0)

@@ -11,8 +11,9 @@ import pytest
 
 from ratoon import faults
 from ratoon.errors import DataError, StoreError
-from ratoon.sft import dataset, examples
-from ratoon.sft.dataset import DatasetInfo
+from ratoon.sft.data import dataset
+from ratoon.sft.data import examples
+from ratoon.sft.data.dataset import DatasetInfo
 
 Tables = Callable[..., dict[str, pa.Table]]
 

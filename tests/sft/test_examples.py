@@ -9,7 +9,7 @@ import pytest
 
 from ratoon import ids
 from ratoon.errors import DataError
-from ratoon.sft import examples
+from ratoon.sft.data import examples
 
 Tables = Callable[..., dict[str, pa.Table]]
 

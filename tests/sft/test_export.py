@@ -16,9 +16,9 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from ratoon.errors import ConfigError, DataError
-from ratoon.sft import dataset
-from ratoon.sft.export import EXPORTS, export
-from ratoon.sft.push import push
+from ratoon.sft.data import dataset
+from ratoon.sft.data.export import EXPORTS, export
+from ratoon.sft.data.push import push
 
 
 @pytest.mark.parametrize("format", EXPORTS)

@@ -12,9 +12,10 @@ import pyarrow as pa
 import pytest
 
 from ratoon.errors import DataError
-from ratoon.sft import dataset, examples
-from ratoon.sft.export import export
-from ratoon.sft.export_groups import GROUP_EXPORTS, trl_pref
+from ratoon.sft.data import dataset
+from ratoon.sft.data import examples
+from ratoon.sft.data.export import export
+from ratoon.sft.data.export_groups import GROUP_EXPORTS, trl_pref
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ratoon.errors import DataError
-from ratoon.sft.group_weights import group_weights
+from ratoon.sft.data.group_weights import group_weights
 
 
 def table(right: list[bool], kept: list[bool]) -> pa.Table:

@@ -10,7 +10,7 @@ import pytest
 from ratoon.config import parse
 from ratoon.engine import Policy
 from ratoon.errors import ConfigError, DataError, TrainError
-from ratoon.sft.job import Job, TrainConfig, plan, replay_share
+from ratoon.sft.training.job import Job, TrainConfig, plan, replay_share
 
 
 def test_a_job_travels_as_json(make_job: Callable[..., Job]) -> None:

@@ -15,9 +15,10 @@ import pytest
 from safetensors.numpy import load_file
 
 from ratoon.errors import ModelError, Stopped, TrainError
-from ratoon.sft import launch, policy
-from ratoon.sft.job import Job
-from ratoon.sft.launch import Progress
+from ratoon.sft.training import launch
+from ratoon.sft.models import policy
+from ratoon.sft.training.job import Job
+from ratoon.sft.training.launch import Progress
 
 
 @pytest.mark.slow
@@ -35,7 +36,7 @@ def test_training_lowers_the_loss_and_leaves_a_whole_new_policy(make_job: Callab
 
 
 def _trainers() -> list[psutil.Process]:
-    return [p for p in psutil.Process().children(recursive=True) if "ratoon.sft.train" in p.cmdline()]
+    return [p for p in psutil.Process().children(recursive=True) if "ratoon.sft.training.process" in p.cmdline()]
 
 
 @pytest.mark.slow

@@ -14,12 +14,15 @@ import pytest
 
 from ratoon.engine import Policy
 from ratoon.errors import ModelError
-from ratoon.sft import dataset, examples, launch, policy
-from ratoon.sft import train as training
-from ratoon.sft.callbacks import PROGRESS
-from ratoon.sft.job import Job, TrainConfig
-from ratoon.sft.selection import training_rows
-from ratoon.sft.tiny import make_tiny
+from ratoon.sft.data import dataset
+from ratoon.sft.data import examples
+from ratoon.sft.training import launch
+from ratoon.sft.models import policy
+from ratoon.sft.training import process as training
+from ratoon.sft.training.callbacks import PROGRESS
+from ratoon.sft.training.job import Job, TrainConfig
+from ratoon.sft.training.selection import training_rows
+from ratoon.sft.models.tiny import make_tiny
 
 torch = pytest.importorskip("torch")
 Jobs = Callable[..., Job]
@@ -139,8 +142,8 @@ def test_old_log_probs_are_those_of_the_weights_that_sampled_and_training_starts
 ) -> None:
     from transformers import AutoModelForCausalLM
 
-    from ratoon.sft.models import load
-    from ratoon.sft.rescore import rescore
+    from ratoon.sft.training.model_io import load
+    from ratoon.sft.training.rescore import rescore
 
     other = make_tiny(tmp_path / "other", seed=2)  # so far from the cast that the two cannot be taken for each other
     shutil.copytree(other, rounded / "master")
@@ -178,7 +181,7 @@ def test_old_log_probs_are_those_of_the_weights_that_sampled_and_training_starts
 def test_a_master_is_kept_where_the_next_round_starts_from_it(
     make_dataset: Callable[..., Path], tiny: Path, tmp_path: Path, fields: dict[str, Any], iteration: int, kept: bool
 ) -> None:
-    from ratoon.sft.job import plan
+    from ratoon.sft.training.job import plan
 
     base = policy.as_policy(policy.base_manifest(tiny, "k", "t"), tiny)
     job = plan(
@@ -189,7 +192,7 @@ def test_a_master_is_kept_where_the_next_round_starts_from_it(
 
 
 def test_weights_that_lose_nothing_where_they_are_written_need_no_master(make_job: Jobs) -> None:
-    from ratoon.sft.models import load, save
+    from ratoon.sft.training.model_io import load, save
 
     job = make_job(start="last")
     folder = Path(job.work) / "final"

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ratoon.errors import DataError
-from ratoon.sft.nft import nft_loss
+from ratoon.sft.training.nft import nft_loss
 
 torch = pytest.importorskip("torch")
 _K = 16

@@ -11,10 +11,11 @@ import pytest
 
 from ratoon.engine import Policy
 from ratoon.errors import TrainError
-from ratoon.sft import dataset, policy
-from ratoon.sft.job import Job, TrainConfig, plan
-from ratoon.sft.nft_gate import bent
-from ratoon.sft.selection import training_rows
+from ratoon.sft.data import dataset
+from ratoon.sft.models import policy
+from ratoon.sft.training.job import Job, TrainConfig, plan
+from ratoon.sft.training.nft_gate import bent
+from ratoon.sft.training.selection import training_rows
 
 Make = Callable[..., Job]
 FREE = {"temperature": 1.0, "top_p": 1.0, "top_k": 0, "min_p": 0.0, "presence_penalty": 0.0, "frequency_penalty": 0.0,

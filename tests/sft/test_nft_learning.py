@@ -9,8 +9,11 @@ import pyarrow as pa
 import pytest
 
 from ratoon.render import Renderer
-from ratoon.sft import dataset, examples, job, policy
-from ratoon.sft.tiny import make_tiny
+from ratoon.sft.data import dataset
+from ratoon.sft.data import examples
+from ratoon.sft.training import job
+from ratoon.sft.models import policy
+from ratoon.sft.models.tiny import make_tiny
 
 torch = pytest.importorskip("torch")
 _TASKS, _K, _LENGTH = 12, 8, 6
@@ -62,7 +65,7 @@ def _rows(folder: Path, seed: int, view: str) -> pa.Table:
 
 def _train(root: Path, folder: Path, seed: int, method: str) -> Path:
     """The policy of one training in this process."""
-    from ratoon.sft import train
+    from ratoon.sft.training import process as train
 
     info = dataset.DatasetInfo(method, method, 1)
     data = dataset.write_dataset(root, method, 1, _rows(folder, seed, "group" if method == "nft" else "sft"), info)

@@ -14,10 +14,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ratoon.errors import DataError, Stopped, TrainError
-from ratoon.sft import dataset, job, launch
-from ratoon.sft.job import TrainConfig
-from ratoon.sft.nft_rows import check_rows, mixed, reweight, without
-from ratoon.sft.selection import training_rows
+from ratoon.sft.data import dataset
+from ratoon.sft.training import job
+from ratoon.sft.training import launch
+from ratoon.sft.training.job import TrainConfig
+from ratoon.sft.training.nft_rows import check_rows, mixed, reweight, without
+from ratoon.sft.training.selection import training_rows
 
 Rows = Callable[..., pa.Table]
 _NFT = TrainConfig(method="nft")

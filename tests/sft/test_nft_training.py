@@ -18,13 +18,16 @@ import pytest
 from safetensors.numpy import load_file
 
 from ratoon.errors import TrainError
-from ratoon.sft import dataset, job, launch, policy
-from ratoon.sft.collate import collate, encode_groups, plan_steps
-from ratoon.sft.launch import Progress
-from ratoon.sft.selection import training_rows
+from ratoon.sft.data import dataset
+from ratoon.sft.training import job
+from ratoon.sft.training import launch
+from ratoon.sft.models import policy
+from ratoon.sft.training.collate import collate, encode_groups, plan_steps
+from ratoon.sft.training.launch import Progress
+from ratoon.sft.training.selection import training_rows
 
 if TYPE_CHECKING:
-    from ratoon.sft.rescore import Rescored
+    from ratoon.sft.training.rescore import Rescored
 
 torch = pytest.importorskip("torch")
 Rows = Callable[..., pa.Table]
@@ -94,8 +97,8 @@ def test_training_moves_right_from_wrong_and_leaves_its_measures_and_old_log_pro
 
 
 def _rescored(task: job.Job) -> Rescored:
-    from ratoon.sft.models import load
-    from ratoon.sft.rescore import rescore
+    from ratoon.sft.training.model_io import load
+    from ratoon.sft.training.rescore import rescore
 
     Path(task.work).mkdir(parents=True)
     return rescore(task, lambda: load(task, sampler=True), training_rows(task).rows)
@@ -143,7 +146,7 @@ def test_rows_that_carry_no_log_probs_get_the_trainers_own(group_rows: Rows, nft
 
 
 def test_weights_brought_together_from_shards_are_written_as_a_whole_model_is(tiny: Path, nft_job: Jobs, sampled: Rows) -> None:
-    from ratoon.sft.models import load, save
+    from ratoon.sft.training.model_io import load, save
 
     task, written = nft_job(sampled()), []
     for whole in (False, True):
@@ -176,8 +179,8 @@ def test_rows_of_an_earlier_round_keep_the_log_probs_they_were_sampled_with(samp
 def _gradient(folder: Path, rows: pa.Table, budget: int, config: job.NftConfig) -> tuple[float, Any, dict[str, float]]:
     from transformers import AutoModelForCausalLM, TrainingArguments
 
-    from ratoon.sft import nft_step
-    from ratoon.sft.trainer import Steps, StepTrainer
+    from ratoon.sft.training import nft_step
+    from ratoon.sft.training.trainer import Steps, StepTrainer
 
     old = [np.array(values, np.float32) - 0.3 * (i % 3) for i, values in enumerate(rows["logprobs"].to_pylist())]
     encoded = encode_groups(rows, old)
@@ -203,7 +206,7 @@ def test_one_micro_batch_of_sixteen_and_sixteen_of_one_give_one_gradient_and_one
 
 
 def test_the_trainers_loss_is_the_public_one_over_all_trained_tokens(tiny: Path, sampled: Rows) -> None:
-    from ratoon.sft.nft import nft_loss
+    from ratoon.sft.training.nft import nft_loss
 
     rows = sampled(groups=4)
     masks = [[1 - (i + j) % 5 // 4 for j in range(len(t))] for i, t in enumerate(rows["token_ids"].to_pylist())]
@@ -222,7 +225,7 @@ def test_the_trainers_loss_is_the_public_one_over_all_trained_tokens(tiny: Path,
 
 @pytest.mark.parametrize("temperature", [1.0, 0.7])
 def test_what_a_step_measures_is_what_its_names_say(group_rows: Rows, temperature: float) -> None:
-    from ratoon.sft import nft_step
+    from ratoon.sft.training import nft_step
 
     rows = group_rows(temperature=temperature)
     old = [np.full(len(ids), -5.0, np.float32) - i % 3 for i, ids in enumerate(rows["token_ids"].to_pylist())]
@@ -241,7 +244,7 @@ def test_what_a_step_measures_is_what_its_names_say(group_rows: Rows, temperatur
 
 
 def test_a_micro_batch_without_a_trained_token_measures_nothing(group_rows: Rows) -> None:
-    from ratoon.sft import nft_step
+    from ratoon.sft.training import nft_step
 
     rows = group_rows(loss_mask=[[0] * len(t) for t in group_rows()["token_ids"].to_pylist()])
     batch = collate(encode_groups(rows, [np.zeros(len(t), np.float32) for t in rows["token_ids"].to_pylist()]))
@@ -251,7 +254,8 @@ def test_a_micro_batch_without_a_trained_token_measures_nothing(group_rows: Rows
 
 
 def test_without_negatives_and_prompt_weight_a_step_is_rfts(group_rows: Rows) -> None:
-    from ratoon.sft import nft_step, rft
+    from ratoon.sft.training import nft_step
+    from ratoon.sft.training import rft
 
     rows = group_rows(right=4)
     old = [np.array(v, np.float32) for v in rows["logprobs"].to_pylist()]
@@ -285,7 +289,7 @@ def test_killed_it_goes_on_from_its_old_log_probs_and_another_job_does_not(
 
     def kill_at_six(progress: Progress) -> None:
         if progress.step == 6:
-            (trainer,) = [p for p in psutil.Process().children(recursive=True) if "ratoon.sft.train" in p.cmdline()]
+            (trainer,) = [p for p in psutil.Process().children(recursive=True) if "ratoon.sft.training.process" in p.cmdline()]
             os.kill(trainer.pid, signal.SIGKILL)
             kept.append((Path(task.work) / "rescored.parquet").read_bytes())
 

@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 
 from ratoon.render import Renderer
-from ratoon.sft import launch, policy
-from ratoon.sft.base_models import check_model
-from ratoon.sft.job import Job
-from ratoon.sft.launch import Progress
+from ratoon.sft.training import launch
+from ratoon.sft.models import policy
+from ratoon.sft.models.base_models import check_model
+from ratoon.sft.training.job import Job
+from ratoon.sft.training.launch import Progress
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import pytest
 
 from ratoon.errors import ModelError
 from ratoon.render import Renderer
-from ratoon.sft import smollm2 as packaged
+from ratoon.sft.models import smollm2 as packaged
 
 
 def test_the_cache_is_the_users_own_choice_first(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from types import ModuleType
 
 import pytest
 
-from ratoon.sft.nft import PromptWeight, nft_loss
+from ratoon.sft.training.nft import PromptWeight, nft_loss
 
 torch = pytest.importorskip("torch")
 SCRIPT = Path(__file__).resolve().parents[2] / "tools" / "nft_svg.py"

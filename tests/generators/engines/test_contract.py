@@ -17,7 +17,7 @@ from ratoon.generators.engines import EngineConfig, open_engine
 from ratoon.generators.engines.openai import OpenAIConfig
 from ratoon.generators.engines.scripted import Plant, ScriptedConfig
 from ratoon.render import Renderer
-from ratoon.sft.tiny import make_tiny
+from ratoon.sft.models.tiny import make_tiny
 
 QUESTIONS = ["What is 3 + 4?", "Name a colour.", "Say yes.", "Which is larger, 7 or 12? Answer at length, with your reasons."]
 

@@ -15,7 +15,7 @@ from ratoon.engine import Completion, Policy, Request, Sampling
 from ratoon.errors import EngineDead, Unsupported
 from ratoon.generators.engines.scripted import Plant, ScriptedConfig, ScriptedEngine
 from ratoon.render import Renderer
-from ratoon.sft.tiny import make_tiny
+from ratoon.sft.models.tiny import make_tiny
 
 END = 258
 BASE = Policy("m_base", "somewhere")

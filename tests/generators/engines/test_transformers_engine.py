@@ -10,7 +10,7 @@ import pytest
 from ratoon.engine import Policy, Request, Sampling
 from ratoon.errors import EngineDead, ModelError
 from ratoon.generators.engines.transformers import TransformersConfig, TransformersEngine
-from ratoon.sft.tiny import make_tiny
+from ratoon.sft.models.tiny import make_tiny
 
 
 @pytest.fixture(scope="module")

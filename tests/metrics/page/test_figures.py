@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from ratoon.metrics.page.figures import any_value, clipped, full, interval, percent, share, short
+from ratoon.metrics.page.number_format import any_value, clipped, full, interval, percent, share, short
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 from ratoon.errors import MissingExtra
-from ratoon.metrics.page import SECTIONS, draw, render
+from ratoon.metrics.page import SECTIONS, render
+from ratoon.metrics.page import vega as draw
 from ratoon.metrics.page.blocks import Book
 
 LINK = re.compile(r"""(?:src|href|action|url)\s*=?\s*[("']?\s*(?:https?:|//)""", re.IGNORECASE)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from ratoon.metrics.embeddings import unit
+from ratoon.metrics.embeddings.embed import unit
 from ratoon.metrics.report import drift
 
 

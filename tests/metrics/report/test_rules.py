@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ratoon import sql
-from ratoon.metrics.measures import Measure
+from ratoon.metrics.stats.measures import Measure
 from ratoon.metrics.report.rules import FALLS, SHARES, Case, findings
 from ratoon.metrics.report.warnings import WARNINGS, LimitsConfig
 

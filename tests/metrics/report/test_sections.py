@@ -10,8 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ratoon.metrics.embeddings import unit
-from ratoon.metrics.report import answers, correlations, examples, language, passes, regions, repetition
+from ratoon.metrics.embeddings.embed import unit
+from ratoon.metrics.report import answers, correlations, examples, language, repetition
+from ratoon.metrics.report import pass_vs_agreement as passes
+from ratoon.metrics.report import region_map as regions
 from ratoon.metrics.report.frame import counted, duplicates, frame, numbers, truncated
 
 

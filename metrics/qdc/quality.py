@@ -1,0 +1,108 @@
+"""How good a population of rollouts is, in a few numbers: verified, corrected for the verifier's own errors, judged, linted.
+
+The corrected rate is the headline (Rogan & Gladen, 1978): `(observed - fpr) / (tpr - fpr)` with rates measured on planted
+answers. Consensus stays a number of its own and is never mixed into it. Knows no table of a run but `scores`-like columns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from ratoon.errors import DataError
+from ratoon.metrics.stats.calibration import rogan_gladen
+from ratoon.metrics.stats.estimators import Estimate, Floats, bootstrap_statistic, cluster_sums, unanimous_rate
+from ratoon.metrics.text.lint import COLUMNS, VERSION, echo, leaked, lint, refusal
+
+__all__ = ["COLUMNS", "VERSION", "corrected_pass_rate", "echo", "judged", "leaked", "lint", "pass_rate", "refusal", "spearman"]
+
+_MANY = 2000  # clusters beyond which the interval is the normal one of a ratio, not a bootstrap
+_DRAWS = 2000
+
+
+def pass_rate(groups: pa.Table, clusters: Sequence[Hashable] | None = None, *, seed: int = 0) -> Estimate | None:
+    """Passed over valid rollouts of all groups, resampled by cluster (problem key; each group its own where none are given).
+
+    `groups` has n_valid and n_passed. None where nothing was judged; `n` is the number of clusters with a valid rollout.
+    """
+    _need(groups, ("n_valid", "n_passed"))
+    valid = groups["n_valid"].combine_chunks().fill_null(0).to_numpy(zero_copy_only=False).astype(np.float64)
+    passed = groups["n_passed"].combine_chunks().fill_null(0).to_numpy(zero_copy_only=False).astype(np.float64)
+    some = valid > 0
+    if not some.any():
+        return None
+    keys = None if clusters is None else [key for key, there in zip(clusters, some, strict=True) if there]
+    return _ratio(np.column_stack([passed, valid])[some], keys, seed)
+
+
+def corrected_pass_rate(observed: Estimate, fpr: Estimate, tpr: Estimate) -> Estimate:
+    """The population's true pass rate behind the observed one; only for a population, never for one group.
+
+    Raises DataError where the verifier tells right from wrong no better than chance.
+    """
+    return rogan_gladen(observed, fpr, tpr)
+
+
+def judged(scores: pa.Table, *, seed: int = 0) -> Estimate | None:
+    """The mean judged value of subjects, repeats of one subject averaged first; rows without a value are left out.
+
+    `scores` has subject_id and value. None where nothing has a value; `n` is the number of subjects.
+    """
+    _need(scores, ("subject_id", "value"))
+    rows = scores.filter(pc.is_valid(scores["value"])).select(["subject_id", "value"])
+    rows = rows.filter(pc.is_finite(rows["value"]))
+    if not rows.num_rows:
+        return None
+    means = rows.group_by("subject_id").aggregate([("value", "mean")]).sort_by("subject_id")["value_mean"].to_numpy()
+    return _ratio(np.column_stack([means, np.ones(len(means))]), None, seed, rate=False)
+
+
+def spearman(a: Sequence[float] | NDArray[np.float64], b: Sequence[float] | NDArray[np.float64]) -> float | None:
+    """The rank correlation of two columns, ties at their mean rank: a score that follows length says little else.
+
+    Pairs with a NaN are left out; None where fewer than two are left or a side does not vary.
+
+    >>> spearman([1, 2, 3, 4], [10, 30, 20, 40])
+    0.8
+    """
+    x, y = np.asarray(a, np.float64), np.asarray(b, np.float64)
+    if x.shape != y.shape:
+        raise DataError(f"{x.shape} beside {y.shape} values", "give two columns of one length")
+    both = np.isfinite(x) & np.isfinite(y)
+    left, right = _ranks(x[both]), _ranks(y[both])
+    if len(left) < 2 or not left.std() or not right.std():
+        return None
+    return round(float(np.corrcoef(left, right)[0, 1]), 12)
+
+
+def _ranks(values: Floats) -> Floats:
+    _, at, counts = np.unique(values, return_inverse=True, return_counts=True)
+    return (np.cumsum(counts) - (counts - 1) / 2)[at]
+
+
+def _ratio(columns: Floats, clusters: Sequence[Hashable] | None, seed: int, rate: bool = True) -> Estimate:
+    """Sum of the first column over sum of the second, with an interval over clusters."""
+    sums = cluster_sums(columns, clusters)[:, :2]
+    value = float(sums[:, 0].sum() / sums[:, 1].sum())
+    if len(sums) > _MANY:
+        error = float(np.sqrt(((sums[:, 0] - value * sums[:, 1]) ** 2).sum()) / sums[:, 1].sum())
+        found = Estimate(value, value - 1.96 * error, value + 1.96 * error, len(sums))
+    else:
+        found = bootstrap_statistic(sums, _of_means, draws=_DRAWS, seed=seed)
+    if not rate:
+        return found
+    found = found._replace(lo=max(0.0, found.lo), hi=min(1.0, found.hi))
+    return unanimous_rate(found, len(sums))
+
+
+def _of_means(means: Floats) -> Floats:
+    return means[:, 0] / means[:, 1]
+
+
+def _need(table: pa.Table, columns: Sequence[str]) -> None:
+    if absent := [name for name in columns if name not in table.column_names]:
+        raise DataError(f"columns {absent} are missing", f"the table has {table.column_names}")

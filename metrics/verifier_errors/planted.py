@@ -1,0 +1,158 @@
+"""Planted replies: right answers in many formats and surely wrong ones, for the tasks of a recipe; judges nothing.
+
+What a verifier does with them is its false negative and false positive rate (`metrics/measure_verifier.py`). Only formats
+that the verifier's own arguments ask for are planted: a right answer outside the box is no false negative of a verifier that
+was told to read the box. A verifier of a user's own is asked with the bare answer, other tasks' answers and silence, since
+nobody else knows what it takes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import count
+from math import gcd
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+
+from ratoon import ids
+from ratoon.metrics.verifiers import numbers
+from ratoon.metrics.verifier_errors import planted_queries
+from ratoon.metrics.verifier_errors import planted_values
+from ratoon.metrics.verifier_errors import reply_formats as sayings
+from ratoon.metrics.verifier_errors.reply_formats import Saying
+from ratoon.metrics.verifiers.verdict import args_of
+
+VERSION = "planted-2"
+_OTHERS = 6
+_TRAP_SHARE = 5  # one trap to so many usual probes
+
+
+class Probe(NamedTuple):
+    """One planted reply: to which task, whether it is right, how it was made."""
+
+    task_id: str
+    family: str
+    verifier: str
+    right: bool
+    trap: bool
+    format: str
+    text: str
+    answer: str | None
+    args: dict[str, Any]
+
+
+class _Task(NamedTuple):
+    task_id: str
+    family: str
+    answer: str | None
+    args: dict[str, Any]
+    others: tuple[str, ...]
+
+
+def plant(tasks: pa.Table, n: int, seed: int) -> list[Probe]:
+    """Up to `n` right and `n` wrong usual replies per verifier, and a fifth of that in traps, none of them twice.
+
+    Tasks take turns in the order of their hash, formats take turns over tasks, so that few tasks still meet every format.
+    Tasks without a verifier, or whose arguments are no JSON object, are passed over.
+    """
+    found: list[Probe] = []
+    for verifier, chosen in sorted(_by_verifier(tasks, seed).items()):
+        for right in (True, False):
+            found += _taken(verifier, chosen, right, False, n)
+            found += _taken(verifier, chosen, right, True, -(-n // _TRAP_SHARE))
+    return found
+
+
+def _by_verifier(tasks: pa.Table, seed: int) -> dict[str, list[_Task]]:
+    """Each verifier's tasks in hash order, each with some answers of others of its family."""
+    rows = tasks.select(["task_id", "family", "answer", "verifier", "verifier_args"]).to_pylist()
+    rows = sorted(rows, key=lambda row: (ids.derive_seed(seed, "planted", row["task_id"]), row["task_id"]))
+    answers: dict[tuple[str, str], list[str]] = {}
+    for row in rows:
+        if row["verifier"] and row["answer"]:
+            answers.setdefault((row["verifier"], row["family"] or ""), []).append(row["answer"])
+    found: dict[str, list[_Task]] = {}
+    for i, row in enumerate(rows):
+        args = args_of(row["verifier_args"])
+        if row["verifier"] is None or args is None:
+            continue
+        pool = answers.get((row["verifier"], row["family"] or ""), [])
+        others = tuple(dict.fromkeys(pool[(i + k) % len(pool)] for k in range(min(len(pool), 2 * _OTHERS))))[:_OTHERS]
+        found.setdefault(row["verifier"], []).append(_Task(row["task_id"], row["family"] or "", row["answer"], args, others))
+    return found
+
+
+def _taken(verifier: str, tasks: Sequence[_Task], right: bool, trap: bool, n: int) -> list[Probe]:
+    found: dict[tuple[str, str], Probe] = {}
+    for turn in range(4 * n):
+        if len(found) >= n or not tasks:
+            break
+        round_, at = divmod(turn, len(tasks))
+        probe = _probe(verifier, tasks[at], right, trap, (at, round_, len(tasks)))
+        if probe is not None:
+            found.setdefault((probe.task_id, probe.text), probe)
+    return list(found.values())
+
+
+def _stride(tasks: int, formats: int) -> int:
+    """How far a task moves on in a round: past what the other tasks said, and never so that it meets some formats only."""
+    return next(step for step in count(tasks) if gcd(step, formats) == 1)
+
+
+def _probe(verifier: str, task: _Task, right: bool, trap: bool, at: tuple[int, int, int]) -> Probe | None:
+    """The reply that is this task's where it has its place, in a round, among so many; None where it has none of the kind."""
+    ways = [way for way in _sayings(verifier, task.args, right, trap) if _takes(way, task.answer or "")]
+    if not ways or (right and not task.answer):
+        return None
+    gold, wrong = task.answer or "", planted_values.wrong(verifier, task.answer or "", task.args, task.others)
+    values = planted_values.right(verifier, gold, task.args) if right else wrong
+    turn = at[0] + at[1] * _stride(at[2], len(ways) * max(1, len(values)))
+    way = ways[turn % len(ways)]
+    if way in sayings.SILENT:
+        values = {"nothing": ""} if way.text.strip() != gold.strip() else {}
+    if not values:
+        return None
+    name, said = list(values.items())[(turn // len(ways)) % len(values)]
+    other = next(iter(wrong.values()), "0")
+    text = sayings.word(way, said, gold, other, str(task.args.get("tag", "answer")))
+    format = way.name if trap or way in sayings.SILENT else f"{way.name}: {name}"
+    return Probe(task.task_id, task.family, verifier, right, trap, format, text, task.answer, task.args)
+
+
+def _takes(way: Saying, gold: str) -> bool:
+    """Whether an answer like the gold can be said so: a label's answer ends with its line, a fence's with the next fence."""
+    if way.takes == "number":
+        return numbers.whole(gold) is not None
+    if way.takes in ("unfenced", "query"):
+        return "```" not in gold and "~~~" not in gold and (way.takes == "unfenced" or planted_queries.is_query(gold))
+    return way.takes == "any" or "\n" not in gold.strip()
+
+
+_KNOWN = frozenset({"exact", "numeric", "math", "choice", "reasoning_gym", "code", "sql"})
+_DEFAULT_PLACE = {"exact": "whole", "numeric": "last", "reasoning_gym": "tagged", "code": "last_block", "sql": "block"}
+
+
+def _sayings(verifier: str, args: Mapping[str, Any], right: bool, trap: bool) -> tuple[Saying, ...]:
+    """The wordings for a verifier under its arguments."""
+    usual, place = _usual(verifier, args)
+    if trap:
+        return (sayings.RIGHT_TRAPS if right else sayings.WRONG_TRAPS).get(place, ())
+    if right:
+        return usual
+    return (*usual, *sayings.WRONG.get(place, ()), *sayings.SILENT)
+
+
+def _usual(verifier: str, args: Mapping[str, Any]) -> tuple[tuple[Saying, ...], str]:
+    """The obedient wordings, and the place they put the answer."""
+    if verifier == "math":
+        return (sayings.BOXED if args.get("boxed_only") else (*sayings.BOXED, *sayings.ANNOUNCED)), "boxed"
+    if verifier == "choice":
+        place = str(args.get("extract", "any"))
+        return (sayings.LETTER, "letter") if place in ("any", "last") else (sayings.BY_PLACE[place], place)
+    if verifier not in _KNOWN:
+        return sayings.WHOLE[:1], "whole"
+    place = str(args.get("extract", _DEFAULT_PLACE[verifier]))
+    # A whole reply that is a program cannot be moved to the right.
+    place = {"last_number": "last", "whole": "program" if verifier == "code" else "whole"}.get(place, place)
+    return sayings.BY_PLACE.get(place, ()), place

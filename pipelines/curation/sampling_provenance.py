@@ -1,0 +1,49 @@
+"""Who sampled the groups of a dataset, and how: what a trainer must know to refuse data that its loss does not hold for.
+
+It goes into `dataset.json`, so that the dataset can be judged where the run is not at hand.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ratoon.metrics.voting.consensus import ConsensusConfig
+from ratoon.pipelines.runtime.rollout_set import Crop
+from ratoon.store.store import Store
+
+_CONSTRAINTS = {"schema", "grammar"}
+_POLICY = ["policy_id", "iteration", "weights_digest", "tokenizer_digest", "template_digest"]
+
+
+def of(store: Store, crop: Crop, rows: pa.Table, votes: ConsensusConfig | None = None) -> dict[str, Any]:
+    """Of the rows of view `group`: `policies` and `samplings` as stored, `stop_rules` and `label_sources` as lists; how many
+    rollouts were sampled under a schema or grammar (`constrained`), and the share a vote needed to be a label."""
+    mine = rows.filter(pc.equal(rows["view"], "group"))
+    used, constrained = _samplings(store, crop, mine["rollout_id"].combine_chunks())
+    groups = store.read("groups", [crop.groups], ["group_id", "stop_rule"])
+    groups = groups.filter(pc.is_in(groups["group_id"], value_set=mine["group_id"].combine_chunks()))
+    return {
+        "policies": _rows(store, "policies", set(mine["policy_id"].to_pylist()), _POLICY),
+        "samplings": _rows(store, "samplings", used),
+        "stop_rules": sorted(set(groups["stop_rule"].to_pylist()) - {None}),
+        "label_sources": sorted(set(mine["label_source"].to_pylist()) - {None}),
+        "constrained": constrained,
+        "vote_threshold": None if votes is None else votes.share,
+    }
+
+
+def _samplings(store: Store, crop: Crop, rollouts: pa.Array) -> tuple[set[str], int]:
+    found = store.among("rollouts", crop.rollouts, "rollout_id", rollouts, ["rollout_id", "sampling_id", "meta"])
+    constrained = sum(bool(_CONSTRAINTS & json.loads(meta).keys()) for meta in found["meta"].to_pylist() if meta)
+    return set(found["sampling_id"].to_pylist()), constrained
+
+
+def _rows(store: Store, table: str, wanted: set[str], columns: list[str] | None = None) -> list[dict[str, Any]]:
+    """Rows of a table whose first column is wanted, in the order of that id."""
+    found = store.read(table, columns=columns)
+    key = found.column_names[0]
+    return found.filter(pc.is_in(found[key], value_set=pa.array(sorted(wanted), pa.string()))).sort_by(key).to_pylist()

@@ -1,0 +1,132 @@
+"""Asking in waves: tasks whose vote is certain are asked no further, and what that saves goes to tasks still undecided.
+
+A wave is one more artifact of assignments; sample numbers go on. Every decision is made from committed rollouts and readings
+in group order, so a run that is killed plans the same waves again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ratoon import schema
+from ratoon.config import semantic
+from ratoon.metrics.voting.consensus import ConsensusConfig, ballots
+from ratoon.metrics.voting.extracted_answers import READING
+from ratoon.metrics.voting.sequential_test import curtail, settled
+from ratoon.metrics.voting.plurality import Bools, Ints, Votes
+from ratoon.pipelines.runtime.context import Context
+from ratoon.pipelines.recipe.recipe import Recipe
+from ratoon.pipelines.runtime.stage import Built, key, run_stage
+from ratoon.store.store import Counts, Manifest
+
+EXTENDED = "extended"
+_ROLLOUTS = ["rollout_id", "group_id", "prompt_id", "sample", "finish_reason"]
+
+
+def first(recipe: Recipe) -> int:
+    """Replies asked of a task without a verifier in the first wave."""
+    consensus, n = recipe.consensus, recipe.generate.n
+    return n if consensus is None or not consensus.wave else min(consensus.wave, n)
+
+
+def most(recipe: Recipe) -> int:
+    """The most replies that one task may be asked for in a round."""
+    again = recipe.consensus is not None and recipe.consensus.wave > 0 and recipe.consensus.reuse
+    return recipe.generate.n * (2 if again else 1)
+
+
+def further(
+    ctx: Context, asked: Sequence[Manifest], rollouts: Sequence[Manifest], scores: Sequence[Manifest]
+) -> Manifest | None:
+    """The assignments of the next wave; None when every vote is certain, or everything planned is spent."""
+    config = ctx.recipe.consensus
+    if config is None or not config.wave:
+        return None
+    n = ctx.recipe.generate.n
+    options = {"consensus": semantic(config), "n": n}
+    wanted = key("assign", asked[0].iteration, f"train+{len(asked)}", config=options, inputs=[*asked, *rollouts, *scores])
+    if (found := ctx.store.get(wanted.artifact_id)) is not None:
+        return found
+    built = _plan(ctx, config, n, asked, rollouts, scores)
+    return run_stage(ctx.store, wanted, lambda: built) if built.counts.rows_out else None
+
+
+def stop_rules(recipe: Recipe, planned: dict[str, int]) -> dict[str, str]:
+    """By group id, why it was asked for fewer or more replies than generate.n; groups that were asked for n have no rule."""
+    config, n = recipe.consensus, recipe.generate.n
+    if config is None or not config.wave:
+        return {}
+    return {group: config.stop if asked < n else EXTENDED for group, asked in planned.items() if asked != n}
+
+
+class _Race(NamedTuple):
+    """One entry per group that votes: its first assignment row, replies asked for so far, and how its vote stands."""
+
+    rows: pa.Table
+    asked: Ints
+    votes: Votes
+    done: Bools
+    accepted: Bools
+
+
+def _plan(
+    ctx: Context, config: ConsensusConfig, n: int, asked: Sequence[Manifest], rollouts: Sequence[Manifest],
+    scores: Sequence[Manifest],
+) -> Built:  # fmt: skip
+    race = _stand(ctx, config, n, asked, rollouts, scores)
+    left = np.maximum(n - race.asked, 0)
+    next_n = np.where(race.done, 0, np.minimum(config.wave, left))
+    if not next_n.any() and config.reuse:
+        next_n = _extended(race, n, config.wave)
+    take = np.flatnonzero(next_n)
+    rows = race.rows.take(pa.array(take))
+    columns: dict[str, Any] = {name: rows[name] for name in rows.column_names}
+    columns |= {"n_planned": next_n[take], "first_sample": race.asked[take]}
+    table = schema.from_columns("assignments", columns, len(take)).sort_by("task_id")
+    return Built({"assignments": table}, Counts(len(take), len(take)))
+
+
+def _stand(
+    ctx: Context, config: ConsensusConfig, n: int, asked: Sequence[Manifest], rollouts: Sequence[Manifest],
+    scores: Sequence[Manifest],
+) -> _Race:  # fmt: skip
+    read = ctx.store.read("scores", scores, columns=["subject_id", "scorer", "version", "status", "answer", "detail"])
+    read = read.filter(pc.equal(read["scorer"], READING))
+    columns = [*_ROLLOUTS, "text"] if config.equivalence == "symbolic" else _ROLLOUTS
+    rows = ctx.store.read("rollouts", rollouts, columns=columns)
+    rows = rows.filter(pc.is_in(rows["rollout_id"], value_set=read["subject_id"].combine_chunks()))
+    found = ballots(rows, read, config, ctx.same())
+    plan = ctx.store.read("assignments", asked)
+    prompts = found.rows["prompt_id"].combine_chunks().take(pa.array(np.unique(found.group, return_index=True)[1]))
+    sums = plan.group_by("prompt_id").aggregate([("n_planned", "sum")])
+    planned = sums["n_planned_sum"].combine_chunks().take(pc.index_in(prompts, value_set=sums["prompt_id"].combine_chunks()))
+    n_asked = planned.to_numpy(zero_copy_only=False).astype(np.int64)
+    certain = curtail(found.votes, np.maximum(n - n_asked, 0), config)
+    done = ~certain.undecided
+    if config.stop == "anytime":
+        done |= settled(found.group, found.choice, found.rows["sample"].to_numpy().astype(np.int64), found.votes, config)
+    one_each = plan.filter(pc.equal(plan["first_sample"], 0))
+    at = pc.index_in(prompts, value_set=one_each["prompt_id"].combine_chunks())
+    return _Race(one_each.take(at), n_asked, found.votes, done, done & ~certain.reject)
+
+
+def _extended(race: _Race, n: int, wave: int) -> Ints:
+    """What early stops saved, in waves, to tasks with answers but no label: all alike, else those nearest to one first."""
+    out = np.zeros(len(race.asked), np.int64)
+    if (race.asked > n).any():
+        return out  # once
+    budget = int(np.maximum(n - race.asked, 0).sum()) // wave
+    wanting = np.flatnonzero(~race.accepted & (race.asked >= n) & (race.votes.voters > 0))
+    if not budget or not len(wanting):
+        return out
+    order = wanting[np.lexsort((np.array(race.rows["task_id"].to_pylist())[wanting], -race.votes.share[wanting]))]
+    each, rest = divmod(budget, len(order))
+    out[order] = np.minimum(each * wave, n)
+    if each * wave < n:
+        out[order[:rest]] += np.minimum(wave, n - out[order[:rest]])
+    return out

@@ -1,0 +1,269 @@
+"""The judge in the flow: a round's training replies judged shard by shard, cached by content, and what that is worth.
+
+A judge's replies are rollouts of role `judge`, whose prompt is the judged text: the same text of the same task, in whatever
+round, is the same prompt and is asked once. Prefect is not known here.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ratoon import ids, schema
+from ratoon.config import semantic
+from ratoon.engine import Policy, Sampling
+from ratoon.errors import EngineDead, Stopped
+from ratoon.generators import rollouts as driver
+from ratoon.metrics.evaluation import judge_report as judged
+from ratoon.metrics.verifiers import judge as judging
+from ratoon.metrics.verifiers.judge import JudgeConfig, Judgment, Reader
+from ratoon.pipelines.tasks import pool as propose
+from ratoon.pipelines.runtime.context import Context
+from ratoon.pipelines.curation.curate import Crop
+from ratoon.pipelines.runtime.stage import Built, drop_extra, key, run_stage
+from ratoon.store.store import ArtifactKey, Counts, Manifest
+
+_SOLVED = ["rollout_id", "group_id", "task_id", "text", "error"]
+_SAID = ["rollout_id", "text", "token_ids", "meta", "error"]
+_TOLD = 0.1  # share of judgments off format that is worth a word
+_FEW = 20  # judgments below which no share stops a run
+Content = tuple[str, str, str | None]
+"""A task, a reply, and the other reply of a comparison."""
+
+
+class Subject(NamedTuple):
+    """A rollout, alone or beside another of its task, with what is read of them."""
+
+    rollout_id: str
+    other_id: str | None
+    task_id: str
+    text: str
+    beside: str | None
+
+    @property
+    def orders(self) -> list[Content]:
+        """What the judge is shown: one reply, or two in both orders."""
+        if self.beside is None:
+            return [(self.task_id, self.text, None)]
+        return [(self.task_id, self.text, self.beside), (self.task_id, self.beside, self.text)]
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Who judges, how it is asked, and what it was asked in earlier rounds."""
+
+    config: JudgeConfig
+    policy: Policy
+    sampling: Sampling
+    version: str
+    before: Sequence[Manifest]
+
+
+def judge_round(ctx: Context, crop: Crop, policy: Policy, base: Policy) -> list[Manifest]:
+    """The judge's artifacts of a round's training replies, its report last; none without `[judge]`.
+
+    Raises Stopped where more judgments are off format than `judge.max_abstained`.
+    """
+    config = ctx.recipe.judge
+    made: list[Manifest] = []
+    if config is not None:
+        bench = _bench(ctx, config, crop.iteration, base if config.by == "base" else policy)
+        made = [judge_shard(ctx, crop, rollouts, bench) for rollouts in crop.rollouts]
+    drop_extra(ctx.store, "judge", crop.iteration, "train", [m.artifact_id for m in made])
+    if config is None:
+        return []
+    told = _report(ctx, config, crop, made)
+    _check(ctx, config, crop.iteration, told, made)
+    return [*made, told]
+
+
+def _bench(ctx: Context, config: JudgeConfig, iteration: int, policy: Policy) -> Bench:
+    template = json.dumps(dict(ctx.renderer.chat_template_kwargs), sort_keys=True)
+    sampling = judging.sampling(config, ctx.renderer.end_of_turn_ids, template)
+    propose.sampling(ctx, sampling.row_fields(), sampling.sampling_id)
+    before = [m for m in ctx.store.find("judge") if (m.iteration or 0) < iteration]
+    return Bench(config, policy, sampling, judging.version(config, policy.policy_id), before)
+
+
+def judge_shard(ctx: Context, crop: Crop, rollouts: Manifest, bench: Bench) -> Manifest:
+    """Prompts, replies and scores of the judge for one shard of rollouts."""
+    engine = ctx.recipe.engine
+    wanted = key(
+        "judge", crop.iteration, rollouts.shard, inputs=[*crop.pool, rollouts, *bench.before],
+        config={"judge": bench.version, "repeats": bench.config.repeats, "sampling": bench.sampling.sampling_id,
+                "template": ctx.renderer.template_digest, "tokenizer": ctx.renderer.tokenizer_digest,
+                "engine": [engine.kind, semantic(engine.section)]},
+    )  # fmt: skip
+    return run_stage(ctx.store, wanted, lambda: _judge(ctx, crop, rollouts, bench, wanted))
+
+
+def _judge(ctx: Context, crop: Crop, rollouts: Manifest, bench: Bench, wanted: ArtifactKey) -> Built:
+    subjects = _subjects(ctx, rollouts, bench.config)
+    contents = list(dict.fromkeys(content for one in subjects for content in one.orders))
+    prompts = _prompts(ctx, crop, bench.config, contents)
+    fresh, earlier = _fresh(ctx, prompts, bench)
+    assigned = _assignments(fresh, bench, crop.iteration)
+    made, failures = _asked(ctx, bench, wanted, assigned, fresh, crop.iteration)
+    reader = Reader(bench.config, ctx.renderer)
+    said = {row["rollout_id"]: _read(reader, row) for part in (made, earlier) for row in part.select(_SAID).to_pylist()}
+    by_content = dict(zip(contents, prompts["prompt_id"].to_pylist(), strict=True))
+    scores = [row for one in subjects for row in _scores(one, by_content, said, bench)]
+    tables = {"prompts": fresh, "assignments": assigned, "rollouts": made, "failures": failures,
+              "scores": schema.from_rows("scores", scores)}  # fmt: skip
+    counts = _counts(ctx, made, fresh)
+    return Built(tables, counts, {"cached": earlier.num_rows})
+
+
+def _counts(ctx: Context, made: pa.Table, prompts: pa.Table) -> Counts:
+    failed = made.num_rows - made["error"].null_count
+    lengths = dict(zip(prompts["prompt_id"].to_pylist(), pc.list_value_length(prompts["token_ids"]).to_pylist(), strict=True))
+    asked = sum(lengths[prompt] for prompt in made["prompt_id"].to_pylist())
+    sampled = pc.sum(pc.list_value_length(made["token_ids"])).as_py() or 0
+    return Counts(
+        made.num_rows, made.num_rows - failed, failed=failed, prompt_tokens=asked, sampled_tokens=sampled,
+        cost=ctx.recipe.budget.prices.cost(asked, sampled),
+    )  # fmt: skip
+
+
+def _asked(
+    ctx: Context, bench: Bench, wanted: ArtifactKey, assigned: pa.Table, prompts: pa.Table, iteration: int
+) -> tuple[pa.Table, pa.Table]:
+    """Tables `rollouts` and `failures` of what the judge is asked now."""
+    top = bench.config.top_logprobs if bench.config.kind == "rubric" else 0
+    plan = driver.plan(assigned, prompts, bench.policy, bench.sampling, top_logprobs=top)
+    journal = ctx.store.journal(wanted.artifact_id)
+    try:
+        return driver.run(plan, ctx.engine(bench.policy), ctx.renderer, journal, iteration)
+    except EngineDead:
+        ctx.engine_died()
+        raise
+
+
+def _subjects(ctx: Context, rollouts: Manifest, config: JudgeConfig) -> list[Subject]:
+    """What is judged of a shard: every reply that came back, or pairs of them."""
+    rows = ctx.store.read("rollouts", [rollouts], _SOLVED).sort_by("rollout_id").to_pylist()
+    rows = [row for row in rows if row["error"] is None and row["text"] is not None]
+    if config.kind == "pairwise":
+        return list(_pairs(rows))
+    return [Subject(row["rollout_id"], None, row["task_id"], row["text"], None) for row in rows]
+
+
+def _pairs(rows: Sequence[Mapping[str, Any]]) -> Iterator[Subject]:
+    """Each group's distinct replies in a ring, each beside the next."""
+    groups: dict[str, dict[str, Mapping[str, Any]]] = {}
+    for row in rows:
+        groups.setdefault(row["group_id"], {}).setdefault(row["text"], row)
+    for distinct in groups.values():
+        ring = list(distinct.values())
+        for i in range(len(ring) if len(ring) > 2 else len(ring) - 1):
+            a, b = ring[i], ring[(i + 1) % len(ring)]
+            yield Subject(a["rollout_id"], b["rollout_id"], a["task_id"], a["text"], b["text"])
+
+
+def _prompts(ctx: Context, crop: Crop, config: JudgeConfig, contents: Sequence[Content]) -> pa.Table:
+    """One prompt a content, in their order."""
+    wanted = pa.array(sorted({task for task, _, _ in contents}), pa.string())
+    tasks = ctx.store.read("tasks", crop.pool, ["task_id", "messages"])
+    tasks = tasks.filter(pc.is_in(tasks["task_id"], value_set=wanted))
+    said = {row["task_id"]: _question(row["messages"]) for row in tasks.to_pylist()}
+    talks = [judging.messages(config, said[task], text, other) for task, text, other in contents]
+    rendered, template = ctx.renderer.render(talks), ctx.renderer.template_digest
+    rows = [
+        {"prompt_id": ids.prompt_id(task, judging.ROLE, template, tokens), "task_id": task, "role": judging.ROLE,
+         "template_digest": template, "messages": talk, "token_ids": tokens}
+        for (task, _, _), talk, tokens in zip(contents, talks, rendered, strict=True)
+    ]  # fmt: skip
+    return schema.from_rows("prompts", rows)
+
+
+def _question(messages: Sequence[Mapping[str, str]] | None) -> str:
+    return "\n".join(m["content"] or "" for m in messages or () if m["role"] == "user")
+
+
+def _fresh(ctx: Context, prompts: pa.Table, bench: Bench) -> tuple[pa.Table, pa.Table]:
+    """The prompts that this judge was never asked, and the replies it gave to the others in earlier rounds."""
+    if not bench.before:
+        return prompts, schema.empty("rollouts")
+    asked = {
+        prompt: [
+            ids.rollout_id(prompt, bench.policy.policy_id, bench.sampling.sampling_id, n) for n in range(bench.config.repeats)
+        ]
+        for prompt in prompts["prompt_id"].to_pylist()
+    }
+    wanted = pa.array([rollout for found in asked.values() for rollout in found], pa.string())
+    batches = (b.filter(pc.is_in(b["rollout_id"], value_set=wanted)) for b in ctx.store.scan("rollouts", bench.before))
+    earlier = pa.Table.from_batches(batches, schema=schema.TABLES["rollouts"])
+    have = set(earlier["rollout_id"].to_pylist())
+    new = [prompt for prompt, found in asked.items() if not have.issuperset(found)]
+    kept = {rollout for prompt, found in asked.items() if have.issuperset(found) for rollout in found}
+    rows = prompts.filter(pc.is_in(prompts["prompt_id"], value_set=pa.array(new, pa.string())))
+    return rows, earlier.filter(pc.is_in(earlier["rollout_id"], value_set=pa.array(sorted(kept), pa.string())))
+
+
+def _rollout_id(bench: Bench, prompt_id: str, repeat: int) -> str:
+    return ids.rollout_id(prompt_id, bench.policy.policy_id, bench.sampling.sampling_id, repeat)
+
+
+def _assignments(prompts: pa.Table, bench: Bench, iteration: int) -> pa.Table:
+    n = prompts.num_rows
+    columns = {
+        "iteration": [iteration] * n, "task_id": prompts["task_id"], "prompt_id": prompts["prompt_id"],
+        "sampling_id": [bench.sampling.sampling_id] * n, "n_planned": [bench.config.repeats] * n, "first_sample": [0] * n,
+        "purpose": ["judge"] * n,
+    }  # fmt: skip
+    return schema.from_columns("assignments", columns, n)
+
+
+def _read(reader: Reader, row: Mapping[str, Any]) -> Judgment:
+    return reader.read(row["text"], row["token_ids"], judging.top_of(row["meta"]), row["error"])
+
+
+def _scores(
+    subject: Subject, prompts: Mapping[Content, str], said: Mapping[str, Judgment], bench: Bench
+) -> Iterator[dict[str, Any]]:
+    """A row per repeat: of one reply, or of two in both orders."""
+    for repeat in range(bench.config.repeats):
+        asked = [_rollout_id(bench, prompts[content], repeat) for content in subject.orders]
+        judgments = [said[rollout_id] for rollout_id in asked]
+        found = judgments[0] if subject.beside is None else judging.both_orders(*judgments)
+        yield {"subject_kind": "rollout", "subject_id": subject.rollout_id, "other_id": subject.other_id,
+               "scorer": judging.SCORER, "version": bench.version, "repeat": repeat, "status": found.status,
+               "value": found.value, "judge_rollout_id": asked[0], "detail": found.detail}  # fmt: skip
+
+
+def _report(ctx: Context, config: JudgeConfig, crop: Crop, made: Sequence[Manifest]) -> Manifest:
+    """What the round's judgments are worth, in `measures`."""
+
+    def build() -> Built:
+        rows = ctx.store.read("rollouts", crop.rollouts, ["rollout_id", "text"])
+        lengths = dict(zip(rows["rollout_id"].to_pylist(), pc.utf8_length(rows["text"]).fill_null(0).to_pylist(), strict=True))
+        verdicts = ctx.store.read("scores", crop.scores, ["subject_id", "status", "scorer"])
+        table = judged.report(ctx.store.read("scores", made), verdicts, lengths, config, iteration=crop.iteration)
+        return Built({"measures": table}, Counts(table.num_rows, table.num_rows))
+
+    wanted = key("judged", crop.iteration, "train", config={"kind": config.kind}, inputs=[*made, *crop.rollouts, *crop.scores])
+    return run_stage(ctx.store, wanted, build)
+
+
+def _check(ctx: Context, config: JudgeConfig, iteration: int, report: Manifest, made: Sequence[Manifest]) -> None:
+    """Raise Stopped where the judge mostly does not do what it was asked for; say so where it is a tenth."""
+    found = judged.abstained(ctx.store.read("measures", [report]))
+    if found is None or found[0] <= _TOLD:
+        return
+    said = f"round {iteration}: {found[0]:.0%} of {found[1]} judgments are off format, for example {_example(ctx, made)!r}"
+    if found[1] >= _FEW and found[0] > config.max_abstained:
+        raise Stopped(said, "mend judge.prompt or raise judge.max_tokens, take a larger model, or raise judge.max_abstained")
+    ctx.progress.say(said)
+
+
+def _example(ctx: Context, made: Sequence[Manifest]) -> str:
+    scores = ctx.store.read("scores", made, ["judge_rollout_id", "detail"])
+    off = pc.unique(scores.filter(pc.equal(scores["detail"], "off format"))["judge_rollout_id"])
+    rows = ctx.store.read("rollouts", made, columns=["rollout_id", "text"])
+    texts = rows.filter(pc.is_in(rows["rollout_id"], value_set=off))["text"].to_pylist()
+    return max(texts, key=texts.count)[:60] if texts else ""

@@ -1,0 +1,59 @@
+"""Who labels a group: the verifier of its task, or the vote of its rollouts where the recipe says so."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ratoon.metrics.voting import groups as grouping
+from ratoon.metrics.voting import paraphrase_pairs as twins
+from ratoon.metrics.voting.consensus import ConsensusConfig, consensus
+from ratoon.metrics.voting.extracted_answers import READING, readings
+from ratoon.metrics.voting.self_reward import list_sums
+from ratoon.pipelines.rollouts.adaptive_consistency import stop_rules
+from ratoon.pipelines.runtime.context import Context
+
+
+def labelled(ctx: Context, rows: pa.Table, verdicts: pa.Table, plan: pa.Table) -> tuple[pa.Table, pa.Table | None]:
+    """Tables `groups` and, where anything voted, `scores` of agreement: of rollouts, their verdicts and readings."""
+    read = verdicts.filter(pc.equal(verdicts["scorer"], READING))
+    config = ctx.recipe.consensus
+    if config is None or not read.num_rows:
+        return grouping.groups(rows, verdicts, plan), None
+    voting = pc.is_in(rows["rollout_id"], value_set=read["subject_id"].combine_chunks())
+    judged = grouping.groups(rows.filter(pc.invert(voting)), verdicts.filter(pc.not_equal(verdicts["scorer"], READING)), plan)
+    voters = _with_confidence(rows.filter(voting))
+    stops = stop_rules(ctx.recipe, grouping.planned(voters, plan))
+    made = consensus(voters, read, plan, config, same=ctx.same(), stop_rule=stops)
+    if config.twins:
+        made = twins.crossed(made, voters, _twin_of(ctx, voters))
+    return pa.concat_tables([judged, made.groups]).sort_by("group_id"), made.scores
+
+
+def _twin_of(ctx: Context, voters: pa.Table) -> dict[str, str]:
+    """The other wording of each task that was asked."""
+    tasks = ctx.store.read("tasks", columns=["task_id", "parent_ids"])
+    return twins.twins(tasks.filter(pc.is_in(tasks["task_id"], value_set=pc.unique(voters["task_id"]))).to_pylist())
+
+
+def read_unjudged(ctx: Context, rows: pa.Table, tasks: pa.Table, config: ConsensusConfig) -> pa.Table:
+    """What the rollouts say whose tasks no verifier judges: rows of `scores` that vote."""
+    unjudged = tasks.filter(pc.is_null(tasks["verifier"]))["task_id"].combine_chunks()
+    mine = rows.filter(pc.is_in(rows["task_id"], value_set=unjudged))
+    return readings(mine, config.reader, config.reader_args, ctx.pool())
+
+
+def voting_columns(config: ConsensusConfig | None) -> list[str]:
+    """What votes read of a rollout beside its answer: log-probs as confidence, the text where symbols are compared."""
+    if config is None:
+        return []
+    return ["logprobs"] * (config.weights != "one") + ["text"] * (config.equivalence == "symbolic")
+
+
+def _with_confidence(rows: pa.Table) -> pa.Table:
+    """With the mean log-prob in place of the log-probs; null where a reply has none."""
+    if "logprobs" not in rows.column_names:
+        return rows
+    n = pc.list_value_length(rows["logprobs"]).cast(pa.float64())
+    mean = pc.divide(list_sums(rows["logprobs"]), pc.if_else(pc.equal(n, 0), pa.scalar(None, pa.float64()), n))
+    return rows.drop_columns(["logprobs"]).append_column("confidence", mean)

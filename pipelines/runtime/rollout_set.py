@@ -1,0 +1,53 @@
+"""What one round harvested: the manifests that a curation reads, and what else was measured on its texts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ratoon.pipelines.runtime.stage import shard_of
+from ratoon.store.store import Manifest, Store
+
+
+@dataclass(frozen=True)
+class Crop:
+    """What one round harvested: the manifests that a curation reads."""
+
+    iteration: int
+    pool: Sequence[Manifest]
+    prompts: Sequence[Manifest]
+    rollouts: Sequence[Manifest]
+    scores: Sequence[Manifest]
+    groups: Manifest
+
+    @property
+    def inputs(self) -> list[Manifest]:
+        return [*self.pool, *self.prompts, *self.rollouts, *self.scores, self.groups]
+
+
+def crop_of(store: Store, iteration: int, purpose: str = "train") -> Crop:
+    """The live manifests of one harvest: a round's training rollouts, or `suite-NAME`."""
+
+    def shards(stage: str) -> list[Manifest]:
+        found = (m for m in store.find(stage, iteration) if shard_of(m, purpose))
+        return sorted(found, key=lambda m: m.shard or "")
+
+    groups = next(m for m in store.find("groups", iteration) if m.shard == purpose)
+    pool, prompts = _asked_of(store, iteration, purpose)
+    return Crop(iteration, pool, prompts, shards("rollouts"), shards("scores"), groups)
+
+
+def earlier(store: Store, iteration: int) -> list[Crop]:
+    """The training harvests of the rounds before, oldest first."""
+    rounds = sorted(m.iteration or 0 for m in store.find("groups") if m.shard == "train")
+    return [crop_of(store, found) for found in rounds if found < iteration]
+
+
+def _asked_of(store: Store, iteration: int, purpose: str) -> tuple[list[Manifest], list[Manifest]]:
+    """The tasks and prompts a harvest's assignments were made from: an import brings its own."""
+    live = store.live()
+    asked = next(m for m in store.find("assign", iteration) if m.shard == purpose)
+    inputs = [live[i] for i in asked.key.inputs if i in live]
+    found = ([m for m in inputs if m.stage in stages] for stages in (("tasks", "propose"), ("prompts",)))
+    pool, prompts = (m or [store.find(stage)[-1]] for m, stage in zip(found, ("tasks", "prompts"), strict=True))
+    return pool, prompts

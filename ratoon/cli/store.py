@@ -1,0 +1,51 @@
+"""`ratoon verify` and `ratoon repair`: what is wrong with a run's folder, and what lies in it that nothing needs."""
+
+from __future__ import annotations
+
+import json as jsons
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+RunDir = Annotated[Path, typer.Argument(metavar="RUN", help="the run's folder, for example runs/demo")]
+Json = Annotated[bool, typer.Option("--json", help="print JSON instead of tables")]
+
+
+def verify(run: RunDir, json: Json = False) -> None:
+    """Re-read every part, dataset and policy of a run against its digests."""
+    from ratoon.errors import CorruptPart
+    from ratoon.run import Run
+
+    problems = Run(run).verify()
+    if json:
+        typer.echo(jsons.dumps(problems, indent=2, ensure_ascii=False))
+    elif not problems:
+        typer.echo("every part is what its manifest says")
+    if problems:
+        raise CorruptPart(
+            "\n".join(problems),
+            f"restore those files under {run} from a copy of the run; without one, run the recipe in a new folder",
+        )
+
+
+def repair(
+    run: RunDir,
+    yes: Annotated[bool, typer.Option("--yes", help="remove what is listed; without it, nothing is touched")] = False,
+    json: Json = False,
+) -> None:
+    """List what no commit names (what kills left behind), and remove it with --yes. Nothing that counts is touched."""
+    from ratoon.pipelines.views import integrity as repairs
+    from ratoon.store.store import Store
+
+    names = repairs.strays(Store.open(run))
+    bytes = repairs.size(run, names)
+    if yes:
+        names = repairs.sweep(run)
+    if json:
+        typer.echo(jsons.dumps({"strays": names, "bytes": bytes, "removed": yes}, indent=2, ensure_ascii=False))
+        return
+    typer.echo("\n".join(names) or "nothing lies about: every file is named by a commit")
+    if names:
+        done = "removed" if yes else f"to remove them: ratoon repair {run} --yes"
+        typer.echo(f"{len(names)} files and folders, {bytes:,} bytes; {done}")

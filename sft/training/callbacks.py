@@ -1,0 +1,95 @@
+"""What a running trainer tells the outside: a line of progress per step, and which checkpoints are whole.
+
+A checkpoint counts once `whole.json` lies in it, written after everything else; older ones go only then.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ratoon.errors import TrainError
+from ratoon.sft.training.collate import Encoded, Step
+
+PROGRESS = "progress.jsonl"
+METRICS = "metrics.jsonl"
+_WHOLE = "whole.json"
+_MEASURED = ("ratio", "clip_fraction", "kl", "entropy", "positives", "grad_norm", "learning_rate")
+RECORDS = ("rescored.parquet", "failures.parquet")  # tables that NFT leaves: sft/rescore.py
+
+
+def resume_point(work: Path) -> str | None:
+    """The newest whole checkpoint; broken ones are removed."""
+    whole: dict[int, Path] = {}
+    for folder in (work / "checkpoints").glob("checkpoint-*"):
+        if (folder / _WHOLE).exists():
+            whole[int(folder.name.rpartition("-")[2])] = folder
+        else:
+            shutil.rmtree(folder, ignore_errors=True)  # every rank of a training does this at once
+    return str(whole[max(whole)]) if whole else None
+
+
+def keep_records(work: Path, folder: Path) -> None:
+    """Put beside the finished model what training measured: one line a step, and the log-probs it started from."""
+    lines = {}
+    for line in (work / PROGRESS).read_text(encoding="utf-8").splitlines():
+        lines[json.loads(line)["step"]] = line  # a step that was done again after a kill counts as it went last
+    (folder / METRICS).write_text("".join(f"{lines[step]}\n" for step in sorted(lines)), encoding="utf-8")
+    for name in RECORDS:
+        if (work / name).exists():
+            shutil.copyfile(work / name, folder / name)
+
+
+def run_callback(work: Path, examples: Sequence[Encoded], plan: Sequence[Step], steps: int) -> Any:
+    """The trainer callback; `earlier` is the seconds that the attempts before this one had trained."""
+    from transformers import TrainerCallback
+
+    point, world = resume_point(work), len(plan) // steps
+    tokens = [
+        sum(len(examples[i].ids) for step in plan[s * world : (s + 1) * world] for i in step.indices) for s in range(steps)
+    ]
+
+    class RunCallback(TrainerCallback):
+        earlier = json.loads((Path(point) / _WHOLE).read_text())["seconds"] if point else 0.0
+
+        def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            self.begun, self.first = time.monotonic(), state.global_step
+
+        def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            if state.global_step >= steps:  # the policy itself is written next
+                control.should_save = False
+
+        def on_log(self, args: Any, state: Any, control: Any, logs: Mapping[str, float], **_: Any) -> None:
+            if "loss" not in logs:
+                return
+            if not math.isfinite(logs["loss"]):
+                raise TrainError(
+                    f"the loss is {logs['loss']} at step {state.global_step} of {steps}", "lower train.learning_rate"
+                )
+            if state.is_world_process_zero:
+                rate = sum(tokens[self.first : state.global_step]) / (time.monotonic() - self.begun)
+                line = {"step": state.global_step, "total": steps, "loss": logs["loss"], "tokens_per_second": round(rate, 1)}
+                line |= {name: float(logs[name]) for name in _MEASURED if name in logs}
+                with (work / PROGRESS).open("a", encoding="utf-8") as file:
+                    file.write(json.dumps(line) + "\n")
+
+        def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            if state.is_world_process_zero:
+                folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+                (folder / _WHOLE).write_text(json.dumps({"seconds": self.earlier + time.monotonic() - self.begun}))
+                for other in Path(args.output_dir).glob("checkpoint-*"):
+                    if other != folder:
+                        shutil.rmtree(other, ignore_errors=True)
+
+        @staticmethod
+        def mean_loss(history: Sequence[Mapping[str, float]], last: int) -> float | None:
+            """The mean of the last `last` steps' losses: the last epoch's."""
+            losses = [entry["loss"] for entry in history if "loss" in entry][-last:]
+            return sum(losses) / len(losses) if losses else None
+
+    return RunCallback()

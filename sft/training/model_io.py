@@ -1,0 +1,90 @@
+"""Loading the model a job starts from and writing the one it made: full weights, an adapter, or an adapter merged in.
+
+Weights are float32 in training. They are written in the type of the start's own files by default: half the bytes for an
+engine to load, and exactly the numbers the engine samples from. A small step is lost in that rounding, so the float32 weights
+are kept beside them (`master/`) where the next round goes on from here. Imported only in the training process.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from ratoon.errors import MissingExtra, ModelError
+from ratoon.sft.models import policy
+from ratoon.sft.training.job import Job, LoraConfig
+
+
+def load(job: Job, *, sampler: bool = False) -> Any:
+    """The start's model in float32, with a trainable adapter where the job wants one. Raises ModelError.
+
+    Its weights are those of the start's master where it has one, or, for a `sampler`, those that engines sampled from.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    adapter = policy.is_adapter(Path(job.start))
+    master = None if adapter or sampler else policy.master(Path(job.start))
+    source = job.base if adapter else str(master or job.start)
+    try:
+        model = AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32, local_files_only=True)
+    except (OSError, ValueError) as error:
+        raise ModelError(f"cannot load the model in {source}: {error}", "check [model] in the recipe") from None
+    if adapter:
+        model = _peft().PeftModel.from_pretrained(model, job.start, is_trainable=job.config.lora is not None)
+        return model if job.config.lora else model.merge_and_unload()
+    return _with_adapter(model, job.config.lora) if job.config.lora else model
+
+
+def _with_adapter(model: Any, config: LoraConfig) -> Any:
+    peft = _peft()
+    target = config.target_modules if isinstance(config.target_modules, str) else list(config.target_modules)
+    try:
+        return peft.get_peft_model(model, peft.LoraConfig(
+            r=config.rank, lora_alpha=config.alpha, lora_dropout=config.dropout, target_modules=target, task_type="CAUSAL_LM",
+        ))  # fmt: skip
+    except ValueError as error:
+        raise ModelError(f"no adapter fits the model: {error}", "mend train.lora.target_modules") from None
+
+
+def save(model: Any, job: Job, folder: Path, weights: dict[str, Any] | None = None) -> Literal["full", "lora"]:
+    """Write weights, config and tokenizer into `folder`, unflushed; the kind of policy it holds.
+
+    `weights` is the whole state where `model` holds only a shard of it (FSDP).
+    """
+    import torch
+    from transformers import AutoConfig, GenerationConfig
+
+    lora = job.config.lora
+    source = Path(job.base if policy.is_adapter(Path(job.start)) else job.start)
+    stored = AutoConfig.from_pretrained(source, local_files_only=True).dtype or torch.float32
+    dtype = torch.float32 if job.config.save_dtype == "float32" else stored
+    if lora is None or lora.merge:
+        model = model.merge_and_unload() if lora else model
+        model.generation_config = GenerationConfig()  # the start's own, however odd, is copied below
+        if job.master and dtype != torch.float32:
+            _write(model, weights, torch.float32, folder / policy.MASTER)
+        _write(model, weights, dtype, folder)
+    else:
+        model.peft_config["default"].base_model_name_or_path = None  # a path of this machine; the base is in policy.json
+        model.save_pretrained(folder, state_dict=weights)
+        (folder / "README.md").unlink(missing_ok=True)
+    policy.copy_tokenizer(Path(job.start), folder)
+    return "lora" if lora and not lora.merge else "full"
+
+
+def _write(model: Any, weights: dict[str, Any] | None, dtype: Any, folder: Path) -> None:
+    """The model's config and weights in `dtype`, to which `model` itself is cast unless the weights come from outside."""
+    if weights is None:
+        model.to(dtype).save_pretrained(folder)
+    else:
+        model.config.dtype = dtype
+        model.save_pretrained(folder, state_dict={name: tensor.to(dtype) for name, tensor in weights.items()})
+
+
+def _peft() -> Any:
+    try:
+        import peft
+    except ImportError:
+        raise MissingExtra("peft", "train") from None
+    return peft

@@ -1,0 +1,187 @@
+"""The training process: `python -m ratoon.sft.training.process JOB.json`, started by sft/launch.py.
+
+Killed at any moment, it resumes from its last whole checkpoint when it is started again. The policy folder is renamed into
+place when all of it is written. When the process that started it dies, so does it: two trainers never share a folder.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import math
+import os
+import shutil
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from ratoon.errors import RatoonError, Stopped, TrainError
+from ratoon.sft.training import collate
+from ratoon.sft.models import policy
+from ratoon.sft.training import rft
+from ratoon.sft.training.callbacks import keep_records, resume_point, run_callback
+from ratoon.sft.data.dataset import swap
+from ratoon.sft.training.job import Job, config_digest
+from ratoon.sft.training.model_io import load, save
+from ratoon.sft.training.selection import training_rows
+
+ERROR = "error.json"
+_LOCK_SECONDS = 60.0
+
+
+def main(job_path: str) -> int:
+    """Carry out the job; 0 when the policy folder is in place, else 1 with the reason in `error.json` or the log."""
+    job = Job.from_json(Path(job_path).read_text(encoding="utf-8"))
+    threading.Thread(target=_die_with_parent, daemon=True).start()
+    try:
+        with _lock(Path(job.work)):
+            run(job)
+    except RatoonError as error:
+        reason = {"type": type(error).__name__, "message": error.message, "hint": error.hint}
+        (Path(job.work) / ERROR).write_text(json.dumps(reason), encoding="utf-8")
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+def run(job: Job) -> None:
+    """Train, write the policy, put it in its place."""
+    import torch
+    import transformers
+
+    started, config = time.monotonic(), job.config
+    world, rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
+    torch.set_num_threads(
+        max(1, (config.threads or len(os.sched_getaffinity(0))) // (1 if torch.cuda.is_available() else world))
+    )
+    selection = training_rows(job)
+    examples, facts = _examples(job, selection.rows)
+    transformers.set_seed(job.seed % 2**32)
+    model = load(job)
+    plan = collate.plan_steps(
+        examples, epochs=config.epochs, batch_size=config.batch_size, world=world, seed=job.seed, steps=config.steps
+    )
+    trainer, progress = _trainer(job, model, examples, plan, len(plan) // world)
+    if trainer.is_fsdp_enabled and config.lora is not None and config.lora.merge:
+        raise TrainError("a sharded adapter cannot be merged", "set train.lora.merge = false, or train without FSDP")
+    trainer.train(resume_from_checkpoint=resume_point(Path(job.work)))
+    trainer.accelerator.wait_for_everyone()
+    # Sharded weights are brought together, in which every process takes part.
+    whole = trainer.accelerator.get_state_dict(trainer.model_wrapped) if trainer.is_fsdp_enabled else None
+    if rank == 0:
+        seconds, steps = progress.earlier + time.monotonic() - started, len(plan) // world
+        loss = progress.mean_loss(trainer.state.log_history, steps // config.epochs)
+        facts |= {"examples": len(examples), "skipped": selection.skipped, "steps": steps, "loss": loss, "seconds": seconds}
+        facts["trained_tokens"] = config.epochs * sum(len(example.ids) for example in examples)
+        facts["loss_tokens"] = config.epochs * sum(int(example.trained.sum()) for example in examples)
+        _finish(job, trainer.accelerator.unwrap_model(trainer.model), whole, facts)
+
+
+def _examples(job: Job, rows: pa.Table) -> tuple[list[collate.Encoded], dict[str, Any]]:
+    """What is trained on; NFT first gets the old log-probs, and loses the rows whose engine disagreed with them."""
+    if job.method == "rft":
+        return collate.encode(rows), {}
+    from ratoon.sft.training.rescore import rescore
+
+    found = rescore(job, lambda: load(job, sampler=True), rows)
+    if found.rows.num_rows < job.config.min_examples:
+        raise Stopped(
+            f"{found.rows.num_rows} rows are left of {rows.num_rows}; train.min_examples is {job.config.min_examples}",
+            "the others' log-probs are too far from the engine's: see train.nft.max_logprob_gap",
+        )
+    print(f"mean |trainer - engine| log-prob: {found.gap:.4f} nats a token; {found.dropped} rows dropped", flush=True)
+    facts = {"logprob_gap": None if math.isnan(found.gap) else found.gap, "dropped": found.dropped}
+    return collate.encode_groups(found.rows, found.logprobs), facts
+
+
+def _finish(job: Job, model: Any, weights: dict[str, Any] | None, facts: dict[str, Any]) -> None:
+    """Write the policy beside its place, its manifest last, and rename it there."""
+    final = Path(job.work) / "final"
+    shutil.rmtree(final, ignore_errors=True)
+    final.mkdir()
+    kind = save(model, job, final, weights)
+    start, master = Path(job.start), final / policy.MASTER
+    facts["start_digest"] = policy.weights_digest(policy.master(start) or start)
+    facts["master_digest"] = policy.weights_digest(master) if master.exists() else None
+    keep_records(Path(job.work), final)
+    manifest = policy.PolicyManifest(
+        policy_id=job.policy_id, parent_policy_id=job.parent_policy_id, base_policy_id=job.base_policy_id, kind=kind,
+        method=job.method, config_digest=config_digest(job.config), dataset_id=job.dataset_id,
+        dataset_digest=job.dataset_digest, seed=job.seed, iteration=job.iteration, tokenizer_digest=job.tokenizer_digest,
+        template_digest=job.template_digest, weights_digest=policy.weights_digest(final), **facts,
+    )  # fmt: skip
+    policy.write_manifest(final, manifest)
+    swap(final, Path(job.out))
+
+
+def _trainer(job: Job, model: Any, examples: list[collate.Encoded], plan: list[collate.Step], steps: int) -> tuple[Any, Any]:
+    import torch
+    from transformers import TrainingArguments
+
+    from ratoon.sft.training.trainer import Steps, StepTrainer
+
+    config, work = job.config, Path(job.work)
+    schedule = "constant_with_warmup" if config.schedule == "constant" else config.schedule
+    arguments = TrainingArguments(
+        output_dir=str(work / "checkpoints"), max_steps=steps, per_device_train_batch_size=1, gradient_accumulation_steps=1,
+        learning_rate=config.learning_rate, lr_scheduler_type=schedule, warmup_steps=round(config.warmup * steps),
+        weight_decay=config.weight_decay, max_grad_norm=config.max_grad_norm, optim="adamw_torch_fused", seed=job.seed % 2**32,
+        logging_steps=1, logging_nan_inf_filter=False, save_strategy="steps", save_steps=config.checkpoint_every,
+        disable_tqdm=True, report_to=list(config.report_to), run_name=job.policy_id, remove_unused_columns=False,
+        label_names=[], use_cpu=not torch.cuda.is_available(), dataloader_pin_memory=False,
+        gradient_checkpointing=config.gradient_checkpointing,
+    )  # fmt: skip
+    arguments._n_gpu = min(arguments.n_gpu, 1)  # one device per process: never torch's own DataParallel
+    progress = run_callback(work, examples, plan, steps)
+    step_loss, measure = _loss(job)
+    trainer = StepTrainer(
+        step_loss=step_loss, measure=measure, bf16_autocast=config.bf16, model=model, args=arguments, callbacks=[progress],
+        train_dataset=Steps(examples, plan, config.micro_batch_tokens),
+    )  # fmt: skip
+    return trainer, progress
+
+
+def _loss(job: Job) -> tuple[Any, Any]:
+    """The method's loss of a micro-batch, and how its steps are measured."""
+    if job.method == "rft":
+        return rft.step_loss, None
+    from ratoon.sft.training import nft_step
+
+    return nft_step.step_loss(job.config.nft), nft_step.measured
+
+
+def _die_with_parent() -> None:
+    """The parent holds the other end of stdin open and never writes: its end means that the parent is gone."""
+    while os.read(0, 1):
+        pass
+    os._exit(1)
+
+
+class _lock:
+    """One trainer per work folder; a dying predecessor is waited for. Only rank 0 takes it."""
+
+    def __init__(self, work: Path) -> None:
+        self._path = work / "lock"
+
+    def __enter__(self) -> None:
+        self._file = self._path.open("w")
+        deadline = time.monotonic() + _LOCK_SECONDS
+        while os.environ.get("RANK", "0") == "0":
+            try:
+                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except OSError:  # held by another
+                if time.monotonic() > deadline:
+                    raise TrainError(f"another process trains in {self._path.parent}", "wait for it, or end it") from None
+                time.sleep(0.1)
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))

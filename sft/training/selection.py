@@ -1,0 +1,98 @@
+"""Which rows one training job sees: the rounds' datasets mixed, the usable rows of their train split, enough of them.
+
+No torch here, so that the gate on too few examples closes before a training process is started.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ratoon.errors import Stopped, TrainError
+from ratoon.sft.data import dataset
+from ratoon.sft.training import nft_gate
+from ratoon.sft.training import nft_rows
+from ratoon.sft.training.job import Job, replay_share
+
+_VIEWS = {"rft": "sft", "nft": "group"}
+
+
+class Selection(NamedTuple):
+    """The rows to train on, in the order of example_id, and how many were longer than `max_length`."""
+
+    rows: pa.Table
+    skipped: int
+
+
+def training_rows(job: Job) -> Selection:
+    """The job's rows; of NFT's, groups that are all right or all wrong are left out.
+
+    Raises TrainError when they carry no token ids or another policy sampled them, DataError on what `nft_rows` refuses,
+    Stopped when there are fewer than `min_examples`.
+    """
+    tables = [_usable(dataset.read_dataset(Path(folder), split="train"), job.method) for folder in job.datasets]
+    rows = dataset.mix(tables, replay_share(job.config.data), job.seed).sort_by("example_id")
+    if rows["token_ids"].null_count or rows["prompt_token_ids"].null_count:
+        raise TrainError(
+            "the dataset carries no token ids, so nothing can be trained on it exactly as it was sampled",
+            "its rollouts came from an endpoint that gives text only: sample with an engine that returns token ids",
+        )
+    if job.method == "nft":
+        rows = _fit_for_nft(rows, job)
+    kept = _short_enough(rows, job)
+    if kept.num_rows < job.config.min_examples:
+        raise Stopped(
+            _too_few(kept.num_rows, rows.num_rows, job), "lower train.min_examples or loosen the filters, or sample more"
+        )
+    return Selection(kept, rows.num_rows - kept.num_rows)
+
+
+def _fit_for_nft(rows: pa.Table, job: Job) -> pa.Table:
+    """Mixed groups of policies near enough to the start; refused when anything about them is not what NFT's loss holds for."""
+    infos = [dataset.read_info(Path(folder)) for folder in job.datasets]
+    if not rows.num_rows and any(sum(info.splits.values()) for info in infos):
+        raise TrainError(
+            f"dataset {infos[-1].name}/{infos[-1].iteration} holds no groups: it was curated for rft",
+            "ratoon curate RUN --set train.method=nft --name groups, then train with --name groups",
+        )
+    stale, found = job.config.nft.max_staleness, rows.num_rows
+    rows = rows.filter(pc.less_equal(pc.subtract(job.iteration, pc.fill_null(rows["iteration"], job.iteration)), stale))
+    if found and not rows.num_rows:
+        raise TrainError(
+            f"each of the {found} rows was sampled more than {stale} policies before the one training starts from",
+            'train on what it sampled: train.data = "this"; or allow more in train.nft.max_staleness',
+        )
+    if rows.num_rows:
+        nft_rows.check_rows(rows, job.config)
+        sampled_by = set(rows["policy_id"].to_pylist())
+        sources = [_only(info.sources, sampled_by) for info in infos]
+        nft_gate.check(job, sources)
+        known = pa.array([p["policy_id"] for source in sources for p in source["policies"]], pa.string())
+        nft_rows.check_policy(rows.filter(pc.invert(pc.is_in(rows["policy_id"], value_set=known))), job.parent_policy_id)
+        rows = nft_rows.mixed(rows)
+    return rows
+
+
+def _only(sources: Mapping[str, Any], policies: set[str]) -> dict[str, Any]:
+    """The sources without the policies whose rows are left out."""
+    return dict(sources) | {"policies": [p for p in sources.get("policies", ()) if p["policy_id"] in policies]}
+
+
+def _short_enough(rows: pa.Table, job: Job) -> pa.Table:
+    length = pc.add(pc.list_value_length(rows["prompt_token_ids"]), pc.list_value_length(rows["token_ids"]))
+    short = pc.less_equal(length, job.config.max_length)
+    return nft_rows.without(rows, short.to_numpy()) if job.method == "nft" and rows.num_rows else rows.filter(short)
+
+
+def _usable(rows: pa.Table, method: str) -> pa.Table:
+    """Rows of the method's view that weigh something."""
+    return rows.filter(pc.and_(pc.equal(rows["view"], _VIEWS[method]), pc.greater(rows["weight"], 0)))
+
+
+def _too_few(kept: int, found: int, job: Job) -> str:
+    long = f" ({found - kept} more are longer than train.max_length = {job.config.max_length})" if found > kept else ""
+    return f"iteration {job.iteration} has {kept} examples{long}; train.min_examples is {job.config.min_examples}"
