@@ -32,9 +32,9 @@ from ratoon import schema
 from ratoon.metrics.text import minhash
 from ratoon.pipelines.audit import audit as auditing
 from ratoon.pipelines.curation import lint as linting
+from ratoon.pipelines.recipe.recipe import load
 from ratoon.pipelines.recipe.sections import AuditConfig
 from ratoon.pipelines.runtime.rollout_set import crop_of
-from ratoon.pipelines.recipe.recipe import load
 from ratoon.pipelines.runtime.stage import key
 from ratoon.store.store import Counts, Manifest, Store
 

@@ -20,11 +20,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ratoon import schema
+from ratoon.metrics.verifiers.pool import VerifierPool
 from ratoon.metrics.voting.consensus import ConsensusConfig, consensus, decided
 from ratoon.metrics.voting.extracted_answers import readings
-from ratoon.metrics.voting.sequential_test import curtail, mode_at
-from ratoon.metrics.verifiers.pool import VerifierPool
 from ratoon.metrics.voting.plurality import plurality
+from ratoon.metrics.voting.sequential_test import curtail, mode_at
 
 N = 32
 _MIX = ((0.4, [0.9] + [0.01] * 10), (0.3, [0.5] + [1 / 6] * 3), (0.3, [0.1] * 10))

@@ -25,10 +25,10 @@ import pyarrow as pa
 from curation_corpus import planted
 
 from ratoon import schema
-from ratoon.pipelines.curation import side_tables as beside
 from ratoon.pipelines.curation import lint as linting
-from ratoon.pipelines.runtime.rollout_set import Crop, crop_of
+from ratoon.pipelines.curation import side_tables as beside
 from ratoon.pipelines.recipe.recipe import Recipe
+from ratoon.pipelines.runtime.rollout_set import Crop, crop_of
 from ratoon.pipelines.runtime.stage import key
 from ratoon.store.store import Counts, Manifest, Store
 

@@ -17,8 +17,8 @@ from pathlib import Path
 from demo_study import cell, evals, interval, last_round, of_policy, start
 from results_page import machine, told, write_section
 
-from ratoon.metrics.stats.estimators import Estimate
 from ratoon.metrics.evaluation.evaluate import pooled
+from ratoon.metrics.stats.estimators import Estimate
 from ratoon.run import Run
 
 MARK = "<!-- curation study: written by benchmarks/curation_study.py -->"

@@ -21,9 +21,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from results_page import machine, write_section
 
-from ratoon.metrics.stats.estimators import Estimate
 from ratoon.metrics.evaluation.evaluate import pooled
 from ratoon.metrics.evaluation.outcomes import Outcomes, outcomes
+from ratoon.metrics.stats.estimators import Estimate
 from ratoon.pipelines.curation.curate import crop_of
 from ratoon.run import Run
 

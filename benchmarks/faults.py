@@ -28,9 +28,9 @@ import plain_loop as plain
 
 from ratoon import faults
 from ratoon.generators import rollouts as driver
-from ratoon.store.journal import Journal
 from ratoon.metrics.verifiers.pool import VerifierPool
 from ratoon.sft.models.tiny import make_tiny
+from ratoon.store.journal import Journal
 from ratoon.store.store import Store
 
 CHAINS = 6

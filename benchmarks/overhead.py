@@ -143,10 +143,10 @@ def _children(pid: int) -> list[int]:
 
 def harvest_once(stages: dict[str, float], memory: Memory) -> Any:
     """The flow's body: a round without training and evaluation; how long each stage took goes into `stages`."""
-    from ratoon.pipelines.tasks import pool as propose
-    from ratoon.pipelines.rollouts import sample
     from ratoon.pipelines.curation.curate import curate
     from ratoon.pipelines.flows.improve import harvest, stage
+    from ratoon.pipelines.rollouts import sample
+    from ratoon.pipelines.tasks import pool as propose
 
     def body(ctx: Any) -> Any:
         at = stages["api_ready_at"] = time.perf_counter()
@@ -175,9 +175,9 @@ def harvest_once(stages: dict[str, float], memory: Memory) -> Any:
 def measure(root: Path, tree: dict[str, Any]) -> dict[str, Any]:
     """One run in `root`, in numbers."""
     from ratoon.config import parse
-    from ratoon.pipelines.runtime import context
-    from ratoon.pipelines.recipe.recipe import Recipe
     from ratoon.pipelines.flows.runner import opened, prefect_environment, run_flow
+    from ratoon.pipelines.recipe.recipe import Recipe
+    from ratoon.pipelines.runtime import context
 
     recipe, clock, stages = parse(Recipe, tree, "the benchmark"), EngineClock(), dict[str, float]()
     plain = context.open_engine

@@ -18,15 +18,14 @@ from ratoon import ids, schema
 from ratoon.config import parse
 from ratoon.engine import Policy
 from ratoon.metrics.verifiers.pool import VerifierPool
-from ratoon.pipelines.tasks import pool as propose
-from ratoon.pipelines.rollouts import sample
-from ratoon.pipelines.rollouts import score
-from ratoon.pipelines.runtime.context import Context
 from ratoon.pipelines.curation.curate import Crop, curate
 from ratoon.pipelines.evaluation.policies import evals
-from ratoon.pipelines.recipe.recipe import Recipe
-from ratoon.pipelines.runtime.stage import Built, drop_extra, key, run_stage
 from ratoon.pipelines.flows.runner import opened
+from ratoon.pipelines.recipe.recipe import Recipe
+from ratoon.pipelines.rollouts import sample, score
+from ratoon.pipelines.runtime.context import Context
+from ratoon.pipelines.runtime.stage import Built, drop_extra, key, run_stage
+from ratoon.pipelines.tasks import pool as propose
 from ratoon.store.store import Counts, Manifest
 
 

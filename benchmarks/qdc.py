@@ -26,16 +26,16 @@ from curation_corpus import planted  # type: ignore[import-not-found]
 from numpy.typing import NDArray
 
 from ratoon import schema
-from ratoon.metrics.text import minhash
-from ratoon.metrics.qdc import tiers
 from ratoon.metrics.embeddings.clusters import Codebook, fit_codebook
 from ratoon.metrics.embeddings.embed import embed
-from ratoon.metrics.stats.measures import Measure, compare
+from ratoon.metrics.qdc import tiers
 from ratoon.metrics.qdc.tiers import TierConfig
+from ratoon.metrics.stats.measures import Measure, compare
+from ratoon.metrics.text import minhash
 from ratoon.pipelines.curation import lint as linting
 from ratoon.pipelines.evaluation import rounds as qdc
-from ratoon.pipelines.runtime.rollout_set import Crop
 from ratoon.pipelines.recipe.recipe import load
+from ratoon.pipelines.runtime.rollout_set import Crop
 from ratoon.pipelines.runtime.stage import key
 from ratoon.store.store import Counts, Store
 

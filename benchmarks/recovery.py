@@ -28,10 +28,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 import plain_loop as plain
 
 from ratoon.errors import StoreError
-from ratoon.store.journal import Journal
 from ratoon.metrics.verifiers.pool import VerifierPool
 from ratoon.pipelines.views import integrity as repair
 from ratoon.sft.models.tiny import make_tiny
+from ratoon.store.journal import Journal
 from ratoon.store.store import Store
 
 BAR_S = 3.0
@@ -59,7 +59,7 @@ from pathlib import Path
 clocks = lambda: (time.time(), time.process_time())
 marks, told = {"python": clocks()}, Path(sys.argv.pop(1))
 from ratoon.generators.engines import requestlog
-from ratoon.pipelines import start
+from ratoon.pipelines.flows import runner as start
 environment, flow, sent = start.prefect_environment, start.run_flow, requestlog.RequestLog.sent
 def prefect_environment():
     marks.setdefault("opened", clocks())

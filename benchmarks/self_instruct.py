@@ -27,12 +27,12 @@ from ratoon.generators.engines.scripted_proposals import ProposalsConfig
 from ratoon.generators.proposers import formats as form
 from ratoon.generators.proposers.prompts import asked_text, rows_of
 from ratoon.novelty import RougeIndex, tokens_of
-from ratoon.pipelines.tasks import pool as propose
+from ratoon.pipelines.flows.runner import opened
+from ratoon.pipelines.recipe.recipe import Recipe
 from ratoon.pipelines.rollouts import sample
 from ratoon.pipelines.runtime.context import Context
+from ratoon.pipelines.tasks import pool as propose
 from ratoon.pipelines.tasks.propose import Made, propose_tasks
-from ratoon.pipelines.recipe.recipe import Recipe
-from ratoon.pipelines.flows.runner import opened
 from ratoon.store.store import Manifest
 
 THRESHOLD = 0.7

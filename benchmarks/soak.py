@@ -39,10 +39,10 @@ from ratoon import faults
 from ratoon.errors import RatoonError
 from ratoon.generators import rollouts as driver
 from ratoon.metrics.verifiers.pool import VerifierPool
-from ratoon.pipelines.views import integrity as repair
-from ratoon.pipelines.runtime.meter import signals
-from ratoon.pipelines.recipe.recipe import Recipe
 from ratoon.pipelines.flows.runner import opened
+from ratoon.pipelines.recipe.recipe import Recipe
+from ratoon.pipelines.runtime.meter import signals
+from ratoon.pipelines.views import integrity as repair
 from ratoon.sft.models.tiny import make_tiny
 from ratoon.store.store import Store
 

@@ -33,14 +33,12 @@ from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, Tr
 
 from ratoon.render import Renderer
 from ratoon.sft.data import examples
-from ratoon.sft.training import nft_step
-from ratoon.sft.models import policy
-from ratoon.sft.training import rft
-from ratoon.sft.models import smollm2
+from ratoon.sft.models import policy, smollm2
+from ratoon.sft.models.tiny import make_tiny
+from ratoon.sft.training import nft_step, rft
 from ratoon.sft.training.collate import Encoded, encode, encode_groups, plan_steps
 from ratoon.sft.training.forward import TrainedLogits
 from ratoon.sft.training.job import NftConfig
-from ratoon.sft.models.tiny import make_tiny
 from ratoon.sft.training.trainer import Steps, StepTrainer
 
 BATCH, GROUP, BUDGET = 16, 4, 2048

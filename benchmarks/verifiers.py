@@ -20,9 +20,9 @@ from pathlib import Path
 import pyarrow as pa
 
 from ratoon import schema
-from ratoon.metrics.voting.groups import groups
-from ratoon.metrics.verifiers.score import score
 from ratoon.metrics.verifiers.pool import Item, VerifierPool
+from ratoon.metrics.verifiers.score import score
+from ratoon.metrics.voting.groups import groups
 
 REPLY = "First 12 + 30 = 42, then 42 - 2 = 40, and half of that is 20.\nThe answer is {}."
 HANGING = """

@@ -36,6 +36,7 @@ from ratoon.filters.decontaminate import DecontaminateConfig
 from ratoon.filters.dpp import DppConfig
 from ratoon.filters.entry import EntryConfig
 from ratoon.filters.exact_dedup import ExactDedupConfig
+from ratoon.filters.filter import Filter, Verdicts
 from ratoon.filters.finish_reason import FinishReasonConfig
 from ratoon.filters.length import LengthConfig
 from ratoon.filters.length_band import LengthBandConfig
@@ -47,7 +48,6 @@ from ratoon.filters.pass_rate import PassRateConfig
 from ratoon.filters.quality_floor import QualityFloorConfig
 from ratoon.filters.random_n import RandomNConfig
 from ratoon.filters.semantic import SemanticFilterConfig
-from ratoon.filters.filter import Filter, Verdicts
 from ratoon.filters.verified import VerifiedConfig
 
 FILTERS: dict[str, Filter] = {

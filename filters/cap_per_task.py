@@ -16,8 +16,8 @@ from pydantic import Field
 from rapidfuzz.distance import Levenshtein
 
 from ratoon.config import Config
-from ratoon.filters.reasoning_key import reasoning_key
 from ratoon.filters.filter import Verdicts, coded, groups_of, numbers, ranks, whole
+from ratoon.filters.reasoning_key import reasoning_key
 from ratoon.text import normalise
 
 VERSION = "1"

@@ -16,8 +16,8 @@ import pyarrow as pa
 from pydantic import Field
 
 from ratoon.config import Config
-from ratoon.filters.quality_floor import Stratum
 from ratoon.filters.filter import Side, Verdicts, coded, groups_of, numbers, whole
+from ratoon.filters.quality_floor import Stratum
 
 VERSION = "1"
 NEEDS = ("rollout_id", "family", "level", "task_id", "pass_rate")

@@ -1,0 +1,1 @@
+"""Makes rows: tasks, prompts, and the rollouts that engines sample."""

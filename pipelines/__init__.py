@@ -1,0 +1,1 @@
+"""Joins tables, engines and disk into stages; `flows` alone knows Prefect."""

@@ -16,8 +16,7 @@ import urllib.request
 from dataclasses import asdict
 from pathlib import Path
 
-from ratoon.machine import installed
-from ratoon.machine import processor
+from ratoon.machine import installed, processor
 from ratoon.machine.installed import Check, version
 
 GIB = 2**30

@@ -48,8 +48,8 @@ class Run:
         the command line. `verifiers` are functions for names the recipe uses; worker processes import them, so they live in
         a module, not in the running script. Raises Stopped when a rule of the recipe ends the run.
         """
-        from ratoon.pipelines.recipe.recipe import load
         from ratoon.pipelines.flows.runner import improve
+        from ratoon.pipelines.recipe.recipe import load
 
         loaded = load(recipe, sets)
         folder = Path(root) if root is not None else Path("runs") / loaded.run.name

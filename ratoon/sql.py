@@ -20,9 +20,9 @@ import duckdb
 import pyarrow as pa
 
 from ratoon import schema
-from ratoon.store import parts
 from ratoon.errors import CorruptPart, SqlError
 from ratoon.render_table import FORMATS, render
+from ratoon.store import parts
 from ratoon.store.store import Store
 
 __all__ = ["FORMATS", "check", "connect", "ledger", "over", "query", "relation", "render"]

@@ -1,0 +1,1 @@
+"""The shipped recipes, TOML; they travel in the wheel."""

@@ -6,49 +6,78 @@ import ast
 import subprocess
 import sys
 import tomllib
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-MAP: dict[str, str] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]["package-dir"]
+SETUPTOOLS = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]
+MAP: dict[str, str] = SETUPTOOLS["package-dir"]
 
 # `Run` is `ratoon.run.Run` by its short name.
 TOP = {"run", "Run", "__main__", "doctor", "cli"}
 MIDDLE = {"generators", "metrics", "filters", "sft"}
-FOLDERS = {folder for folder in MAP.values() if "/" not in folder and folder != "ratoon"}
+FOLDERS = {folder for folder in MAP.values() if folder != "ratoon"}
 FLOOR = {"ground": 0, "middle": 1, "pipelines": 2, "top": 3}
+
+# A room imports its own files and those of rooms further down; rooms on one line do not see each other.
+ORDER: dict[str, tuple[set[str], ...]] = {
+    "pipelines": (
+        {"recipe"},
+        {"runtime"},
+        {"contamination", "views"},
+        {"audit", "tasks"},
+        {"rollouts"},
+        {"curation"},
+        {"evaluation"},
+        {"training"},
+        {"flows"},
+    ),
+    "metrics": (
+        {"stats", "sandbox"},
+        {"text", "verifiers"},
+        {"embeddings", "voting", "verifier_errors"},
+        {"qdc"},
+        {"report", "evaluation"},
+        {"page"},
+    ),
+    "generators": ({"tasks"}, {"proposers"}, {"engines"}),
+    "sft": ({"data", "models"}, {"training"}),
+}
 
 # Where each heavy library may be imported: module prefixes without `ratoon.`.
 HOMES: dict[str, tuple[str, ...]] = {
     "vllm": ("generators.engines.vllm",),
-    "prefect": ("pipelines",),
-    "prefect_ray": ("pipelines",),
+    "prefect": ("pipelines.flows",),
     "ray": (),
-    "duckdb": ("sql", "metrics.verifiers.inside_sql"),  # the second is a script for the sandbox, imported by nothing
-    "torch": ("sft", "generators.engines.transformers", "generators.engines.vllm", "metrics.embeddings"),
+    "duckdb": ("sql", "metrics.sandbox.run_sql"),  # the second is a script for the sandbox, imported by nothing
+    "torch": ("sft", "generators.engines.transformers", "generators.engines.vllm", "metrics.embeddings.embed"),
     "peft": ("sft", "generators.engines.transformers"),
     "accelerate": ("sft",),
-    "sentence_transformers": ("metrics",),
-    "vl_convert": ("metrics.page.draw",),
+    "sentence_transformers": ("metrics.embeddings",),
+    "vl_convert": ("metrics.page.vega",),
 }
 MAX_FILE_LINES = 400
 MAX_FUNCTION_LINES = 50
+MAX_FOLDER_FILES = 20
+# One component is one file there, however many there are.
+CATALOGUES = {"filters", "metrics/verifiers", "generators/tasks", "generators/proposers", "generators/environments", "recipes"}
 
 
 def modules() -> Iterator[tuple[str, Path]]:
     """Every module of the package under its name without `ratoon.`, the package itself as the empty string."""
     for package, folder in MAP.items():
-        for path in sorted((ROOT / folder).glob("*.py")):
-            parts = [*package.split(".")[1:], *([] if path.stem == "__init__" else [path.stem])]
-            yield ".".join(parts), path
+        for path in sorted((ROOT / folder).rglob("*.py")):
+            below = path.relative_to(ROOT / folder).with_suffix("").parts
+            yield ".".join([*package.split(".")[1:], *(part for part in below if part != "__init__")]), path
 
 
 def floor(module: str) -> str:
     """The floor a module (without `ratoon.`) stands on."""
     first = module.split(".")[0]
-    if first in TOP or first.startswith("cli"):
+    if first in TOP:
         return "top"
     if first in MIDDLE:
         return "middle"
@@ -96,7 +125,41 @@ def _problem(module: str, imported: str) -> str | None:
     packages = {module.split(".")[0], target.split(".")[0]}
     if floor(module) == floor(target) == "middle" and len(packages) == 2:
         return f"ratoon.{target} imported: {' and '.join(sorted(packages))} never import one another"
-    return None
+    return _room_problem(module, target)
+
+
+def _room_problem(module: str, target: str) -> str | None:
+    """What is wrong where one room of a package imports another."""
+    (package, _, inside), (other, _, there) = module.partition("."), target.partition(".")
+    if package != other or package not in ORDER:
+        return None
+    own, room = inside.split(".")[0], there.split(".")[0]
+    height = {name: number for number, names in enumerate(ORDER[package]) for name in names}
+    if own == room or own not in height or room not in height or height[room] < height[own]:
+        return None
+    return f"room {package}.{own} imports ratoon.{target}: the order is {_order(package)}"
+
+
+def _order(package: str) -> str:
+    return " ◄ ".join(", ".join(sorted(names)) for names in ORDER[package])
+
+
+def circles(edges: dict[str, set[str]]) -> list[list[str]]:
+    """Each circle of imports once, as the modules on it; `edges` are the imports made when a module is loaded."""
+    done, path, rings = set[str](), list[str](), list[list[str]]()
+
+    def walk(module: str) -> None:
+        if module in path:
+            rings.append([*path[path.index(module) :], module])
+        elif module not in done:
+            path.append(module)
+            for target in sorted(edges.get(module, ())):
+                walk(target)
+            done.add(path.pop())
+
+    for module in sorted(edges):
+        walk(module)
+    return rings
 
 
 def size_problems(source: str) -> list[str]:
@@ -129,9 +192,47 @@ def test_files_and_functions_stay_small() -> None:
     assert not found, "\n".join(found)
 
 
+def test_no_folder_has_more_files_than_one_looks_through() -> None:
+    folders = Counter(path.parent.relative_to(ROOT).as_posix() for _, path in modules() if path.stem != "__init__")
+    assert not {folder: n for folder, n in folders.items() if n > MAX_FOLDER_FILES and folder not in CATALOGUES}
+
+
+def test_every_room_says_what_it_is() -> None:
+    rooms = [path for _, path in modules() if path.stem == "__init__"]
+    assert not [str(path) for path in rooms if not ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))]
+
+
+def test_every_room_has_its_place_in_the_order() -> None:
+    for package, order in ORDER.items():
+        rooms = {path.parent.name for path in (ROOT / package).glob("*/__init__.py")}
+        assert rooms == set().union(*order)
+
+
+def test_no_import_goes_in_a_circle() -> None:
+    names = {module for module, _ in modules()}
+    edges = {module: _loaded(path, module, names) for module, path in modules()}
+    assert circles(edges) == []
+    assert circles({"a": {"b"}, "b": {"c"}, "c": {"b"}}) == [["b", "c", "b"]]
+
+
+def _loaded(path: Path, module: str, names: set[str]) -> set[str]:
+    """The modules of ratoon that loading this one loads: imports at the top of the file, not those inside functions."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    top = ast.Module([node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)], [])
+    loaded = set[str]()
+    for node in top.body:
+        source = ast.unparse(node)
+        targets = {name.partition(".")[2] for name, _ in imports(source, module, path.stem == "__init__")}
+        if isinstance(node, ast.ImportFrom):  # `from package import module` needs the module, not the package's own names
+            inner = {f"{target}.{alias.name}" for target in targets for alias in node.names} & names
+            targets = inner or targets
+        loaded |= targets & names
+    return loaded - {module}
+
+
 def test_the_walk_reaches_every_package() -> None:
     seen = {module for module, _ in modules()}
-    assert {package.partition(".")[2] for package in MAP} <= seen
+    assert {".".join(package.split(".")[1:]) for package in SETUPTOOLS["packages"]} <= seen
     assert {"errors", "schema", "config"} <= seen
 
 
@@ -144,20 +245,24 @@ def test_the_walk_reaches_every_package() -> None:
         ("sql", "from ratoon.doctor import check", "ground floor imports"),
         ("filters.length", "from ratoon import Run", "middle floor imports"),
         ("filters.length", "from ratoon.metrics.voting.groups import groups", "never import one another"),
-        ("metrics.score", "def f():\n    from ratoon.generators import prompts", "never import one another"),
-        ("metrics.report.progress", "from ...sft import policy", "never import one another"),
-        ("sft.train", "from ratoon.pipelines import recipe", "middle floor imports"),
-        ("pipelines.improve", "from ratoon import cli", "pipelines floor imports"),
-        ("pipelines.improve", "import vllm", "outside its home"),
+        ("metrics.verifiers.score", "def f():\n    from ratoon.generators import prompts", "never import one another"),
+        ("metrics.report.progress_plot", "from ...sft import policy", "never import one another"),
+        ("sft.training.process", "from ratoon.pipelines import recipe", "middle floor imports"),
+        ("pipelines.flows.improve", "from ratoon import cli", "pipelines floor imports"),
+        ("pipelines.flows.improve", "import vllm", "outside its home"),
         ("generators.rollouts", "def f():\n    from vllm import LLM", "outside its home"),
         ("generators.engines.openai", "import torch.nn", "outside its home"),
         ("generators.engines.transformers_extra", "import torch", "outside its home"),
-        ("store", "import duckdb", "outside its home"),
+        ("store.store", "import duckdb", "outside its home"),
         ("run", "from prefect import flow", "outside its home"),
-        ("pipelines.improve", "import ray", "it has none"),
-        ("cli", "import filters", "bare import"),
-        ("pipelines.improve", "from metrics.score import score", "bare import"),
-        ("store", "import importlib\nimportlib.import_module('torch')", "outside its home"),
+        ("pipelines.flows.improve", "import ray", "it has none"),
+        ("cli.app", "import filters", "bare import"),
+        ("pipelines.runtime.stage", "import prefect", "outside its home"),
+        ("pipelines.recipe.recipe", "from ratoon.pipelines.runtime.context import Context", "the order is recipe ◄"),
+        ("pipelines.audit.side", "from ratoon.pipelines.tasks import pool", "the order is recipe ◄"),
+        ("metrics.text.lint", "def f():\n    from ratoon.metrics.qdc import tiers", "the order is sandbox, stats ◄"),
+        ("pipelines.flows.improve", "from metrics.verifiers.score import score", "bare import"),
+        ("store.store", "import importlib\nimportlib.import_module('torch')", "outside its home"),
     ],
 )
 def test_a_planted_import_is_refused(module: str, source: str, complaint: str) -> None:
@@ -171,11 +276,12 @@ def test_a_planted_import_is_refused(module: str, source: str, complaint: str) -
     [
         ("filters.length", "from ratoon.config import Config\nimport pyarrow"),
         ("filters.decide", "from ratoon import schema, sql\nfrom ratoon.filters import length"),
-        ("pipelines.improve", "import prefect\nfrom ratoon.sft import launch\nfrom ratoon import store"),
-        ("cli", "from ratoon.pipelines import recipe\nfrom ratoon import run"),
-        ("doctor", "from ratoon.sft import smollm2"),
+        ("pipelines.flows.improve", "import prefect\nfrom ratoon.sft import launch\nfrom ratoon import store"),
+        ("pipelines.curation.curate", "from ratoon.pipelines.runtime.stage import run_stage"),
+        ("cli.app", "from ratoon.pipelines import recipe\nfrom ratoon import run"),
+        ("doctor", "from ratoon.sft.models import smollm2"),
         ("", "from ratoon.run import Run"),
-        ("sft.train", "import torch, peft"),
+        ("sft.training.process", "import torch, peft"),
         ("generators.engines.vllm", "import vllm, torch"),
         ("generators.engines.transformers", "import torch"),
         ("sql", "import duckdb"),

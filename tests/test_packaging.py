@@ -17,6 +17,12 @@ SETUPTOOLS = PYPROJECT["tool"]["setuptools"]
 TOP_FOLDERS = ("generators", "metrics", "filters", "sft", "pipelines", "recipes")
 
 
+def folder_of(package: str) -> str:
+    """Where a package's files lie: `ratoon.metrics.text` in metrics/text, `ratoon.store` in ratoon/store."""
+    parts = package.split(".")
+    return "/".join(parts[1:] if len(parts) > 1 and parts[1] in TOP_FOLDERS else parts)
+
+
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of what git holds or would take, so that no stale build folder leaks into the wheel."""
@@ -49,9 +55,9 @@ def test_the_wheel_holds_every_module_recipe_and_the_type_marker(source: Path, w
     inside = set(wheel.root.namelist())
     wanted = {
         f"{package.replace('.', '/')}/{path.name}"
-        for package, folder in SETUPTOOLS["package-dir"].items()
-        for path in (source / folder).iterdir()
-        if path.suffix in {".py", ".css", ".js"} or (folder == "recipes" and path.suffix == ".toml")
+        for package in SETUPTOOLS["packages"]
+        for path in (source / folder_of(package)).iterdir()
+        if path.suffix in {".py", ".css", ".js"} or (package == "ratoon.recipes" and path.suffix == ".toml")
     }
     assert wanted | {"ratoon/py.typed"} <= inside
 
@@ -62,18 +68,14 @@ def test_the_wheel_holds_no_tests_and_no_tools(wheel: zipfile.Path) -> None:
 
 
 def test_the_package_list_is_the_tree() -> None:
-    tree = {"ratoon"} | {
-        ".".join(["ratoon", *path.parent.relative_to(ROOT).parts])
-        for folder in TOP_FOLDERS
-        for path in (ROOT / folder).rglob("__init__.py")
-    }
-    assert set(SETUPTOOLS["packages"]) == tree
-    assert set(SETUPTOOLS["package-dir"]) == tree
-    assert len(SETUPTOOLS["packages"]) == len(tree)
+    folders = [path.parent for top in ("ratoon", *TOP_FOLDERS) for path in (ROOT / top).rglob("__init__.py")]
+    assert sorted(folder_of(package) for package in SETUPTOOLS["packages"]) == sorted(
+        str(folder.relative_to(ROOT)) for folder in folders
+    )
 
 
-def test_every_package_lies_where_the_map_says() -> None:
-    expected = {name: "/".join(name.split(".")[1:]) or "ratoon" for name in SETUPTOOLS["package-dir"]}
+def test_every_root_lies_where_the_map_says() -> None:
+    expected = {"ratoon": "ratoon"} | {f"ratoon.{folder}": folder for folder in TOP_FOLDERS}
     assert SETUPTOOLS["package-dir"] == expected
 
 

@@ -1,16 +1,17 @@
-"""Write docs/cli.md from the commands and docs/config.md from the recipe's models; `--check` only says if they are current.
+"""Write docs/cli.md from the commands, docs/config.md from the recipe's models, docs/code-map.md from the module heads.
 
-    .venv/bin/python tools/gen_docs.py [--check]
+    .venv/bin/python tools/gen_docs.py [--check]    # --check writes nothing and exits 1 where a page is not current
 
 Knows typer's command tree and pydantic's fields, no single command and no single config.
 """
 
 from __future__ import annotations
 
+import ast
 import inspect
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin
@@ -20,6 +21,8 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 ROOT = Path(__file__).resolve().parent.parent
+# From the ground floor up.
+PACKAGES = ("ratoon", "generators", "metrics", "filters", "sft", "pipelines")
 NOTE = "<!-- Written by tools/gen_docs.py: change the code, then `make docs`. -->"
 SIGNS = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<", "min_length": "length ≥", "max_length": "length ≤", "pattern": "like"}
 NAMES = {str: "string", int: "integer", float: "number", bool: "true or false", type(None): "null", Any: "any", Path: "path"}
@@ -247,12 +250,35 @@ def _text(text: str | None) -> str:
     return inspect.cleandoc(text or "").replace("\b", "").strip()
 
 
+# ------------------------------------------------------------------------------------------------ code map
+
+
+def code_map_page(root: Path, packages: Sequence[str]) -> str:
+    """One line a file, folder by folder: the first sentence of each module's docstring, as Markdown."""
+    head = "Every file in one line, the ground floor first. Which room may import which: `tests/test_boundaries.py`."
+    lines = [NOTE, "", "# Code map", "", head, ""]
+    for folder in [path.parent for top in packages for path in sorted((root / top).rglob("__init__.py"))]:
+        lines += [f"## {folder.relative_to(root).as_posix()}", "", _head(folder / "__init__.py"), ""]
+        files = [path for path in sorted(folder.glob("*.py")) if path.stem != "__init__"]
+        lines += [*_table(("file", "what it does"), [(f"`{path.name}`", _head(path)) for path in files]), ""] if files else []
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _head(path: Path) -> str:
+    """The first paragraph of a module's docstring."""
+    return " ".join((ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or "").split("\n\n")[0].split())
+
+
 def pages() -> dict[Path, str]:
     """Every generated page with its text as of now."""
     from ratoon.cli.app import app
     from ratoon.pipelines.recipe.recipe import Recipe
 
-    return {ROOT / "docs" / "cli.md": cli_page(app), ROOT / "docs" / "config.md": config_page(Recipe)}
+    return {
+        ROOT / "docs" / "cli.md": cli_page(app),
+        ROOT / "docs" / "config.md": config_page(Recipe),
+        ROOT / "docs" / "code-map.md": code_map_page(ROOT, PACKAGES),
+    }
 
 
 def main(check: bool) -> int:

@@ -20,7 +20,7 @@ def main() -> None:
     package = LINKS / "ratoon"
     package.mkdir(parents=True)
     for path in sorted((ROOT / map_["ratoon"]).iterdir()):
-        if path.suffix in {".py", ".pyi"} or path.name == "py.typed":
+        if path.suffix in {".py", ".pyi"} or path.name == "py.typed" or (path / "__init__.py").exists():
             (package / path.name).symlink_to(path)
     for name, folder in map_.items():
         if name.count(".") == 1:

@@ -16,12 +16,12 @@ from typing import Any, Literal
 from pydantic import Field
 
 from ratoon import ids
-from ratoon.machine import processor
 from ratoon.config import Config, operational
 from ratoon.engine import Completion, Policy, Request, Sampling, failed
 from ratoon.errors import EngineDead, EngineError, MissingExtra, ModelError
 from ratoon.generators.engines import folders
 from ratoon.generators.engines.requestlog import RequestLog
+from ratoon.machine import processor
 
 
 class TransformersConfig(Config):

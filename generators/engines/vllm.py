@@ -20,7 +20,6 @@ from typing import Any, Literal
 from pydantic import Field, field_validator
 
 from ratoon import ids
-from ratoon.machine import processor
 from ratoon.config import Config, operational, partly_operational
 from ratoon.engine import Completion, Policy, Request, failed
 from ratoon.errors import EngineDead, EngineError, MissingExtra, Unsupported
@@ -30,6 +29,7 @@ from ratoon.generators.engines.pump import Pump
 from ratoon.generators.engines.requestlog import RequestLog
 from ratoon.generators.engines.vllm_args import CPU_ARGS, HOW_FAST
 from ratoon.generators.engines.vllm_logprobs import all_per_position, first_per_position
+from ratoon.machine import processor
 
 _OURS = ("model", "seed", "dtype", "quantization", "logprobs_mode", "generation_config", "worker_extension_cls")
 
@@ -310,11 +310,10 @@ class _VllmCore:
 
     def _step(self) -> list[Any]:
         try:
-            outputs: list[Any] = self._llm.step()
+            return list(self._llm.step())
         except Exception:
             self._broken = True
             raise
-        return outputs
 
     def abort(self, keys: list[str]) -> None:
         for key in keys:

@@ -15,8 +15,8 @@ from pydantic import Field
 from ratoon import ids
 from ratoon.config import Config
 from ratoon.generators.proposers import formats as form
-from ratoon.generators.proposers.prompts import MARKUP, Ask, Known, merged
 from ratoon.generators.proposers.candidates import Candidate
+from ratoon.generators.proposers.prompts import MARKUP, Ask, Known, merged
 from ratoon.generators.tasks.task_rows import text_key
 from ratoon.text import normalise
 

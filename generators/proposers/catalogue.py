@@ -10,15 +10,11 @@ from typing import Annotated, Any, NamedTuple
 
 from pydantic import Field
 
-from ratoon.generators.proposers import boundary
-from ratoon.generators.proposers import from_documents
-from ratoon.generators.proposers import rewrite
-from ratoon.generators.proposers import self_guide
-from ratoon.generators.proposers import self_instruct
-from ratoon.generators.proposers.prompts import Ask, Known
+from ratoon.generators.proposers import boundary, from_documents, rewrite, self_guide, self_instruct
 from ratoon.generators.proposers.boundary import BoundaryConfig
 from ratoon.generators.proposers.candidates import Candidate
 from ratoon.generators.proposers.from_documents import DocumentsConfig
+from ratoon.generators.proposers.prompts import Ask, Known
 from ratoon.generators.proposers.rewrite import RewriteConfig
 from ratoon.generators.proposers.self_guide import SelfGuideConfig
 from ratoon.generators.proposers.self_instruct import SelfInstructConfig

@@ -20,11 +20,11 @@ from ratoon import ids
 from ratoon.config import Config
 from ratoon.generators.proposers import formats as form
 from ratoon.generators.proposers import retrieval
-from ratoon.generators.proposers.prompts import MARKUP, Ask, Known, merged
 from ratoon.generators.proposers.candidates import Candidate
 from ratoon.generators.proposers.formats import Draft
-from ratoon.generators.tasks.task_rows import text_key
+from ratoon.generators.proposers.prompts import MARKUP, Ask, Known, merged
 from ratoon.generators.proposers.retrieval import Bm25, Passage
+from ratoon.generators.tasks.task_rows import text_key
 
 _REFERS = re.compile(r"\b(?:this|the|above|given) (?:passage|text|paragraph|excerpt|document|article|author)\b", re.IGNORECASE)
 _ASKED_BEFORE = 5  # earlier questions on a passage that its prompt names

@@ -16,9 +16,9 @@ from pydantic import Field
 from ratoon import ids
 from ratoon.config import Config
 from ratoon.errors import ConfigError
-from ratoon.generators.proposers.prompts import MARKUP, Ask, Known, Row, merged, said
 from ratoon.generators.proposers.candidates import Candidate
 from ratoon.generators.proposers.formats import words
+from ratoon.generators.proposers.prompts import MARKUP, Ask, Known, Row, merged, said
 from ratoon.generators.tasks.task_rows import text_key
 from ratoon.text import normalise
 

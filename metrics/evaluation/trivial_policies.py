@@ -15,9 +15,9 @@ import pyarrow as pa
 
 from ratoon import ids, schema
 from ratoon.metrics.evaluation.evaluate import MAX_UNJUDGED, evaluate
-from ratoon.metrics.verifiers.score import score
 from ratoon.metrics.verifiers import gold_reply, numbers
 from ratoon.metrics.verifiers.pool import VerifierPool
+from ratoon.metrics.verifiers.score import score
 
 ECHO, CONSTANT = "trivial:echo", "trivial:constant"
 

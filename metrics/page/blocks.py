@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ratoon.metrics.page import vega as draw
-from ratoon.metrics.page.number_format import count, sentence, short, words
 from ratoon.metrics.page.markup import Markup, el, join
+from ratoon.metrics.page.number_format import count, sentence, short, words
 from ratoon.metrics.report import MapPoint, Report, Row
 
 _FOLD = 360  # characters of a text that are read without unfolding

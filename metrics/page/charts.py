@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ratoon.metrics.page.vega import whole
 from ratoon.metrics.page.number_format import clipped, interval, words
+from ratoon.metrics.page.vega import whole
 from ratoon.metrics.report import Bin, Correlations, Drift, Map, MapCluster, MapPoint, Neighbours, Number, Plane, Series
 
 Spec = dict[str, Any]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from ratoon.metrics.page import charts
 from ratoon.metrics.page.blocks import Book, figure, missing, section, table
-from ratoon.metrics.page.number_format import interval, share, short, words
 from ratoon.metrics.page.markup import Markup, el
+from ratoon.metrics.page.number_format import interval, share, short, words
 from ratoon.metrics.report import Drift, RegionRow, Test
 
 # Drift tests by the name that the audit gives them: what a person calls each, and how its number is read.

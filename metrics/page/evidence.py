@@ -6,8 +6,8 @@ from itertools import zip_longest
 
 from ratoon.metrics.page import charts
 from ratoon.metrics.page.blocks import Book, bar, coded, figure, first, glue, missing, plural, row_card, said, section, table
-from ratoon.metrics.page.number_format import count, share, short, words
 from ratoon.metrics.page.markup import Markup, el
+from ratoon.metrics.page.number_format import count, share, short, words
 from ratoon.metrics.report import Correlations, Fact, Opening, Repetition, Twin, VerbNoun
 
 _MOST_GRAMS = 20

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from ratoon.metrics.page import charts
 from ratoon.metrics.page.blocks import Book, bar, figure, fold, glue, missing, plural, section, table
-from ratoon.metrics.page.number_format import count, full, interval, percent, share, short, words
 from ratoon.metrics.page.markup import Markup, el
+from ratoon.metrics.page.number_format import count, full, interval, percent, share, short, words
 from ratoon.metrics.report import Corner, MapPoint, Series, Stage
 
 LEVELS = {

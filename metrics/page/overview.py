@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from ratoon.metrics.page.blocks import Book, coded, copyable, fold, missing, plural, row_line, section
-from ratoon.metrics.page.number_format import any_value, count, full, interval, sentence, short, words
 from ratoon.metrics.page.markup import Markup, el, join
+from ratoon.metrics.page.number_format import any_value, count, full, interval, sentence, short, words
 from ratoon.metrics.report import Report, Subject, Verdict, Warn
 
 AXES = ("quality", "diversity", "complexity")

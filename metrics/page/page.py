@@ -9,10 +9,10 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from ratoon.metrics.page import evidence, overview
-from ratoon.metrics.page import vega as draw
-from ratoon.metrics.page import numbers as measured
 from ratoon.metrics.page import drift as moved
+from ratoon.metrics.page import evidence, overview
+from ratoon.metrics.page import numbers as measured
+from ratoon.metrics.page import vega as draw
 from ratoon.metrics.page.blocks import Book
 from ratoon.metrics.page.markup import Markup, el, island, json_text, seen
 from ratoon.metrics.report import Map, Report, Row

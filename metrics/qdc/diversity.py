@@ -6,11 +6,34 @@ Headlines: linear Vendi (change), RBF of order 2 (detail, nearly free of n), com
 
 from __future__ import annotations
 
-from ratoon.metrics.embeddings.clusters import QD, Codebook, assign, chao1, codebook, effective_clusters, fit_codebook, qd_score, unseen_mass
-from ratoon.metrics.text.lexical_diversity import compression_ratio, cut, distinct_n, n_grams, self_repetition
+from ratoon.metrics.embeddings.clusters import (
+    QD,
+    Codebook,
+    assign,
+    chao1,
+    codebook,
+    effective_clusters,
+    fit_codebook,
+    qd_score,
+    unseen_mass,
+)
 from ratoon.metrics.embeddings.neighbours import CUTS, knn_distance, nearest, neighbour_curve, novelty
 from ratoon.metrics.embeddings.pairwise import dc_score, homogenisation, novel_sum, self_bleu
-from ratoon.metrics.embeddings.spectrum import SIGMA, Gram, Split, alpha_beta_gamma, gram, merge, rke, rke_sampled, sample_size, subsampled, unpacked, vendi_score
+from ratoon.metrics.embeddings.spectrum import (
+    SIGMA,
+    Gram,
+    Split,
+    alpha_beta_gamma,
+    gram,
+    merge,
+    rke,
+    rke_sampled,
+    sample_size,
+    subsampled,
+    unpacked,
+    vendi_score,
+)
+from ratoon.metrics.text.lexical_diversity import compression_ratio, cut, distinct_n, n_grams, self_repetition
 
 __all__ = [
     "CUTS", "QD", "SIGMA", "Codebook", "Gram", "Split", "alpha_beta_gamma", "assign", "chao1", "codebook",

@@ -19,18 +19,15 @@ from pydantic import Field
 
 from ratoon.config import Config
 from ratoon.errors import DataError
-from ratoon.metrics.embeddings import clusters
-from ratoon.metrics.qdc import complexity
-from ratoon.metrics.text import lexical_diversity as lexical
-from ratoon.metrics.text import lint
-from ratoon.metrics.embeddings import neighbours
-from ratoon.metrics.qdc import quality
-from ratoon.metrics.stats import sketches
-from ratoon.metrics.embeddings import spectrum
+from ratoon.metrics.embeddings import clusters, neighbours, spectrum
 from ratoon.metrics.embeddings.embed import EmbeddingConfig
+from ratoon.metrics.qdc import complexity, quality
+from ratoon.metrics.stats import sketches
 from ratoon.metrics.stats.estimators import Estimate
 from ratoon.metrics.stats.measures import Measure, of_estimate, of_value
 from ratoon.metrics.stats.sketches import Sketch
+from ratoon.metrics.text import lexical_diversity as lexical
+from ratoon.metrics.text import lint
 
 VERSION = "1"
 LEXICAL_ROWS = 4_000

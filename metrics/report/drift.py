@@ -13,10 +13,10 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ratoon.metrics.stats.calibration import auroc
-from ratoon.metrics.stats.estimators import Estimate
 from ratoon.metrics.embeddings.neighbours import nearest
 from ratoon.metrics.embeddings.spectrum import SIGMA
+from ratoon.metrics.stats.calibration import auroc
+from ratoon.metrics.stats.estimators import Estimate
 
 VERSION = "1"
 MOST = 1_500  # rows a side of the pairwise tests

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
-from ratoon.metrics.stats.measures import Measure
 from ratoon.metrics.report.warnings import LimitsConfig
+from ratoon.metrics.stats.measures import Measure
 
 Numbers = Mapping[str, Measure]
 _IDS = "select row_id, {shown} from rows where side = 'subject' and {where} order by {order} limit 50"

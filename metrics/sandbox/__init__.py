@@ -1,0 +1,1 @@
+"""The sandbox that model-written code runs in, and the two scripts that run inside it."""

@@ -1,0 +1,1 @@
+"""Estimators, correlations, calibration, sketches: closed forms and bounds, no table of ours."""

@@ -1,0 +1,1 @@
+"""Numbers on texts: words, shingles, near-duplicates, lint, contamination."""

@@ -2,7 +2,7 @@
 
 All fall with more text: compare at a fixed budget. Compression and distinct-n favour short texts (2507.15092): cut texts to a
 common length first (`cut`). Formulas: distinct-n (Li et al., 2016), compression ratio and self-repetition (Shaib et al.,
-2403.00553). An n-gram is a run of hashed words (`metrics/words.py`).
+2403.00553). An n-gram is a run of hashed words (`metrics/text/hashed_words.py`).
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from ratoon.errors import UsageError
-from ratoon.metrics.text import hashed_words as words
 from ratoon.metrics.stats.sketches import Sketch, distinct, merge
+from ratoon.metrics.text import hashed_words as words
 
 VERSION = "1"
 Texts: TypeAlias = Sequence[str | None] | pa.Array | pa.ChunkedArray

@@ -19,8 +19,8 @@ from ratoon import schema
 from ratoon.errors import DataError
 from ratoon.metrics.stats.estimators import Estimate
 from ratoon.metrics.verifier_errors.error_rates import rate
-from ratoon.metrics.verifiers import numbers
 from ratoon.metrics.verifiers import extract as places
+from ratoon.metrics.verifiers import numbers
 from ratoon.metrics.verifiers.verdict import is_unparsed
 from ratoon.text import normalise
 

@@ -1,9 +1,9 @@
 """Planted replies: right answers in many formats and surely wrong ones, for the tasks of a recipe; judges nothing.
 
-What a verifier does with them is its false negative and false positive rate (`metrics/measure_verifier.py`). Only formats
-that the verifier's own arguments ask for are planted: a right answer outside the box is no false negative of a verifier that
-was told to read the box. A verifier of a user's own is asked with the bare answer, other tasks' answers and silence, since
-nobody else knows what it takes.
+What a verifier does with them is its false negative and false positive rate (`metrics/verifier_errors/error_rates.py`). Only
+formats that the verifier's own arguments ask for are planted: a right answer outside the box is no false negative of a
+verifier that was told to read the box. A verifier of a user's own is asked with the bare answer, other tasks' answers and
+silence, since nobody else knows what it takes.
 """
 
 from __future__ import annotations
@@ -16,11 +16,10 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 
 from ratoon import ids
-from ratoon.metrics.verifiers import numbers
-from ratoon.metrics.verifier_errors import planted_queries
-from ratoon.metrics.verifier_errors import planted_values
+from ratoon.metrics.verifier_errors import planted_queries, planted_values
 from ratoon.metrics.verifier_errors import reply_formats as sayings
 from ratoon.metrics.verifier_errors.reply_formats import Saying
+from ratoon.metrics.verifiers import numbers
 from ratoon.metrics.verifiers.verdict import args_of
 
 VERSION = "planted-2"

@@ -12,9 +12,8 @@ from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from typing import Any
 
+from ratoon.metrics.verifier_errors import planted_programs, planted_queries
 from ratoon.metrics.verifiers import numbers
-from ratoon.metrics.verifier_errors import planted_programs
-from ratoon.metrics.verifier_errors import planted_queries
 
 Values = dict[str, str]
 _OPERATORS = set("\\{}[](),∞=<>|")

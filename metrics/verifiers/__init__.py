@@ -12,8 +12,8 @@ from typing import Any
 from ratoon import plugins
 from ratoon.config import Config
 from ratoon.errors import ConfigError, UsageError
-from ratoon.metrics.verifiers import choice, code, exact, math, numeric, reasoning_gym, sql
 from ratoon.metrics.sandbox import sandbox
+from ratoon.metrics.verifiers import choice, code, exact, math, numeric, reasoning_gym, sql
 from ratoon.metrics.verifiers.verdict import Verdict, parsed_args
 
 Function = Callable[..., Any]

@@ -25,7 +25,7 @@ from ratoon.metrics.sandbox.sandbox import Limits, Outcome
 from ratoon.metrics.verifiers.verdict import EMPTY, Verdict, failed, parsed_args, passed, unparsed
 
 VERSION = "code-2"
-_INSIDE = Path(__file__).with_name("inside_code.py")
+_INSIDE = Path(__file__).parents[1] / "sandbox" / "run_code.py"
 _BLOCK = re.compile(r"^([ \t]*)(```+|~~~+)[ \t]*([\w+-]*)[^\n`]*\n(.*?)^[ \t]*\2[ \t]*$", re.MULTILINE | re.DOTALL)
 
 

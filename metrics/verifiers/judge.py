@@ -194,7 +194,7 @@ def judge(
     """One judgment per (task, reply) or (task, reply, other), in order; equal items are asked once. `repeats` is not looked at.
 
     Raises EngineError where the engine leaves requests without an answer. For flows, which keep every reply, see
-    `pipelines/judge.py`.
+    `pipelines/rollouts/judge.py`.
     """
     asked = list(dict.fromkeys(pair for item in items for pair in _orders(item)))
     prompts = renderer.render([messages(config, *item) for item in asked])

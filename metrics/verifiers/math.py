@@ -20,8 +20,8 @@ from pydantic import Field
 
 from ratoon.config import Config
 from ratoon.errors import MissingExtra
-from ratoon.metrics.verifiers import numbers
 from ratoon.metrics.verifiers import extract as places
+from ratoon.metrics.verifiers import numbers
 from ratoon.metrics.verifiers.verdict import EMPTY, Verdict, abstained, failed, parsed_args, passed, unparsed
 
 _FLOAT = re.compile(r"-?\d+\.\d+(e[-+]?\d{1,2})?")

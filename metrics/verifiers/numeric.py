@@ -15,8 +15,8 @@ from typing import Any, Literal
 from pydantic import Field
 
 from ratoon.config import Config
-from ratoon.metrics.verifiers import numbers
 from ratoon.metrics.verifiers import extract as places
+from ratoon.metrics.verifiers import numbers
 from ratoon.metrics.verifiers.verdict import EMPTY, Verdict, abstained, failed, parsed_args, passed, unparsed
 
 VERSION = "numeric-1"

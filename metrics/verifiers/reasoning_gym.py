@@ -16,8 +16,8 @@ from pydantic import Field
 
 from ratoon.config import Config
 from ratoon.errors import ConfigError, MissingExtra
-from ratoon.metrics.verifiers import numbers
 from ratoon.metrics.verifiers import extract as places
+from ratoon.metrics.verifiers import numbers
 from ratoon.metrics.verifiers.verdict import EMPTY, Verdict, abstained, failed, parsed_args, passed, unparsed
 
 

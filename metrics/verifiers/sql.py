@@ -21,7 +21,7 @@ from ratoon.metrics.sandbox import sandbox
 from ratoon.metrics.sandbox.sandbox import Limits, NoSandbox, Outcome
 from ratoon.metrics.verifiers.verdict import EMPTY, Verdict, abstained, errored, failed, parsed_args, passed, unparsed
 
-_INSIDE = Path(__file__).with_name("inside_sql.py")
+_INSIDE = Path(__file__).parents[1] / "sandbox" / "run_sql.py"
 # Blocks in other languages are found too, or else the end of one would be read as the beginning of the next.
 _BLOCK = re.compile(r"^[ \t]*(```+|~~~+)[ \t]*([\w+-]*)[^\n`]*\n(.*?)^[ \t]*\1", re.MULTILINE | re.DOTALL)
 _BARE = re.compile(r"(?:[\s(]|--[^\n]*\n|/\*(?:[^*]|\*(?!/))*\*/)*(?:select|with|from|values)\b", re.IGNORECASE)

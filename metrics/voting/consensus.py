@@ -1,7 +1,7 @@
 """Labels by agreement: the vote of each group, whether it may be trusted, and which rollouts agree with it; knows no engine.
 
 For tasks that no verifier judges. A vote is the plurality of canonical answers over all replies that came back; it becomes a
-label only above every threshold, and ties abstain. Agreement is not correctness: `metrics/calibration.py` says how far to
+label only above every threshold, and ties abstain. Agreement is not correctness: `metrics/stats/calibration.py` says how far to
 believe it where the truth is known. Thresholds as in Self-consistency (2203.11171) and TTRL (2504.16084), whose raw-string
 votes and first-seen ties are avoided here.
 """
@@ -19,8 +19,8 @@ from pydantic import Field, model_validator
 from ratoon import schema
 from ratoon.config import Config
 from ratoon.errors import DataError
-from ratoon.metrics.voting.equivalence import merged
 from ratoon.metrics.stats.estimators import Floats, wilson_columns
+from ratoon.metrics.voting.equivalence import merged
 from ratoon.metrics.voting.groups import GROUP, latest, planned, vote_columns
 from ratoon.metrics.voting.plurality import Bools, Ints, Votes, Weighing, codes_of, plurality, weigh
 

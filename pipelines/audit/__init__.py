@@ -1,0 +1,1 @@
+"""A run, dataset or file opened as rows, measured, told as a page, and compared with another."""

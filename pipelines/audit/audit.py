@@ -20,8 +20,6 @@ import pyarrow.parquet as pq
 
 from ratoon import sql
 from ratoon.config import Config, apply_sets, parse
-from ratoon.store.files import explained
-from ratoon.metrics.stats.measures import Measure
 from ratoon.metrics.page import render
 from ratoon.metrics.report import FORMAT, MOST_IDS, SEVERITIES, NotComputed, Report, Sections, Subject, Warn
 from ratoon.metrics.report import pass_vs_agreement as passes
@@ -29,14 +27,16 @@ from ratoon.metrics.report.examples import examples
 from ratoon.metrics.report.frame import text_of
 from ratoon.metrics.report.rules import Case, Finding, findings
 from ratoon.metrics.report.warnings import WARNINGS
+from ratoon.metrics.stats.measures import Measure
 from ratoon.pipelines.audit import embedded as audit_meaning
 from ratoon.pipelines.audit import quality_diversity as audit_plane
 from ratoon.pipelines.audit import run_rows as audit_run
 from ratoon.pipelines.audit import sections as audit_sections
-from ratoon.pipelines.recipe.sections import AuditConfig
 from ratoon.pipelines.audit.embedded import Meaning, Placed
 from ratoon.pipelines.audit.row_flags import Known, known
 from ratoon.pipelines.audit.side import Side, held_of, kind_of, side
+from ratoon.pipelines.recipe.sections import AuditConfig
+from ratoon.store.files import explained
 from ratoon.store.store import Store
 
 Say = Callable[[str], None]

@@ -16,15 +16,15 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ratoon.metrics.stats.measures import Measure
 from ratoon.metrics.report import diff as difference
 from ratoon.metrics.report.diff import Changes
+from ratoon.metrics.stats.measures import Measure
 from ratoon.pipelines.audit import embedded as audit_meaning
 from ratoon.pipelines.audit import run_rows as audit_run
 from ratoon.pipelines.audit import side as audit_side
-from ratoon.pipelines.recipe.sections import AuditConfig
 from ratoon.pipelines.audit.row_flags import Known, known
 from ratoon.pipelines.audit.side import Side
+from ratoon.pipelines.recipe.sections import AuditConfig
 from ratoon.sft.data import dataset
 from ratoon.store.store import Store
 

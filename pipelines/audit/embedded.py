@@ -14,20 +14,19 @@ from numpy.typing import NDArray
 
 from ratoon.errors import MissingExtra, ModelError
 from ratoon.metrics.embeddings import embed as embeddings
-from ratoon.metrics.embeddings import neighbours
-from ratoon.metrics.embeddings import spectrum
+from ratoon.metrics.embeddings import neighbours, spectrum
 from ratoon.metrics.qdc import tiers
-from ratoon.metrics.stats.calibration import rate
-from ratoon.metrics.stats.measures import Measure, of_estimate
 from ratoon.metrics.report import Drift as DriftSection
 from ratoon.metrics.report import NotComputed, Occupancy, RegionRow, Test, drift
 from ratoon.metrics.report import region_map as regions
 from ratoon.metrics.report.frame import numbers, text_of
 from ratoon.metrics.report.region_map import Regions
+from ratoon.metrics.stats.calibration import rate
+from ratoon.metrics.stats.measures import Measure, of_estimate
 from ratoon.metrics.stats.sketches import mean, mean_of
-from ratoon.pipelines.recipe.sections import AuditConfig
 from ratoon.pipelines.audit.row_flags import Known
 from ratoon.pipelines.audit.side import Side
+from ratoon.pipelines.recipe.sections import AuditConfig
 
 VERSION = "1"
 _LEAST = 20  # rows under which nothing is said of a side's meaning

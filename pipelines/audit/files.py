@@ -22,8 +22,8 @@ from ratoon import hashes
 from ratoon.errors import DataError
 from ratoon.generators.tasks.files import columns_of, read_file
 from ratoon.metrics.report.frame import FRAME, frame
-from ratoon.pipelines.audit import columns as audit_columns
 from ratoon.pipelines.audit import coerce as audit_values
+from ratoon.pipelines.audit import columns as audit_columns
 
 SUFFIXES = (".parquet", ".jsonl", ".ndjson", ".json", ".csv", ".arrow")
 _CHUNK = 20_000

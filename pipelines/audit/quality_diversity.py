@@ -15,9 +15,9 @@ from ratoon.metrics.embeddings import spectrum
 from ratoon.metrics.report import Plane, PlanePoint
 from ratoon.metrics.report.frame import numbers
 from ratoon.metrics.stats.sketches import mean, mean_of
-from ratoon.pipelines.recipe.sections import AuditConfig
 from ratoon.pipelines.audit.embedded import Placed
 from ratoon.pipelines.audit.side import Side
+from ratoon.pipelines.recipe.sections import AuditConfig
 
 _LEAST = 20
 _CUTS = (0.25, 0.5, 0.75, 1.0)

@@ -17,21 +17,21 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from ratoon.filters.decontaminate import DecontaminateConfig
-from ratoon.metrics.text import contamination
-from ratoon.metrics.stats import sketches
 from ratoon.metrics.qdc import tiers
+from ratoon.metrics.qdc.quality import spearman
+from ratoon.metrics.report import NotComputed, answers, language, repetition
+from ratoon.metrics.report import frame as frames
+from ratoon.metrics.report import pass_vs_agreement as passes
+from ratoon.metrics.report.frame import BEHAVIOURS, COUNTED, numbers, text_of
+from ratoon.metrics.stats import sketches
 from ratoon.metrics.stats.calibration import ece, rate
 from ratoon.metrics.stats.estimators import Estimate
 from ratoon.metrics.stats.measures import Measure, of_estimate
+from ratoon.metrics.text import contamination
 from ratoon.metrics.text.minhash import MinHashConfig
 from ratoon.metrics.text.near_duplicates import near
-from ratoon.metrics.qdc.quality import spearman
-from ratoon.metrics.report import NotComputed, answers, language, repetition
-from ratoon.metrics.report import pass_vs_agreement as passes
-from ratoon.metrics.report import frame as frames
-from ratoon.metrics.report.frame import BEHAVIOURS, COUNTED, numbers, text_of
-from ratoon.pipelines.recipe.sections import AuditConfig
 from ratoon.pipelines.audit.side import Side
+from ratoon.pipelines.recipe.sections import AuditConfig
 
 VERSION = "1"
 _HEAD = 120

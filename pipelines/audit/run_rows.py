@@ -9,12 +9,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ratoon import ids, schema, sql
-from ratoon.metrics.verifier_errors import error_rates as measure_verifier
-from ratoon.metrics.stats import measures
-from ratoon.metrics.stats.measures import Measure
+from ratoon.metrics.qdc.tiers import sample_of
 from ratoon.metrics.report import Dropped, Series, Stage, Twin
 from ratoon.metrics.report.frame import COUNTED, FRAME
-from ratoon.metrics.qdc.tiers import sample_of
+from ratoon.metrics.stats import measures
+from ratoon.metrics.stats.measures import Measure
+from ratoon.metrics.verifier_errors import error_rates as measure_verifier
 from ratoon.pipelines.contamination import benchmarks
 from ratoon.pipelines.runtime.rollout_set import Crop, crop_of
 from ratoon.pipelines.views.summary import rounds

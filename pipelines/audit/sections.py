@@ -12,9 +12,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ratoon.metrics.embeddings import neighbours
 from ratoon.metrics.embeddings import cosine_pairs as cosines
-from ratoon.metrics.stats.measures import Measure
+from ratoon.metrics.embeddings import neighbours
 from ratoon.metrics.report import (
     CUT,
     MOST_ROWS,
@@ -33,10 +32,11 @@ from ratoon.metrics.report import (
 from ratoon.metrics.report import correlations as correlating
 from ratoon.metrics.report import repetition as repeating
 from ratoon.metrics.report.frame import COUNTED, numbers, text_of
-from ratoon.pipelines.recipe.sections import AuditConfig
+from ratoon.metrics.stats.measures import Measure
 from ratoon.pipelines.audit.embedded import Meaning, Placed
 from ratoon.pipelines.audit.row_flags import Known
 from ratoon.pipelines.audit.side import Side
+from ratoon.pipelines.recipe.sections import AuditConfig
 
 _FLAGS = {
     "quality.truncated": "truncated", "quality.empty": "empty", "quality.refusal": "refusal",

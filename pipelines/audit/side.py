@@ -11,9 +11,9 @@ import pyarrow.compute as pc
 
 from ratoon import schema
 from ratoon.errors import UsageError
+from ratoon.metrics.qdc.tiers import sample_of
 from ratoon.metrics.report.answers import completed
 from ratoon.metrics.report.frame import frame
-from ratoon.metrics.qdc.tiers import sample_of
 from ratoon.pipelines.audit import files as audit_files
 from ratoon.pipelines.audit import run_rows as audit_run
 from ratoon.pipelines.contamination import benchmarks

@@ -1,0 +1,1 @@
+"""Benchmarks and held-out tasks, and what of a dataset holds their items."""

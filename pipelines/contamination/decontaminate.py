@@ -17,12 +17,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ratoon.errors import DataError, UsageError
-from ratoon.store.files import new_folder
 from ratoon.metrics.text import contamination
 from ratoon.metrics.text.contamination import TIERS, ContaminationConfig, Index
 from ratoon.pipelines.contamination import benchmarks
 from ratoon.pipelines.contamination.near_questions import Reviewer
 from ratoon.sft.data import card
+from ratoon.store.files import new_folder
 
 _BATCH = 4096
 _META = b"ratoon.contamination"

@@ -1,0 +1,1 @@
+"""Candidates and side tables to decisions, decisions to a dataset."""

@@ -19,17 +19,17 @@ from ratoon.config import Config, semantic
 from ratoon.errors import DataError
 from ratoon.filters import FILTERS
 from ratoon.filters.decide import decide, survivors, versions
+from ratoon.filters.filter import Side
 from ratoon.filters.mixed_group import MixedGroupConfig
 from ratoon.filters.random_n import RandomNConfig
-from ratoon.filters.filter import Side
 from ratoon.pipelines.curation import question_only as bare
-from ratoon.pipelines.curation import side_tables as beside
-from ratoon.pipelines.rollouts import retry_queue as retry
 from ratoon.pipelines.curation import sampling_provenance as sources
-from ratoon.pipelines.curation.side_tables import Beside
+from ratoon.pipelines.curation import side_tables as beside
 from ratoon.pipelines.curation.candidates import STORED, candidates, judges
-from ratoon.pipelines.runtime.rollout_set import Crop, crop_of
+from ratoon.pipelines.curation.side_tables import Beside
 from ratoon.pipelines.recipe.recipe import Recipe
+from ratoon.pipelines.rollouts import retry_queue as retry
+from ratoon.pipelines.runtime.rollout_set import Crop, crop_of
 from ratoon.pipelines.runtime.stage import Built, key, release, run_stage
 from ratoon.sft.data import dataset as datasets
 from ratoon.sft.data import examples

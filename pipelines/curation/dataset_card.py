@@ -11,8 +11,7 @@ from typing import Any
 import pyarrow.compute as pc
 
 from ratoon.pipelines.runtime.rollout_set import crop_of
-from ratoon.sft.data import card
-from ratoon.sft.data import dataset
+from ratoon.sft.data import card, dataset
 from ratoon.store.store import Manifest, Store
 
 _STEPS = {

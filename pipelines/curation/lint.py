@@ -1,6 +1,7 @@
 """Lint numbers of every rollout and sums that merge, an artifact a shard: each text is read once, and decided on ever after.
 
-What filters may look at (`filters/lint.py`) and what the cheap tier sums (`pipelines/qdc.py`) are these same rows. No Prefect.
+What filters may look at (`filters/lint.py`) and what the cheap tier sums (`pipelines/evaluation/rounds.py`) are these same
+rows. No Prefect.
 """
 
 from __future__ import annotations
@@ -13,12 +14,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ratoon import hashes, schema
-from ratoon.metrics.qdc import complexity
-from ratoon.metrics.text import lexical_diversity as lexical
+from ratoon.metrics.qdc import complexity, tiers
 from ratoon.metrics.stats import sketches
-from ratoon.metrics.qdc import tiers
-from ratoon.metrics.text import lint as numbers
 from ratoon.metrics.stats.sketches import Sketch
+from ratoon.metrics.text import lexical_diversity as lexical
+from ratoon.metrics.text import lint as numbers
 from ratoon.pipelines.runtime.rollout_set import Crop
 from ratoon.pipelines.runtime.shard_rows import Lookup
 from ratoon.pipelines.runtime.stage import Built, drop_extra, key, run_stage

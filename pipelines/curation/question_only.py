@@ -18,9 +18,9 @@ from ratoon import schema
 from ratoon.config import semantic
 from ratoon.errors import DataError
 from ratoon.generators import prompts as prompting
+from ratoon.pipelines.recipe.recipe import PromptConfig, Recipe
 from ratoon.pipelines.runtime.context import Context
 from ratoon.pipelines.runtime.rollout_set import Crop
-from ratoon.pipelines.recipe.recipe import PromptConfig, Recipe
 from ratoon.pipelines.runtime.stage import Built, key, run_stage
 from ratoon.render import Renderer
 from ratoon.store.store import Counts, Manifest, Store

@@ -9,8 +9,9 @@ from typing import Any
 from ratoon.config import apply_sets, parse
 from ratoon.errors import DataError, UsageError
 from ratoon.pipelines.curation import dataset_card as cards
-from ratoon.pipelines.curation.curate import CONTROL, crop_of, curate
+from ratoon.pipelines.curation.curate import CONTROL, curate
 from ratoon.pipelines.recipe.recipe import Recipe
+from ratoon.pipelines.runtime.rollout_set import crop_of
 from ratoon.sft.data import dataset
 from ratoon.store.store import Manifest, Store
 

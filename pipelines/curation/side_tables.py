@@ -24,17 +24,16 @@ from ratoon.config import Config, semantic
 from ratoon.filters import FILTERS
 from ratoon.filters.lint import LintConfig
 from ratoon.hashes import data_of
-from ratoon.metrics.text import contamination
-from ratoon.metrics.embeddings import embed as embeddings
-from ratoon.metrics.text import minhash
 from ratoon.metrics.embeddings import cosine_pairs as cosines
+from ratoon.metrics.embeddings import embed as embeddings
+from ratoon.metrics.text import contamination, minhash
 from ratoon.metrics.text.near_duplicates import Past, near
 from ratoon.pipelines.contamination import benchmarks
-from ratoon.pipelines.curation import other_runs as foreign
-from ratoon.pipelines.curation import lint as linting
-from ratoon.pipelines.runtime.rollout_set import Crop, earlier
-from ratoon.pipelines.recipe.sections import CurationConfig
 from ratoon.pipelines.contamination.near_questions import Reviewer
+from ratoon.pipelines.curation import lint as linting
+from ratoon.pipelines.curation import other_runs as foreign
+from ratoon.pipelines.recipe.sections import CurationConfig
+from ratoon.pipelines.runtime.rollout_set import Crop, earlier
 from ratoon.pipelines.runtime.stage import Built, key, release, run_stage
 from ratoon.store.store import ArtifactKey, Counts, Manifest, Store
 

@@ -23,9 +23,9 @@ from ratoon.metrics.embeddings import spectrum
 from ratoon.metrics.text.lexical_diversity import compression_ratio
 from ratoon.pipelines.curation import side_tables as beside
 from ratoon.pipelines.curation.candidates import candidates
-from ratoon.pipelines.runtime.rollout_set import Crop, crop_of
 from ratoon.pipelines.curation.curate import control
 from ratoon.pipelines.recipe.recipe import Recipe
+from ratoon.pipelines.runtime.rollout_set import Crop, crop_of
 from ratoon.store.store import Store
 
 _MOST = 500

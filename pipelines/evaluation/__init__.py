@@ -1,0 +1,1 @@
+"""Numbers on policies, rounds and verifiers, stored with the run."""

@@ -11,7 +11,7 @@ from ratoon.metrics.evaluation.evaluate import evaluate
 from ratoon.metrics.evaluation.outcomes import Outcomes, outcomes
 from ratoon.metrics.evaluation.trivial_policies import evaluate_trivial
 from ratoon.pipelines.runtime.context import Context
-from ratoon.pipelines.curation.curate import Crop, crop_of
+from ratoon.pipelines.runtime.rollout_set import Crop, crop_of
 from ratoon.pipelines.runtime.stage import Built, key, run_stage
 from ratoon.store.store import Counts, Manifest
 

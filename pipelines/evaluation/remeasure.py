@@ -10,8 +10,8 @@ from ratoon.config import apply_sets, parse
 from ratoon.errors import DataError
 from ratoon.pipelines.curation import lint as linting
 from ratoon.pipelines.evaluation import rounds as qdc
-from ratoon.pipelines.runtime.rollout_set import crop_of
 from ratoon.pipelines.recipe.recipe import Recipe
+from ratoon.pipelines.runtime.rollout_set import crop_of
 from ratoon.pipelines.views.summary import headlines
 from ratoon.store.store import Store
 

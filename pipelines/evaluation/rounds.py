@@ -1,7 +1,7 @@
 """Quality, diversity and complexity of a round and of what was kept: table `measures`. Knows no Prefect.
 
-Everything cheap is summed from stored lint rows (`pipelines/linting.py`); word diversity and the medium tier look at a sample
-of whole tasks. Past rounds are history: their samples are embedded once in a lifetime (`metrics/vectors.py`).
+Everything cheap is summed from stored lint rows (`pipelines/curation/lint.py`); word diversity and the medium tier look at a
+sample of whole tasks. Past rounds are history: their samples are embedded once in a lifetime (`metrics/embeddings/cache.py`).
 """
 
 from __future__ import annotations
@@ -16,21 +16,19 @@ from numpy.typing import NDArray
 
 from ratoon import ids, schema
 from ratoon.config import semantic
-from ratoon.metrics.embeddings import clusters
+from ratoon.metrics.embeddings import clusters, spectrum
 from ratoon.metrics.embeddings import embed as embeddings
-from ratoon.metrics.verifier_errors import error_rates as measure_verifier
-from ratoon.metrics.stats import measures
-from ratoon.metrics.text import minhash
-from ratoon.metrics.stats import sketches
-from ratoon.metrics.embeddings import spectrum
 from ratoon.metrics.qdc import tiers
+from ratoon.metrics.qdc.tiers import TierConfig
+from ratoon.metrics.stats import measures, sketches
 from ratoon.metrics.stats.estimators import Estimate
 from ratoon.metrics.stats.measures import Measure
 from ratoon.metrics.stats.sketches import Sketch
-from ratoon.metrics.qdc.tiers import TierConfig
+from ratoon.metrics.text import minhash
+from ratoon.metrics.verifier_errors import error_rates as measure_verifier
 from ratoon.pipelines.curation import lint as linting
-from ratoon.pipelines.runtime.rollout_set import Crop, earlier
 from ratoon.pipelines.recipe.recipe import Recipe
+from ratoon.pipelines.runtime.rollout_set import Crop, earlier
 from ratoon.pipelines.runtime.stage import Built, key, run_stage
 from ratoon.store.store import Counts, Manifest, Store
 

@@ -14,13 +14,13 @@ import pyarrow.compute as pc
 from ratoon import ids, schema
 from ratoon.errors import Stopped
 from ratoon.generators.tasks import propose_all
-from ratoon.metrics.verifier_errors import error_rates as measuring
 from ratoon.metrics import verifiers as catalogue
-from ratoon.metrics.verifier_errors.error_rates import MeasureConfig, Measured
+from ratoon.metrics.verifier_errors import error_rates as measuring
 from ratoon.metrics.verifier_errors import planted
+from ratoon.metrics.verifier_errors.error_rates import MeasureConfig, Measured
 from ratoon.metrics.verifiers.pool import VerifierPool
-from ratoon.pipelines.runtime.context import Context
 from ratoon.pipelines.recipe.recipe import Recipe
+from ratoon.pipelines.runtime.context import Context
 from ratoon.pipelines.runtime.stage import Built, key, run_stage
 from ratoon.store.store import Counts, Manifest
 

@@ -15,11 +15,11 @@ import pyarrow.compute as pc
 
 from ratoon import schema
 from ratoon.errors import DataError
-from ratoon.metrics.verifier_errors import on_real_replies as naturals
+from ratoon.metrics.qdc.quality import corrected_pass_rate, pass_rate
 from ratoon.metrics.stats.estimators import Estimate
+from ratoon.metrics.verifier_errors import on_real_replies as naturals
 from ratoon.metrics.verifier_errors.error_rates import Measured
 from ratoon.metrics.verifier_errors.on_real_replies import Natural
-from ratoon.metrics.qdc.quality import corrected_pass_rate, pass_rate
 from ratoon.pipelines.runtime.stage import Built, key, run_stage
 from ratoon.store.store import Counts, Manifest, Store
 

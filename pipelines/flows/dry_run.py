@@ -18,14 +18,14 @@ from typing import Any
 from ratoon.engine import Policy
 from ratoon.errors import UsageError
 from ratoon.pipelines.curation import question_only as bare
-from ratoon.pipelines.tasks import pool as propose
-from ratoon.pipelines.rollouts import sample
-from ratoon.pipelines.rollouts import score
-from ratoon.pipelines.recipe.budget import BudgetConfig
-from ratoon.pipelines.runtime.context import Context
-from ratoon.pipelines.curation.curate import Crop, curate
-from ratoon.pipelines.recipe.recipe import Recipe
+from ratoon.pipelines.curation.curate import curate
 from ratoon.pipelines.flows.runner import opened
+from ratoon.pipelines.recipe.budget import BudgetConfig
+from ratoon.pipelines.recipe.recipe import Recipe
+from ratoon.pipelines.rollouts import sample, score
+from ratoon.pipelines.runtime.context import Context
+from ratoon.pipelines.runtime.rollout_set import Crop
+from ratoon.pipelines.tasks import pool as propose
 from ratoon.store.store import Manifest
 
 TASKS = 8

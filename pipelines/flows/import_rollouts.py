@@ -24,12 +24,13 @@ from ratoon.errors import DataError
 from ratoon.generators import imported, imported_tables
 from ratoon.generators.imported import Row
 from ratoon.generators.imported_tables import Known, Placed
-from ratoon.metrics.voting import groups as grouping
 from ratoon.metrics import verifiers as catalogue
-from ratoon.metrics.verifiers.score import score
 from ratoon.metrics.verifiers.pool import VerifierPool
-from ratoon.pipelines.curation.curate import crop_of, curate
+from ratoon.metrics.verifiers.score import score
+from ratoon.metrics.voting import groups as grouping
+from ratoon.pipelines.curation.curate import curate
 from ratoon.pipelines.recipe.recipe import Recipe, find
+from ratoon.pipelines.runtime.rollout_set import crop_of
 from ratoon.pipelines.runtime.stage import Built, key, run_stage
 from ratoon.render import Renderer
 from ratoon.sft.models import base_models

@@ -17,27 +17,26 @@ from prefect.utilities.annotations import quote
 
 from ratoon.engine import Completion, Policy
 from ratoon.errors import RatoonError, Stopped
-from ratoon.pipelines.rollouts import adaptive_consistency as asking
-from ratoon.pipelines.curation import question_only as bare
-from ratoon.pipelines.curation import dataset_card as cards
-from ratoon.pipelines.training import gate
-from ratoon.pipelines.rollouts import judge
 from ratoon.pipelines.audit import after_run as last_audit
+from ratoon.pipelines.curation import dataset_card as cards
 from ratoon.pipelines.curation import lint as linting
-from ratoon.pipelines.evaluation import verifiers as measure
-from ratoon.pipelines.flows import notify
-from ratoon.pipelines.tasks import pool as propose
+from ratoon.pipelines.curation import question_only as bare
+from ratoon.pipelines.curation.curate import curate
 from ratoon.pipelines.evaluation import rounds as qdc
-from ratoon.pipelines.rollouts import sample
-from ratoon.pipelines.rollouts import score
+from ratoon.pipelines.evaluation import verifiers as measure
+from ratoon.pipelines.evaluation.policies import evals
+from ratoon.pipelines.flows import notify
+from ratoon.pipelines.rollouts import adaptive_consistency as asking
 from ratoon.pipelines.rollouts import dynamic_sampling as waves
+from ratoon.pipelines.rollouts import judge, sample, score
 from ratoon.pipelines.rollouts.calibrate_votes import calibrate
 from ratoon.pipelines.runtime.context import Context
-from ratoon.pipelines.curation.curate import Crop, curate
-from ratoon.pipelines.evaluation.policies import evals
-from ratoon.pipelines.training.train import finetune, policy_of
-from ratoon.pipelines.tasks.propose import Made, Sampled, propose_tasks
+from ratoon.pipelines.runtime.rollout_set import Crop
 from ratoon.pipelines.runtime.stage import Manifests, drop_extra, several
+from ratoon.pipelines.tasks import pool as propose
+from ratoon.pipelines.tasks.propose import Made, Sampled, propose_tasks
+from ratoon.pipelines.training import gate
+from ratoon.pipelines.training.train import finetune, policy_of
 from ratoon.progress import Task
 from ratoon.store.store import Manifest
 

@@ -21,9 +21,9 @@ from prefect.artifacts import (
 from prefect.events import emit_event
 
 from ratoon.errors import BudgetSpent, Refused
-from ratoon.pipelines.training.gate import outcomes
 from ratoon.pipelines.audit.after_run import Page
 from ratoon.pipelines.runtime.stage import shard_of
+from ratoon.pipelines.training.gate import outcomes
 from ratoon.pipelines.views.summary import rounds
 from ratoon.store.store import Manifest, Store
 

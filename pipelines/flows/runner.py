@@ -15,10 +15,10 @@ from typing import Any
 import pyarrow as pa
 
 from ratoon.errors import BudgetSpent, MissingExtra, RatoonError, Refused, UsageError
-from ratoon.pipelines import trust
+from ratoon.pipelines.recipe.recipe import Recipe
+from ratoon.pipelines.runtime import trust
 from ratoon.pipelines.runtime.context import Context
 from ratoon.pipelines.runtime.meter import signals
-from ratoon.pipelines.recipe.recipe import Recipe
 from ratoon.progress import Progress
 from ratoon.store.store import Store
 

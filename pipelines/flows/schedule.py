@@ -19,11 +19,11 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal
 
-from ratoon.machine.children import Children
 from ratoon.errors import RatoonError, UsageError
+from ratoon.machine.children import Children
 from ratoon.pipelines.flows.firings import Each
-from ratoon.pipelines.recipe.recipe import load
 from ratoon.pipelines.flows.runner import prefect_environment
+from ratoon.pipelines.recipe.recipe import load
 
 Overlap = Literal["skip", "queue"]
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}

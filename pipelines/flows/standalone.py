@@ -11,19 +11,19 @@ from ratoon import sql
 from ratoon.config import apply_sets, parse, read_toml
 from ratoon.engine import Policy
 from ratoon.errors import ConfigError, UsageError
-from ratoon.pipelines import trust
+from ratoon.pipelines.flows.runner import opened, prefect_environment, run_flow
+from ratoon.pipelines.recipe.recipe import Recipe
+from ratoon.pipelines.runtime import trust
+from ratoon.pipelines.runtime.context import Context
 from ratoon.pipelines.tasks import pool as propose
 from ratoon.pipelines.training import data_source as train_source
-from ratoon.pipelines.runtime.context import Context
-from ratoon.pipelines.recipe.recipe import Recipe
-from ratoon.pipelines.flows.runner import opened, prefect_environment, run_flow
 from ratoon.progress import Progress
 from ratoon.render import Renderer
 from ratoon.sft.models import base_models
-from ratoon.sft.training import launch
-from ratoon.sft.training import job as jobs
 from ratoon.sft.models import policy as policies
 from ratoon.sft.models.base_models import ModelConfig
+from ratoon.sft.training import job as jobs
+from ratoon.sft.training import launch
 from ratoon.sft.training.job import TrainConfig
 from ratoon.store.store import Store
 

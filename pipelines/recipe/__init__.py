@@ -1,0 +1,1 @@
+"""The recipe: its sections, budget, and the starter that `ratoon init` writes."""

@@ -17,23 +17,21 @@ from ratoon.engine import LogprobsMode, Sampling
 from ratoon.errors import ConfigError
 from ratoon.filters import FilterConfig
 from ratoon.generators.engines import EngineConfig
+from ratoon.generators.proposers.catalogue import ProposerConfig
 from ratoon.generators.splits import SplitConfig
 from ratoon.generators.tasks import TaskConfig
-from ratoon.generators.proposers.catalogue import ProposerConfig
-from ratoon.metrics.voting.consensus import ConsensusConfig
 from ratoon.metrics.embeddings.embed import EmbeddingConfig
-from ratoon.metrics.verifier_errors.error_rates import MeasureConfig
 from ratoon.metrics.qdc.tiers import TierConfig
+from ratoon.metrics.verifier_errors.error_rates import MeasureConfig
 from ratoon.metrics.verifiers.judge import JudgeConfig
-from ratoon.pipelines.recipe.sections import AuditConfig
+from ratoon.metrics.voting.consensus import ConsensusConfig
 from ratoon.pipelines.recipe.budget import BudgetConfig
-from ratoon.pipelines.recipe.sections import CurationConfig
-from ratoon.pipelines.recipe.sections import GateConfig
+from ratoon.pipelines.recipe.sections import AuditConfig, CurationConfig, GateConfig
 from ratoon.sft.models.base_models import ModelConfig
 from ratoon.sft.training.job import TrainConfig
 from ratoon.sft.training.nft_gate import MOST_NEGATIVE, bent
 
-SHIPPED = Path(__file__).resolve().parent.parent / "recipes"
+SHIPPED = Path(__file__).resolve().parents[2] / "recipes"
 
 
 class RunConfig(Config):

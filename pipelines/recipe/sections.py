@@ -1,4 +1,4 @@
-"""Section `[curation]` of a recipe: what the numbers that filters read are measured by. Composes component configs only."""
+"""Sections `[curation]`, `[audit]` and `[gate]` of a recipe: what numbers are measured by, and their limits."""
 
 from __future__ import annotations
 
@@ -7,10 +7,15 @@ from typing import Literal
 from pydantic import Field
 
 from ratoon.config import Config, operational
-from ratoon.metrics.text.contamination import ContaminationConfig
-from ratoon.metrics.embeddings.embed import EmbeddingConfig
-from ratoon.metrics.text.minhash import MinHashConfig
 from ratoon.metrics.embeddings.cosine_pairs import SemanticConfig
+from ratoon.metrics.embeddings.embed import EmbeddingConfig
+from ratoon.metrics.qdc.tiers import TierConfig
+from ratoon.metrics.report.warnings import LimitsConfig
+from ratoon.metrics.text.contamination import ContaminationConfig
+from ratoon.metrics.text.minhash import MinHashConfig
+
+Reason = Literal["contamination", "verifier", "examples", "collapse"]
+REASONS: tuple[Reason, ...] = ("contamination", "verifier", "examples", "collapse")
 
 
 class CurationConfig(Config):
@@ -41,17 +46,6 @@ class CurationConfig(Config):
     cache: str | None = operational(None, description="folder of stored vectors; the user's own cache if not set")
 
 
-
-
-from typing import Literal
-
-from pydantic import Field
-
-from ratoon.config import Config, operational
-from ratoon.metrics.report.warnings import LimitsConfig
-from ratoon.metrics.qdc.tiers import TierConfig
-
-
 class AuditConfig(Config):
     """How much `ratoon audit` looks at, and the limits of its warnings."""
 
@@ -68,18 +62,6 @@ class AuditConfig(Config):
     benchmarks: tuple[str, ...] = Field((), description="evaluation sets: files, folders or Hugging Face ids")
     limits: LimitsConfig = Field(LimitsConfig(), description="beyond what it warns")
     measure: TierConfig = Field(TierConfig(), description="kernel, embedding model and cut of texts")
-
-
-
-
-from typing import Literal
-
-from pydantic import Field
-
-from ratoon.config import Config
-
-Reason = Literal["contamination", "verifier", "examples", "collapse"]
-REASONS: tuple[Reason, ...] = ("contamination", "verifier", "examples", "collapse")
 
 
 class GateConfig(Config):

@@ -1,0 +1,1 @@
+"""Who is asked how often, what they said, what it is worth."""

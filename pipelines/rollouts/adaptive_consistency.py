@@ -17,10 +17,10 @@ from ratoon import schema
 from ratoon.config import semantic
 from ratoon.metrics.voting.consensus import ConsensusConfig, ballots
 from ratoon.metrics.voting.extracted_answers import READING
-from ratoon.metrics.voting.sequential_test import curtail, settled
 from ratoon.metrics.voting.plurality import Bools, Ints, Votes
-from ratoon.pipelines.runtime.context import Context
+from ratoon.metrics.voting.sequential_test import curtail, settled
 from ratoon.pipelines.recipe.recipe import Recipe
+from ratoon.pipelines.runtime.context import Context
 from ratoon.pipelines.runtime.stage import Built, key, run_stage
 from ratoon.store.store import Counts, Manifest
 

@@ -13,14 +13,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ratoon import ids, schema
-from ratoon.metrics.voting.vote_accuracy import Label, measures, trend
-from ratoon.metrics.voting.answer_collapse import METRIC, balance, taken_over
 from ratoon.metrics.stats.calibration import collapse
-from ratoon.metrics.voting.consensus import SCORER, ConsensusConfig
 from ratoon.metrics.stats.estimators import Estimate
 from ratoon.metrics.verifiers.pool import Item
+from ratoon.metrics.voting.answer_collapse import METRIC, balance, taken_over
+from ratoon.metrics.voting.consensus import SCORER, ConsensusConfig
+from ratoon.metrics.voting.vote_accuracy import Label, measures, trend
 from ratoon.pipelines.runtime.context import Context
-from ratoon.pipelines.curation.curate import Crop
+from ratoon.pipelines.runtime.rollout_set import Crop
 from ratoon.pipelines.runtime.stage import Built, key, run_stage
 from ratoon.store.store import Counts, Manifest
 

@@ -12,8 +12,7 @@ from math import ceil
 
 import pyarrow as pa
 
-from ratoon.pipelines.rollouts import sample
-from ratoon.pipelines.rollouts import score
+from ratoon.pipelines.rollouts import sample, score
 from ratoon.pipelines.runtime.context import Context
 from ratoon.pipelines.runtime.stage import Manifests, several, with_descendants
 from ratoon.store.store import Manifest

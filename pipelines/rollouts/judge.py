@@ -22,10 +22,10 @@ from ratoon.generators import rollouts as driver
 from ratoon.metrics.evaluation import judge_report as judged
 from ratoon.metrics.verifiers import judge as judging
 from ratoon.metrics.verifiers.judge import JudgeConfig, Judgment, Reader
-from ratoon.pipelines.tasks import pool as propose
 from ratoon.pipelines.runtime.context import Context
-from ratoon.pipelines.curation.curate import Crop
+from ratoon.pipelines.runtime.rollout_set import Crop
 from ratoon.pipelines.runtime.stage import Built, drop_extra, key, run_stage
+from ratoon.pipelines.tasks import pool as propose
 from ratoon.store.store import ArtifactKey, Counts, Manifest
 
 _SOLVED = ["rollout_id", "group_id", "task_id", "text", "error"]

@@ -10,18 +10,18 @@ import pyarrow.compute as pc
 
 from ratoon import ids, schema
 from ratoon.config import semantic
-from ratoon.store.digests import content_digest
 from ratoon.engine import Completion, Policy, Sampling
 from ratoon.errors import EngineDead
 from ratoon.generators import rollouts as driver
 from ratoon.generators.assign import choose
 from ratoon.generators.engines import EngineConfig
+from ratoon.pipelines.recipe.recipe import SamplingConfig, SuiteConfig
 from ratoon.pipelines.rollouts import adaptive_consistency as asking
-from ratoon.pipelines.tasks import pool as propose
 from ratoon.pipelines.rollouts import retry_queue as retry
 from ratoon.pipelines.runtime.context import Context
-from ratoon.pipelines.recipe.recipe import SamplingConfig, SuiteConfig
 from ratoon.pipelines.runtime.stage import Built, Manifests, key, run_stage, several
+from ratoon.pipelines.tasks import pool as propose
+from ratoon.store.digests import content_digest
 from ratoon.store.store import ArtifactKey, Counts, Manifest
 
 _PROMPT = ("prompt_id", "task_id", "parent_rollout_id", "role", "messages", "token_ids")

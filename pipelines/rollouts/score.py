@@ -12,11 +12,11 @@ from ratoon import schema
 from ratoon.config import semantic
 from ratoon.errors import Stopped
 from ratoon.metrics import verifiers
+from ratoon.metrics.verifiers.score import score
 from ratoon.metrics.voting import paraphrase_pairs as twins
 from ratoon.metrics.voting.consensus import VERSION
-from ratoon.metrics.verifiers.score import score
-from ratoon.pipelines.runtime.context import Context
 from ratoon.pipelines.rollouts.label import labelled, read_unjudged, voting_columns
+from ratoon.pipelines.runtime.context import Context
 from ratoon.pipelines.runtime.stage import Built, Manifests, key, run_stage, several, shard_of
 from ratoon.store.store import ArtifactKey, Counts, Manifest
 

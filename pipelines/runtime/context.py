@@ -12,19 +12,19 @@ from typing import Any, Self
 
 import pyarrow as pa
 
-from ratoon.machine.children import Children
 from ratoon.engine import Engine, Policy, Sampling
 from ratoon.generators.engines import open_engine
 from ratoon.generators.engines.scripted import Plant, planted
 from ratoon.ids import derive_seed
-from ratoon.metrics.voting.consensus import Same
-from ratoon.metrics.voting.equivalence import SAME, by_math
+from ratoon.machine.children import Children
 from ratoon.metrics.verifiers import math
 from ratoon.metrics.verifiers.pool import VerifierPool
+from ratoon.metrics.voting.consensus import Same
+from ratoon.metrics.voting.equivalence import SAME, by_math
 from ratoon.pipelines.recipe.budget import spent
-from ratoon.pipelines.runtime.shard_rows import Lookup
-from ratoon.pipelines.runtime.meter import Meter, MeteredEngine
 from ratoon.pipelines.recipe.recipe import Recipe, SamplingConfig
+from ratoon.pipelines.runtime.meter import Meter, MeteredEngine
+from ratoon.pipelines.runtime.shard_rows import Lookup
 from ratoon.progress import Progress
 from ratoon.render import Renderer
 from ratoon.sft.models import base_models

@@ -12,8 +12,8 @@ from collections.abc import Sequence
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ratoon.store import parts
 from ratoon.pipelines.runtime.stage import Manifests, several
+from ratoon.store import parts
 from ratoon.store.store import Manifest, Store
 
 _KEEP_BYTES = 16 << 20  # as it lies on disk; a few times that in memory

@@ -1,0 +1,1 @@
+"""The pool of tasks: from sources, from proposers; accepted, split, rendered."""

@@ -17,10 +17,10 @@ import pyarrow.compute as pc
 
 from ratoon import ids, schema
 from ratoon.generators.proposers import from_documents
-from ratoon.generators.proposers.prompts import Ask, Known, asked_text, rows_of, task_of
 from ratoon.generators.proposers.candidates import VERSION, Candidate, Pool, Verdict, judge
-from ratoon.generators.proposers.from_documents import DocumentsConfig
 from ratoon.generators.proposers.catalogue import PROPOSERS, ProposerConfig
+from ratoon.generators.proposers.from_documents import DocumentsConfig
+from ratoon.generators.proposers.prompts import Ask, Known, asked_text, rows_of, task_of
 from ratoon.metrics.embeddings import embed as embeddings
 from ratoon.metrics.stats.estimators import wilson
 from ratoon.pipelines.contamination import leaks

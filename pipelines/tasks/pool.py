@@ -20,8 +20,8 @@ from ratoon.generators.tasks import propose_all, verifiers_of, versions
 from ratoon.generators.tasks.task_rows import text_key
 from ratoon.metrics import verifiers
 from ratoon.metrics.verifiers.score import score_gold
-from ratoon.pipelines.runtime.context import Context
 from ratoon.pipelines.recipe.recipe import Recipe
+from ratoon.pipelines.runtime.context import Context
 from ratoon.pipelines.runtime.stage import Built, key, run_stage, with_descendants
 from ratoon.sft.models import policy as policies
 from ratoon.store.store import ArtifactKey, Counts, Manifest

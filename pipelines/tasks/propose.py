@@ -7,7 +7,8 @@ with a decision on every candidate. A wave stands on all tasks before it, so it 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import pyarrow as pa
@@ -15,17 +16,21 @@ import pyarrow.compute as pc
 
 from ratoon import ids, schema
 from ratoon.config import semantic
+from ratoon.errors import Stopped
 from ratoon.generators import prompts as prompting
 from ratoon.generators.engines import TAKES_SCHEMA
-from ratoon.generators.proposers.prompts import Ask, Known, key_of, rows_of
 from ratoon.generators.proposers.candidates import VERSION, Candidate, decisions
-from ratoon.generators.proposers.from_documents import DocumentsConfig
 from ratoon.generators.proposers.catalogue import PROPOSERS, ProposerConfig
-from ratoon.pipelines.tasks import pool as propose
+from ratoon.generators.proposers.from_documents import DocumentsConfig
+from ratoon.generators.proposers.prompts import Ask, Known, key_of, rows_of
 from ratoon.pipelines.runtime.context import Context
-from ratoon.pipelines.tasks.accept import Asked, Wave, answerable, coverage, measures, settings, task_row, verdicts
 from ratoon.pipelines.runtime.stage import Built, key, run_stage, with_descendants
+from ratoon.pipelines.tasks import pool
+from ratoon.pipelines.tasks.accept import Asked, Wave, answerable, coverage, measures, settings, task_row, verdicts
 from ratoon.store.store import Counts, Manifest
+
+Sampled = Callable[[Manifest, Mapping[str, str]], list[Manifest]]
+Stage = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 _TASK = ["task_id", "problem_key", "family", "messages", "parent_ids", "split", "meta"]
 
@@ -45,7 +50,7 @@ def ask(ctx: Context, wave: Wave) -> Asked:
     arm, proposer = wave.arm, PROPOSERS[wave.arm.method]
     known = _known(ctx, wave)
     sampling = ctx.sampling(ctx.recipe.propose.sampling)
-    propose.sampling(ctx, sampling.row_fields(), sampling.sampling_id)
+    pool.sampling(ctx, sampling.row_fields(), sampling.sampling_id)
     seed = ids.derive_seed(ctx.recipe.run.seed, wave.purpose, wave.iteration)
     found = {a.key: a for a in proposer.asks(arm, known, seed, _constrained(ctx, arm))}
     config = {"arm": semantic(arm), "seed": seed, "sampling": sampling.sampling_id, "schemas": _constrained(ctx, arm),
@@ -208,22 +213,6 @@ def _bare(ctx: Context, candidate: Candidate) -> list[dict[str, str]]:
     return [*head, {"role": "user", "content": candidate.text}]
 
 
-
-
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
-
-from ratoon.errors import Stopped
-from ratoon.pipelines.tasks import propose as propose_model
-from ratoon.pipelines.runtime.context import Context
-from ratoon.pipelines.tasks.propose import Wave
-from ratoon.store.store import Manifest
-
-Sampled = Callable[[Manifest, Mapping[str, str]], list[Manifest]]
-Stage = Callable[[Callable[..., Any]], Callable[..., Any]]
-
-
 class Made(NamedTuple):
     """Tasks that models proposed in the rounds so far, and their prompts, artifact by artifact."""
 
@@ -231,19 +220,21 @@ class Made(NamedTuple):
     prompts: list[Manifest]
 
 
-def propose_tasks(ctx: Context, pool: Sequence[Manifest], before: Made, iteration: int, stage: Stage, sampled: Sampled) -> Made:
+def propose_tasks(
+    ctx: Context, given: Sequence[Manifest], before: Made, iteration: int, stage: Stage, sampled: Sampled
+) -> Made:
     """`before` and what this round's arms add. `sampled(asked, schemas)` gives the rollouts of an `ask` artifact."""
-    tasks, prompts, waves = list(before.tasks), list(before.prompts), list[Wave]()
+    tasks, asked, waves = list(before.tasks), list(before.prompts), list[Wave]()
     for arm in ctx.recipe.propose.arms:
         for number in range(arm.waves):
-            wave = Wave(arm, iteration, number, tuple(pool), tuple(tasks))
+            wave = Wave(arm, iteration, number, tuple(given), tuple(tasks))
             made = _wave(ctx, wave, stage, sampled)
             waves.append(wave)
             tasks.append(made)
-            prompts.append(stage(propose_model.prompts)(ctx, made))
-    propose_model.drop_unplanned(ctx, iteration, waves)
+            asked.append(stage(prompts)(ctx, made))
+    drop_unplanned(ctx, iteration, waves)
     _enough(ctx, iteration, tasks[len(before.tasks) :])
-    return Made(tasks, prompts)
+    return Made(tasks, asked)
 
 
 def _enough(ctx: Context, iteration: int, made: Sequence[Manifest]) -> None:
@@ -260,9 +251,9 @@ def _enough(ctx: Context, iteration: int, made: Sequence[Manifest]) -> None:
 
 
 def _wave(ctx: Context, wave: Wave, stage: Stage, sampled: Sampled) -> Manifest:
-    asked = stage(propose_model.ask)(ctx, wave)
+    asked = stage(ask)(ctx, wave)
     rollouts = sampled(asked.manifest, asked.schemas)
-    closed = stage(propose_model.ask_without_passages)(ctx, wave, asked, rollouts)
+    closed = stage(ask_without_passages)(ctx, wave, asked, rollouts)
     replies = sampled(closed, {}) if closed is not None else []
-    made: Manifest = stage(propose_model.accept)(ctx, wave, asked, rollouts, closed, replies)
+    made: Manifest = stage(accept)(ctx, wave, asked, rollouts, closed, replies)
     return made

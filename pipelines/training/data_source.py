@@ -18,8 +18,7 @@ from ratoon.generators import imported, imported_tables
 from ratoon.generators.imported import Row
 from ratoon.generators.tasks.files import SUFFIXES
 from ratoon.render import Renderer
-from ratoon.sft.data import dataset
-from ratoon.sft.data import examples
+from ratoon.sft.data import dataset, examples
 from ratoon.store.store import Store
 
 _TEMPERATURE = 1.0  # where a file names none

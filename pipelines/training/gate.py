@@ -19,19 +19,19 @@ from ratoon import schema
 from ratoon.config import semantic
 from ratoon.errors import Refused
 from ratoon.filters.decontaminate import DecontaminateConfig
+from ratoon.metrics.report.rules import Case, findings
+from ratoon.metrics.stats.calibration import collapse
+from ratoon.metrics.stats.estimators import Estimate
 from ratoon.metrics.text import contamination
+from ratoon.metrics.text.contamination import ContaminationConfig
 from ratoon.metrics.verifier_errors import error_rates as measure_verifier
 from ratoon.metrics.voting.vote_accuracy import trend
-from ratoon.metrics.stats.calibration import collapse
-from ratoon.metrics.text.contamination import ContaminationConfig
-from ratoon.metrics.stats.estimators import Estimate
-from ratoon.metrics.report.rules import Case, findings
 from ratoon.pipelines.audit import run_rows as audit_run
 from ratoon.pipelines.contamination import benchmarks
 from ratoon.pipelines.evaluation import verifiers as measure
+from ratoon.pipelines.recipe.sections import REASONS, GateConfig, Reason
 from ratoon.pipelines.runtime.context import Context
 from ratoon.pipelines.runtime.rollout_set import Crop
-from ratoon.pipelines.recipe.sections import REASONS, GateConfig, Reason
 from ratoon.pipelines.runtime.stage import Built, key, run_stage
 from ratoon.sft.data import dataset
 from ratoon.store.store import Counts, Manifest, Store

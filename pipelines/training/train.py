@@ -11,14 +11,14 @@ import pyarrow.compute as pc
 
 from ratoon import ids, schema
 from ratoon.engine import Policy
-from ratoon.pipelines.training import gate
 from ratoon.pipelines.recipe.budget import Spent
 from ratoon.pipelines.runtime.context import Context
 from ratoon.pipelines.runtime.stage import Built, key, run_stage
+from ratoon.pipelines.training import gate
 from ratoon.sft.data import dataset
-from ratoon.sft.training import launch
-from ratoon.sft.training import job as jobs
 from ratoon.sft.models import policy as policies
+from ratoon.sft.training import job as jobs
+from ratoon.sft.training import launch
 from ratoon.sft.training.selection import training_rows
 from ratoon.store.store import Counts, Manifest
 

@@ -40,8 +40,8 @@ def diff(
     from ratoon.config import apply_sets, parse
     from ratoon.errors import UsageError
     from ratoon.pipelines.audit.columns import pairs
-    from ratoon.pipelines.recipe.sections import AuditConfig
     from ratoon.pipelines.audit.diff import diff as compare
+    from ratoon.pipelines.recipe.sections import AuditConfig
 
     if markdown and json:
         raise UsageError("--markdown and --json exclude one another", "give one of them")

@@ -1,0 +1,1 @@
+"""What this machine is: processor, child processes, installed packages, packaged wheels."""

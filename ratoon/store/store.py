@@ -22,11 +22,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ratoon import ids, schema
-from ratoon.store import digests
-from ratoon.store import parts
 from ratoon.errors import RunLocked, SchemaMismatch, StoreError
-from ratoon.store.files import LocalFiles
+from ratoon.store import digests, parts
 from ratoon.store.commit_log import History, now
+from ratoon.store.files import LocalFiles
 from ratoon.store.journal import Journal
 from ratoon.store.lock import Lock
 from ratoon.store.manifest import ArtifactKey, Commit, Counts, Manifest, Part, summed

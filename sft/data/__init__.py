@@ -1,0 +1,1 @@
+"""Examples and datasets, their card, and the shapes other trainers read."""

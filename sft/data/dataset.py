@@ -21,11 +21,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ratoon import faults
-from ratoon.store import digests
 from ratoon.errors import DataError
+from ratoon.sft.data import card, examples
+from ratoon.store import digests
 from ratoon.store.files import explained, new_folder
-from ratoon.sft.data import card
-from ratoon.sft.data import examples
 
 INFO = "dataset.json"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")

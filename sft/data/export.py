@@ -1,4 +1,5 @@
-"""Datasets in the shapes other trainers read: TRL, Axolotl, ShareGPT, plain JSON lines; whole groups by sft/export_groups.py.
+"""Datasets in the shapes other trainers read: TRL, Axolotl, ShareGPT, plain JSON lines; whole groups by
+sft/data/export_groups.py.
 
 Each folder loads by `datasets.load_dataset(folder)` and says in its README.md what it came from. Weights and token ids have no
 place in the chat formats: `trl-sft-ids` keeps the exact ids, `jsonl` keeps everything. Formats whose trainer renders the
@@ -21,10 +22,9 @@ import pyarrow.compute as pc
 
 from ratoon import ids
 from ratoon.errors import ConfigError, DataError
-from ratoon.store.files import explained, new_folder
-from ratoon.sft.data import card
-from ratoon.sft.data import dataset
+from ratoon.sft.data import card, dataset
 from ratoon.sft.data.export_groups import GROUP_EXPORTS, GROUP_USE
+from ratoon.store.files import explained, new_folder
 
 Row = Mapping[str, Any]
 _SHAREGPT = {"system": "system", "user": "human", "assistant": "gpt", "tool": "tool"}

@@ -1,0 +1,1 @@
+"""Base models and policies as folders with digests."""

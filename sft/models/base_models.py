@@ -1,7 +1,7 @@
 """Where the first policy comes from: a packaged, local, hub or tiny random model, checked before anything is asked of it.
 
 It knows folders and file names, not what a model can do. A model's identity is the digest of its weights and tokenizer
-(sft/policy.py), so nothing here but the kind enters a digest.
+(sft/models/policy.py), so nothing here but the kind enters a digest.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ PROGRESS = "progress.jsonl"
 METRICS = "metrics.jsonl"
 _WHOLE = "whole.json"
 _MEASURED = ("ratio", "clip_fraction", "kl", "entropy", "positives", "grad_norm", "learning_rate")
-RECORDS = ("rescored.parquet", "failures.parquet")  # tables that NFT leaves: sft/rescore.py
+RECORDS = ("rescored.parquet", "failures.parquet")  # tables that NFT leaves: sft/training/rescore.py
 
 
 def resume_point(work: Path) -> str | None:

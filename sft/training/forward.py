@@ -29,7 +29,7 @@ class TrainedLogits:
         self._hook = model.get_output_embeddings().register_forward_pre_hook(self._only_trained)
 
     def __call__(self, model: nn.Module, batch: Mapping[str, Tensor]) -> Tensor:
-        """[n, vocabulary] for the n true positions of `batch` (sft/collate.py), in row-major order."""
+        """[n, vocabulary] for the n true positions of `batch` (sft/training/collate.py), in row-major order."""
         self._positions = batch["positions"]
         ids = batch["input_ids"]
         try:

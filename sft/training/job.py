@@ -1,8 +1,8 @@
 """What to train: the `[train]` config, and the job that one training process carries out. No torch here.
 
-A job is planned where the run is known and carried out in a process of its own (sft/launch.py, sft/train.py); it travels as
-JSON. Starting each round from the base is what STaR (arXiv 2203.14465) and ReST-EM (arXiv 2312.06585) do; `start = "last"`
-continues from the newest policy.
+A job is planned where the run is known and carried out in a process of its own (sft/training/launch.py,
+sft/training/process.py); it travels as JSON. Starting each round from the base is what STaR (arXiv 2203.14465) and ReST-EM
+(arXiv 2312.06585) do; `start = "last"` continues from the newest policy.
 """
 
 from __future__ import annotations

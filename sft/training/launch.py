@@ -33,8 +33,8 @@ _NEEDED = {"torch": "train", "transformers": "train", "accelerate": "train"}
 class Progress:
     """One optimizer step done: its loss (nats per loss token) and the unpadded tokens per second so far.
 
-    NFT also tells (sft/nft_step.py): the mean ratio to the old policy, the share of wrong tokens past the point where the
-    implicit negative policy runs out, KL(old ‖ new) and entropy in nats a token, and the share of right sequences.
+    NFT also tells (sft/training/nft_step.py): the mean ratio to the old policy, the share of wrong tokens past the point
+    where the implicit negative policy runs out, KL(old ‖ new) and entropy in nats a token, and the share of right sequences.
     """
 
     step: int

@@ -1,7 +1,7 @@
 """What rows must be before NFT may train on them: groups of one policy and one sampling, exact ids, labels that fit the rates.
 
-It knows the dataset's columns (sft/examples.py), not models. Ratios to the wrong policy and labels in the wrong domain train
-without any error and spoil the model, so everything that a table can show is refused here, before a process is started.
+It knows the dataset's columns (sft/data/examples.py), not models. Ratios to the wrong policy and labels in the wrong domain
+train without any error and spoil the model, so everything that a table can show is refused here, before a process is started.
 """
 
 from __future__ import annotations

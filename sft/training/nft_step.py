@@ -1,6 +1,7 @@
 """The NFT loss of one micro-batch of a training step, and what a step measures: how far the policy has moved from the old one.
 
-The loss itself is sft/nft.py; here logits become log-probs at the sampling temperature. Imported only in the training process.
+The loss itself is sft/training/nft.py; here logits become log-probs at the sampling temperature. Imported only in the
+training process.
 """
 
 from __future__ import annotations

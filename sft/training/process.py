@@ -1,4 +1,4 @@
-"""The training process: `python -m ratoon.sft.training.process JOB.json`, started by sft/launch.py.
+"""The training process: `python -m ratoon.sft.training.process JOB.json`, started by sft/training/launch.py.
 
 Killed at any moment, it resumes from its last whole checkpoint when it is started again. The policy folder is renamed into
 place when all of it is written. When the process that started it dies, so does it: two trainers never share a folder.
@@ -20,11 +20,10 @@ from typing import Any
 import pyarrow as pa
 
 from ratoon.errors import RatoonError, Stopped, TrainError
-from ratoon.sft.training import collate
-from ratoon.sft.models import policy
-from ratoon.sft.training import rft
-from ratoon.sft.training.callbacks import keep_records, resume_point, run_callback
 from ratoon.sft.data.dataset import swap
+from ratoon.sft.models import policy
+from ratoon.sft.training import collate, rft
+from ratoon.sft.training.callbacks import keep_records, resume_point, run_callback
 from ratoon.sft.training.job import Job, config_digest
 from ratoon.sft.training.model_io import load, save
 from ratoon.sft.training.selection import training_rows

@@ -22,5 +22,5 @@ def loss_sum(logits: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
 
 
 def step_loss(logits: Tensor, batch: Mapping[str, Tensor]) -> tuple[Tensor, None]:
-    """`loss_sum` of a micro-batch (sft/collate.py); nothing else is measured."""
+    """`loss_sum` of a micro-batch (sft/training/collate.py); nothing else is measured."""
     return loss_sum(logits, batch["targets"], batch["weights"]), None

@@ -14,8 +14,7 @@ import pyarrow.compute as pc
 
 from ratoon.errors import Stopped, TrainError
 from ratoon.sft.data import dataset
-from ratoon.sft.training import nft_gate
-from ratoon.sft.training import nft_rows
+from ratoon.sft.training import nft_gate, nft_rows
 from ratoon.sft.training.job import Job, replay_share
 
 _VIEWS = {"rft": "sft", "nft": "group"}

@@ -17,9 +17,9 @@ from ratoon.engine import Completion, Policy, Request, Sampling, failed
 from ratoon.errors import DataError, EngineDead, EngineError, StoreError
 from ratoon.generators import prompts, rollouts
 from ratoon.generators.engines.scripted import Plant, ScriptedConfig, ScriptedEngine
-from ratoon.store.journal import Journal
 from ratoon.render import Renderer
 from ratoon.sft.models.tiny import make_tiny
+from ratoon.store.journal import Journal
 
 BASE = Policy("m_base", "somewhere")
 SAMPLING = Sampling(max_tokens=120, stop_token_ids=(258,))

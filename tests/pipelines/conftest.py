@@ -13,13 +13,12 @@ import pytest
 
 from ratoon.cli import app as command_line
 from ratoon.engine import Policy
-from ratoon.pipelines.tasks import pool as propose
-from ratoon.pipelines.rollouts import sample
-from ratoon.pipelines.rollouts import score
-from ratoon.pipelines.runtime.context import Context
 from ratoon.pipelines.curation.curate import Crop
-from ratoon.pipelines.recipe.recipe import load
 from ratoon.pipelines.flows.runner import opened, prefect_environment
+from ratoon.pipelines.recipe.recipe import load
+from ratoon.pipelines.rollouts import sample, score
+from ratoon.pipelines.runtime.context import Context
+from ratoon.pipelines.tasks import pool as propose
 from ratoon.sft.models.tiny import make_tiny
 from ratoon.store.store import Manifest
 

@@ -18,8 +18,8 @@ import pytest
 
 from ratoon import Run
 from ratoon.pipelines.recipe.recipe import SHIPPED
-from ratoon.sft.training import launch
 from ratoon.sft.models import policy
+from ratoon.sft.training import launch
 from ratoon.sft.training.job import Job, config_digest
 from ratoon.store.store import Store
 

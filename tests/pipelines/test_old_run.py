@@ -9,10 +9,10 @@ import pytest
 
 from ratoon import Run, schema
 from ratoon.config import apply_sets, parse
-from ratoon.store.digests import content_digest
 from ratoon.pipelines.audit import audit as auditing
-from ratoon.pipelines.recipe.recipe import Recipe
 from ratoon.pipelines.flows.runner import improve
+from ratoon.pipelines.recipe.recipe import Recipe
+from ratoon.store.digests import content_digest
 from ratoon.store.store import Store
 
 ARCHIVE = Path(__file__).resolve().parents[1] / "data" / "old_run.tar.gz"

@@ -13,11 +13,10 @@ import pytest
 from ratoon import ids, schema
 from ratoon.engine import Policy, Sampling
 from ratoon.render import Renderer
-from ratoon.sft.data import dataset
-from ratoon.sft.data import examples
-from ratoon.sft.training import job
+from ratoon.sft.data import dataset, examples
 from ratoon.sft.models import policy
 from ratoon.sft.models.tiny import make_tiny
+from ratoon.sft.training import job
 
 
 def _tables(folder: Path, count: int, first: int = 0, iteration: int = 1) -> dict[str, pa.Table]:

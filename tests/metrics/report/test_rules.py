@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from ratoon import sql
-from ratoon.metrics.stats.measures import Measure
 from ratoon.metrics.report.rules import FALLS, SHARES, Case, findings
 from ratoon.metrics.report.warnings import WARNINGS, LimitsConfig
+from ratoon.metrics.stats.measures import Measure
 
 LIMITS = LimitsConfig()
 

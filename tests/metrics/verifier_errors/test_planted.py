@@ -1,0 +1,100 @@
+"""Planted replies: right ones are right, wrong ones are wrong, every format is met, nothing depends on the order of rows."""
+
+from __future__ import annotations
+
+import json
+from fractions import Fraction
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ratoon import schema
+from ratoon.metrics.verifier_errors import planted_values
+from ratoon.metrics.verifier_errors import reply_formats as sayings
+from ratoon.metrics.verifier_errors.planted import plant
+from ratoon.metrics.verifiers import numbers
+from ratoon.metrics.verifiers.numeric import verify
+
+
+def tasks(verifier: str | None, answers: list[str], args: dict | None = None):
+    rows = [
+        {"task_id": f"t{i}", "family": "f", "answer": a, "verifier": verifier, "verifier_args": json.dumps(args or {})}
+        for i, a in enumerate(answers)
+    ]
+    return schema.from_rows("tasks", rows)
+
+
+@given(st.fractions(max_denominator=40), st.sampled_from([0.0, 0.5, 3.0]))
+def test_a_wrong_number_is_further_off_than_the_tolerance_and_a_right_one_is_equal(value: Fraction, tolerance: float) -> None:
+    args, answer = {"tolerance": tolerance}, str(value)
+    wrong = planted_values.wrong("numeric", answer, args, ())
+    assert wrong
+    for text in wrong.values():
+        said = numbers.whole(text)
+        assert said is not None
+        assert abs(said.value - value) > Fraction(str(tolerance))
+    for text in planted_values.right("numeric", answer, args).values():
+        assert numbers.whole(text).value == value
+
+
+def test_answers_of_other_tasks_are_wrong_only_where_they_differ_in_more_than_order_and_case() -> None:
+    others = ("b, a", "A,B", "c")
+    assert list(planted_values.wrong("mine", "a,b", {}, others).values()) == ["c"]
+
+
+@pytest.mark.parametrize("place", ["last", "boxed", "tagged"])
+def test_every_usual_format_is_planted_and_an_obedient_reader_reads_it(place: str) -> None:
+    found = plant(tasks("numeric", [str(i) for i in range(-20, 40)], {"extract": place}), 100, 0)
+    usual = [p for p in found if not p.trap]
+    assert {p.format.partition(":")[0] for p in usual if p.right} == {s.name for s in sayings.BY_PLACE[place]}
+    statuses = {(p.right, verify(p.text, p.answer, p.args).status) for p in usual}
+    assert statuses == {(True, "pass"), (False, "fail")}
+    assert sum(p.right for p in usual) == sum(not p.right for p in usual) == 100
+
+
+def test_a_misreading_verifier_is_caught_by_wrong_replies_that_mention_the_right_answer() -> None:
+    def contains(text: str, answer: str) -> bool:
+        return answer in text
+
+    found = [p for p in plant(tasks("numeric", ["17", "23", "42", "99"]), 60, 0) if not p.right and not p.trap]
+    assert any(contains(p.text, p.answer) for p in found)
+
+
+def test_few_tasks_meet_all_formats_and_no_reply_twice() -> None:
+    found = plant(tasks("numeric", ["7"]), 50, 0)
+    assert len({p.text for p in found if p.right and not p.trap}) == len([p for p in found if p.right and not p.trap]) >= 9
+
+
+@pytest.mark.parametrize("n", [2, 7, 8, 9, 17])
+def test_every_format_is_met_whatever_the_number_of_tasks(n: int) -> None:
+    found = plant(tasks("numeric", [str(i) for i in range(10, 10 + n)]), 200, 0)
+    assert {p.format.partition(":")[0] for p in found if p.right and not p.trap} == {s.name for s in sayings.LAST}
+
+
+def test_the_plan_is_the_same_in_any_order_of_tasks() -> None:
+    table = tasks("exact", ["red", "blue", "green", "grey"])
+    assert set(map(repr, plant(table, 20, 3))) == set(map(repr, plant(table.take([2, 0, 3, 1]), 20, 3)))
+
+
+def test_a_label_never_carries_an_answer_of_many_lines() -> None:
+    found = plant(tasks("reasoning_gym", ["1 2\n3 4", "5 6\n7 8"], {"dataset": "sudoku", "entry": {}}), 30, 0)
+    assert found
+    assert not [p for p in found if p.format.startswith(("label", "bold label"))]
+
+
+def test_tasks_without_a_verifier_or_with_broken_arguments_plant_nothing() -> None:
+    broken = schema.from_rows("tasks", [{"task_id": "t", "answer": "7", "verifier": "numeric", "verifier_args": "{"}])
+    assert plant(broken, 10, 0) == plant(tasks(None, ["7"]), 10, 0) == []
+
+
+def test_a_verifier_of_ones_own_is_asked_with_bare_answers_and_silence_only() -> None:
+    found = plant(tasks("parity", ["odd", "even"] * 5), 20, 0)
+    assert {p.text for p in found if p.right} == {"odd", "even"}
+    assert {p.text for p in found if not p.right} == {"odd", "even", "", sayings.SILENT[1].text}
+    assert all(p.text != p.answer for p in found if not p.right)
+
+
+def test_fields_inside_an_answer_are_left_alone() -> None:
+    way = sayings.Saying("x", "<{tag}>{said}</{tag}>")
+    assert sayings.word(way, "{gold}", "7", "8", "a") == "<a>{gold}</a>"
