@@ -75,7 +75,7 @@ def _fetched_gguf(into: Path, say: Say) -> Path:
 
 
 def _convert_in_child(gguf: Path, out: Path) -> None:
-    command = [sys.executable, "-m", "ratoon.sft.smollm2", str(gguf), str(out)]
+    command = [sys.executable, "-m", __name__, str(gguf), str(out)]
     quiet = os.environ | {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_VERBOSITY": "error", "TQDM_DISABLE": "1"}
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=quiet)
     if done.returncode:
