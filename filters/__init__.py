@@ -5,10 +5,9 @@ Adding a filter: its file (a frozen config, `keep`), one line here, its test. A 
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-from pydantic import Field
-
+from ratoon.config import one_of
 from ratoon.filters import (
     best_of,
     cap_per_task,
@@ -29,73 +28,41 @@ from ratoon.filters import (
     semantic,
     verified,
 )
-from ratoon.filters.best_of import BestOfConfig
-from ratoon.filters.cap_per_task import CapPerTaskConfig
-from ratoon.filters.consensus import ConsensusConfig
-from ratoon.filters.decontaminate import DecontaminateConfig
-from ratoon.filters.dpp import DppConfig
 from ratoon.filters.entry import EntryConfig
-from ratoon.filters.exact_dedup import ExactDedupConfig
 from ratoon.filters.filter import Filter, Verdicts
-from ratoon.filters.finish_reason import FinishReasonConfig
-from ratoon.filters.length import LengthConfig
-from ratoon.filters.length_band import LengthBandConfig
-from ratoon.filters.lint import LintConfig
-from ratoon.filters.minhash import MinHashFilterConfig
-from ratoon.filters.mixed_group import MixedGroupConfig
-from ratoon.filters.noise_words import NoiseWordsConfig
-from ratoon.filters.pass_rate import PassRateConfig
-from ratoon.filters.quality_floor import QualityFloorConfig
-from ratoon.filters.random_n import RandomNConfig
-from ratoon.filters.semantic import SemanticFilterConfig
-from ratoon.filters.verified import VerifiedConfig
 
 FILTERS: dict[str, Filter] = {
-    "finish_reason": Filter(FinishReasonConfig, finish_reason.keep, finish_reason.VERSION, finish_reason.NEEDS),
-    "lint": Filter(LintConfig, lint.keep, lint.VERSION, lint.NEEDS, lint.SIDE),
-    "length": Filter(LengthConfig, length.keep, length.VERSION, length.NEEDS),
-    "length_band": Filter(LengthBandConfig, length_band.keep, length_band.VERSION, length_band.NEEDS),
-    "noise_words": Filter(NoiseWordsConfig, noise_words.keep, noise_words.VERSION, noise_words.NEEDS),
-    "verified": Filter(VerifiedConfig, verified.keep, verified.VERSION, verified.NEEDS),
-    "pass_rate": Filter(PassRateConfig, pass_rate.keep, pass_rate.VERSION, pass_rate.NEEDS),
-    "mixed_group": Filter(MixedGroupConfig, mixed_group.keep, mixed_group.VERSION, mixed_group.NEEDS),
+    "finish_reason": Filter(finish_reason.FinishReasonConfig, finish_reason.keep, finish_reason.VERSION, finish_reason.NEEDS),
+    "lint": Filter(lint.LintConfig, lint.keep, lint.VERSION, lint.NEEDS, lint.SIDE),
+    "length": Filter(length.LengthConfig, length.keep, length.VERSION, length.NEEDS),
+    "length_band": Filter(length_band.LengthBandConfig, length_band.keep, length_band.VERSION, length_band.NEEDS),
+    "noise_words": Filter(noise_words.NoiseWordsConfig, noise_words.keep, noise_words.VERSION, noise_words.NEEDS),
+    "verified": Filter(verified.VerifiedConfig, verified.keep, verified.VERSION, verified.NEEDS),
+    "pass_rate": Filter(pass_rate.PassRateConfig, pass_rate.keep, pass_rate.VERSION, pass_rate.NEEDS),
+    "mixed_group": Filter(mixed_group.MixedGroupConfig, mixed_group.keep, mixed_group.VERSION, mixed_group.NEEDS),
     "exact_dedup": Filter(
-        ExactDedupConfig, exact_dedup.keep, exact_dedup.VERSION, exact_dedup.NEEDS, stored=exact_dedup.STORED
+        exact_dedup.ExactDedupConfig, exact_dedup.keep, exact_dedup.VERSION, exact_dedup.NEEDS, stored=exact_dedup.STORED
     ),
     "decontaminate": Filter(
-        DecontaminateConfig, decontaminate.keep, decontaminate.VERSION, decontaminate.NEEDS, decontaminate.SIDE
+        decontaminate.DecontaminateConfig, decontaminate.keep, decontaminate.VERSION, decontaminate.NEEDS, decontaminate.SIDE
     ),
-    "consensus": Filter(ConsensusConfig, consensus.keep, consensus.VERSION, consensus.NEEDS),
-    "minhash": Filter(MinHashFilterConfig, minhash.keep, minhash.VERSION, minhash.NEEDS, minhash.SIDE, "rank_by"),
-    "semantic": Filter(SemanticFilterConfig, semantic.keep, semantic.VERSION, semantic.NEEDS, semantic.SIDE, "rank_by"),
-    "quality_floor": Filter(QualityFloorConfig, quality_floor.keep, quality_floor.VERSION, quality_floor.NEEDS, by="by"),
-    "dpp": Filter(DppConfig, dpp.keep, dpp.VERSION, dpp.NEEDS, dpp.SIDE, "by"),
-    "cap_per_task": Filter(CapPerTaskConfig, cap_per_task.keep, cap_per_task.VERSION, cap_per_task.NEEDS),
-    "best_of": Filter(BestOfConfig, best_of.keep, best_of.VERSION, best_of.NEEDS),
-    "random_n": Filter(RandomNConfig, random_n.keep, random_n.VERSION, random_n.NEEDS),
+    "consensus": Filter(consensus.ConsensusConfig, consensus.keep, consensus.VERSION, consensus.NEEDS),
+    "minhash": Filter(minhash.MinHashFilterConfig, minhash.keep, minhash.VERSION, minhash.NEEDS, minhash.SIDE, "rank_by"),
+    "semantic": Filter(
+        semantic.SemanticFilterConfig, semantic.keep, semantic.VERSION, semantic.NEEDS, semantic.SIDE, "rank_by"
+    ),
+    "quality_floor": Filter(
+        quality_floor.QualityFloorConfig, quality_floor.keep, quality_floor.VERSION, quality_floor.NEEDS, by="by"
+    ),
+    "dpp": Filter(dpp.DppConfig, dpp.keep, dpp.VERSION, dpp.NEEDS, dpp.SIDE, "by"),
+    "cap_per_task": Filter(cap_per_task.CapPerTaskConfig, cap_per_task.keep, cap_per_task.VERSION, cap_per_task.NEEDS),
+    "best_of": Filter(best_of.BestOfConfig, best_of.keep, best_of.VERSION, best_of.NEEDS),
+    "random_n": Filter(random_n.RandomNConfig, random_n.keep, random_n.VERSION, random_n.NEEDS),
 }
 
-FilterConfig = Annotated[
-    FinishReasonConfig
-    | LintConfig
-    | LengthConfig
-    | LengthBandConfig
-    | NoiseWordsConfig
-    | VerifiedConfig
-    | PassRateConfig
-    | MixedGroupConfig
-    | ExactDedupConfig
-    | DecontaminateConfig
-    | ConsensusConfig
-    | MinHashFilterConfig
-    | SemanticFilterConfig
-    | QualityFloorConfig
-    | DppConfig
-    | CapPerTaskConfig
-    | RandomNConfig
-    | BestOfConfig
-    | EntryConfig,
-    Field(discriminator="kind"),
-]
+if TYPE_CHECKING:
+    FilterConfig: TypeAlias = Any
+else:
+    FilterConfig = one_of([*(each.config for each in FILTERS.values()), EntryConfig], "kind")
 
 __all__ = ["FILTERS", "Filter", "FilterConfig", "Verdicts"]

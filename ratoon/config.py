@@ -12,7 +12,7 @@ import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import UnionType
-from typing import Any, TypeVar, Union, get_args, get_origin
+from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -40,6 +40,11 @@ def partly_operational(default: Any, keys: Iterable[str], **field: Any) -> Any:
     """A table of free keys, of which `keys` say where or how fast: they are not hashed, and a table of nothing else is not."""
     names: dict[str, Any] = {_KEYS: sorted(keys)}
     return Field(default, json_schema_extra=names, **field)
+
+
+def one_of(configs: Iterable[type[Config]], tag: str) -> Any:
+    """The type of a config that is one of `configs`, told apart by the value of its field `tag`."""
+    return Annotated[Union[tuple(configs)], Field(discriminator=tag)]  # noqa: UP007
 
 
 def semantic(value: Any) -> Any:

@@ -1,8 +1,8 @@
-"""Write docs/cli.md from the commands, docs/config.md from the recipe's models, docs/code-map.md from the module heads.
+"""Write docs/cli.md from the commands, docs/config.md from the models of recipes and verifiers, docs/code-map.md from heads.
 
     .venv/bin/python tools/gen_docs.py [--check]    # --check writes nothing and exits 1 where a page is not current
 
-Knows typer's command tree and pydantic's fields, no single command and no single config.
+Knows typer's command tree and pydantic's fields, no single command and no single component.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import ast
 import inspect
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin
@@ -128,6 +128,20 @@ def config_page(model: type[BaseModel]) -> str:
             lines += [f"{'#' * min(section.depth + 1, 4)} {section.heading}", "", _text(section.model.__doc__), ""]
         rows = [_field_row(name, field) for name, field in section.model.model_fields.items()]
         lines += [*_table(("key", "kind", "default", "what it is"), rows), ""] if rows else []
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def arguments_page(verifiers: Mapping[str, Any]) -> str:
+    """The arguments of every verifier of the catalogue, as Markdown."""
+    lines = ["# Verifiers' arguments", "", "What `verifier_args` of a task, or of an arm of tasks, may say.", ""]
+    for name, verifier in verifiers.items():
+        about = _text(inspect.getmodule(verifier.verify).__doc__).split("\n\n")[0]  # type: ignore[union-attr]
+        lines += [f'## `verifier = "{name}"`', "", " ".join(about.split()), ""]
+        for section in _sections(verifier.args):
+            if section.depth:
+                lines += [f"### {section.heading} of `{name}`", "", _text(section.model.__doc__), ""]
+            rows = [_field_row(key, field) for key, field in section.model.model_fields.items()]
+            lines += [*_table(("argument", "kind", "default", "what it is"), rows), ""]
     return "\n".join(lines).rstrip() + "\n"
 
 
@@ -272,11 +286,12 @@ def _head(path: Path) -> str:
 def pages() -> dict[Path, str]:
     """Every generated page with its text as of now."""
     from ratoon.cli.app import app
+    from ratoon.metrics.verifiers import VERIFIERS
     from ratoon.pipelines.recipe.recipe import Recipe
 
     return {
         ROOT / "docs" / "cli.md": cli_page(app),
-        ROOT / "docs" / "config.md": config_page(Recipe),
+        ROOT / "docs" / "config.md": config_page(Recipe) + "\n" + arguments_page(VERIFIERS),
         ROOT / "docs" / "code-map.md": code_map_page(ROOT, PACKAGES),
     }
 

@@ -1,13 +1,14 @@
 """The catalogue of engines: one config with a section per kind, and `open_engine`, the only door to them.
 
-Configs are light; an engine's module is imported when that engine is opened.
+Configs are light; an engine's library is imported when that engine is opened. Adding one: its file (a frozen config, the
+engine), its section and its line here, its test, and its place in the contract's tests.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from pydantic import Field
 
@@ -38,32 +39,49 @@ class EngineConfig(Config):
         return section
 
 
-Opener = Callable[[EngineConfig, int, Renderer | None, Mapping[str, Plant] | None, Path | None], Engine]
+class Opening(NamedTuple):
+    """What an engine is opened with beside its section; only `scripted` reads `renderer` and `plants`."""
+
+    seed: int
+    request_log: Path | None = None
+    renderer: Renderer | None = None
+    plants: Mapping[str, Plant] | None = None
 
 
-def _vllm(config: EngineConfig, seed: int, renderer: Any, plants: Any, request_log: Path | None) -> Engine:
-    return VllmEngine(config.vllm, seed, request_log)
+class EngineKind(NamedTuple):
+    """A catalogue entry: its section's config, `open(section, opening)`, whether it decodes under a request's JSON schema."""
+
+    config: type[Config]
+    open: Callable[[Any, Opening], Engine]
+    takes_schema: bool
 
 
-def _openai(config: EngineConfig, seed: int, renderer: Any, plants: Any, request_log: Path | None) -> Engine:
-    return OpenAIEngine(config.openai, request_log)
+def _vllm(config: VllmConfig, opening: Opening) -> Engine:
+    return VllmEngine(config, opening.seed, opening.request_log)
 
 
-def _transformers(config: EngineConfig, seed: int, renderer: Any, plants: Any, request_log: Path | None) -> Engine:
-    return TransformersEngine(config.transformers, seed, request_log)
+def _openai(config: OpenAIConfig, opening: Opening) -> Engine:
+    return OpenAIEngine(config, opening.request_log)
 
 
-def _scripted(config: EngineConfig, seed: int, renderer: Any, plants: Any, request_log: Path | None) -> Engine:
-    if renderer is None or plants is None:
+def _transformers(config: TransformersConfig, opening: Opening) -> Engine:
+    return TransformersEngine(config, opening.seed, opening.request_log)
+
+
+def _scripted(config: ScriptedConfig, opening: Opening) -> Engine:
+    if opening.renderer is None or opening.plants is None:
         raise EngineError(
             "the scripted engine needs a renderer and the planted answers", "pass renderer and plants to open_engine"
         )
-    return ScriptedEngine(config.scripted, renderer, plants, request_log)
+    return ScriptedEngine(config, opening.renderer, opening.plants, opening.request_log)
 
 
-TAKES_SCHEMA = frozenset({"vllm", "openai", "scripted"})  # engines that decode under a request's JSON schema
-
-ENGINES: dict[str, Opener] = {"vllm": _vllm, "openai": _openai, "transformers": _transformers, "scripted": _scripted}
+ENGINES: dict[str, EngineKind] = {
+    "vllm": EngineKind(VllmConfig, _vllm, takes_schema=True),
+    "openai": EngineKind(OpenAIConfig, _openai, takes_schema=True),
+    "transformers": EngineKind(TransformersConfig, _transformers, takes_schema=False),
+    "scripted": EngineKind(ScriptedConfig, _scripted, takes_schema=True),
+}
 
 
 def open_engine(
@@ -78,4 +96,4 @@ def open_engine(
 
     Only `scripted` reads `renderer` and `plants`. `request_log` receives every request id when it is sent.
     """
-    return ENGINES[config.kind](config, seed, renderer, plants, request_log)
+    return ENGINES[config.kind].open(config.section, Opening(seed, request_log, renderer, plants))

@@ -82,6 +82,11 @@ def load(config: DocumentsConfig) -> Documents:
     return Documents(Bm25(passages), failures, retrieval.version(passages))
 
 
+def most(config: DocumentsConfig) -> int:
+    """Requests of a round at most: with every question of a passage new, and asked without it."""
+    return config.asks * config.waves * (1 + config.per_ask * config.closed_book)
+
+
 def asks(config: DocumentsConfig, known: Known, seed: int, constrained: bool) -> list[Ask]:
     """One prompt per passage, those with fewest questions first; round again where there are fewer passages than prompts."""
     passages: Sequence[Passage] = known.material.index.passages

@@ -5,67 +5,55 @@ Adding one: its file (a frozen config tagged by `source`, `propose`), one line h
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Annotated, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import pyarrow as pa
-from pydantic import Field
 
+from ratoon.config import one_of
 from ratoon.errors import ConfigError
 from ratoon.generators.tasks import arithmetic, dataset, entry, mix, reasoning_gym, seeds
-from ratoon.generators.tasks.arithmetic import ArithmeticConfig
-from ratoon.generators.tasks.dataset import DatasetConfig
-from ratoon.generators.tasks.entry import EntryConfig, Functions
-from ratoon.generators.tasks.mix import MixConfig
-from ratoon.generators.tasks.reasoning_gym import ReasoningGymConfig
-from ratoon.generators.tasks.seeds import SeedsConfig
+from ratoon.generators.tasks.entry import Functions
+from ratoon.generators.tasks.source import TaskSource
 from ratoon.generators.tasks.task_rows import Proposal, proposal
 
-TASK_SOURCES: dict[str, Callable[..., Proposal]] = {
-    "arithmetic": arithmetic.propose,
-    "reasoning_gym": reasoning_gym.propose,
-    "dataset": dataset.propose,
-    "mix": mix.propose,
-    "seeds": seeds.propose,
-    "entry": entry.propose,
+TASK_SOURCES: dict[str, TaskSource] = {
+    "arithmetic": TaskSource(arithmetic.ArithmeticConfig, arithmetic.propose, also="taken"),
+    "reasoning_gym": TaskSource(
+        reasoning_gym.ReasoningGymConfig, reasoning_gym.propose, reasoning_gym.versions, reasoning_gym.verifiers
+    ),
+    "dataset": TaskSource(dataset.DatasetConfig, dataset.propose, dataset.versions),
+    "mix": TaskSource(mix.MixConfig, mix.propose, mix.versions, mix.verifiers),
+    "seeds": TaskSource(seeds.SeedsConfig, seeds.propose, seeds.versions, seeds.verifiers),
+    "entry": TaskSource(entry.EntryConfig, entry.propose, entry.versions, also="functions"),
 }
 
-TaskConfig = Annotated[
-    ArithmeticConfig | ReasoningGymConfig | DatasetConfig | MixConfig | SeedsConfig | EntryConfig,
-    Field(discriminator="source"),
-]
+if TYPE_CHECKING:
+    TaskConfig: TypeAlias = Any
+else:
+    TaskConfig = one_of([source.config for source in TASK_SOURCES.values()], "source")
 
 
 def propose(config: Any, seed: int, taken: frozenset[str] = frozenset(), functions: Functions | None = None) -> Proposal:
     """The tasks of one arm; `taken` are problem keys that arithmetic must leave to other arms, `functions` serve `entry`."""
-    if isinstance(config, ArithmeticConfig):
-        return arithmetic.propose(config, seed, taken)
-    if isinstance(config, EntryConfig):
-        return entry.propose(config, seed, functions)
-    return TASK_SOURCES[config.source](config, seed)
+    source = TASK_SOURCES[config.source]
+    if source.also is None:
+        return source.propose(config, seed)
+    return source.propose(config, seed, taken if source.also == "taken" else functions)
 
 
 def versions(configs: Sequence[Any], functions: Functions | None = None) -> dict[str, str]:
     """What decides the tasks beside configs and seed: users' sources, local files, libraries; nothing for a hub's data sets."""
     found: dict[str, str | None] = {}
     for config in configs:
-        if isinstance(config, EntryConfig):
-            found[f"tasks {config.entry}"] = entry.version(config, functions)
-        elif isinstance(config, DatasetConfig):
-            found[f"data {config.family}"] = dataset.version(config)
-        elif isinstance(config, MixConfig):
-            found[f"data {config.family}"] = mix.version(config)
-        elif isinstance(config, SeedsConfig):
-            found[f"seeds {config.family}"] = seeds.version(config)
-        elif isinstance(config, ReasoningGymConfig):
-            found["reasoning-gym"] = reasoning_gym.version()
+        source = TASK_SOURCES[config.source]
+        found |= source.versions(config, functions) if source.also == "functions" else source.versions(config)
     return {name: version for name, version in found.items() if version is not None}
 
 
 def verifiers_of(configs: Sequence[Any]) -> set[str]:
     """The verifiers that the arms name; seeds have no gold and name none."""
-    arms = [part for config in configs for part in (config.parts if isinstance(config, MixConfig) else (config,))]
-    named = {"reasoning_gym" if isinstance(arm, ReasoningGymConfig) else getattr(arm, "verifier", None) for arm in arms}
+    named = {name for config in configs for name in TASK_SOURCES[config.source].verifiers(config)}
     return {name for name in named if name is not None}
 
 

@@ -121,6 +121,11 @@ def version(config: DatasetConfig) -> str | None:
     return found.hexdigest()
 
 
+def versions(config: DatasetConfig) -> dict[str, str | None]:
+    """What decides the tasks beside config and seed."""
+    return {f"data {config.family}": version(config)}
+
+
 def _limited(tasks: list[dict[str, Any]], limit: int | None, seed: int) -> tuple[list[dict[str, Any]], int]:
     """At most `limit` tasks, in their order in the data, and how many rows that leaves out."""
     chosen = {task["task_id"] for task in tasks}

@@ -64,6 +64,11 @@ def version(config: EntryConfig, functions: Functions | None = None) -> str:
     return plugins.version(plugins.find(GROUP, config.entry, functions or {}))
 
 
+def versions(config: EntryConfig, functions: Functions | None = None) -> dict[str, str | None]:
+    """What decides the tasks beside config and seed."""
+    return {f"tasks {config.entry}": version(config, functions)}
+
+
 def _call(config: EntryConfig, seed: int, functions: Functions | None) -> list[Any]:
     function = plugins.find(GROUP, config.entry, functions or {})
     try:

@@ -80,3 +80,13 @@ def version(config: MixConfig) -> str | None:
     """The digest of the parts' local files; null where all come from a hub."""
     found = [dataset.version(part) for part in config.parts]
     return ids.digest(found) if any(found) else None
+
+
+def versions(config: MixConfig) -> dict[str, str | None]:
+    """What decides the tasks beside config and seed."""
+    return {f"data {config.family}": version(config)}
+
+
+def verifiers(config: MixConfig) -> list[str | None]:
+    """The verifiers of its parts."""
+    return [part.verifier for part in config.parts]

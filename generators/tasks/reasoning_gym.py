@@ -64,6 +64,16 @@ def version() -> str | None:
         return None
 
 
+def versions(config: ReasoningGymConfig) -> dict[str, str | None]:
+    """What decides the tasks beside config and seed."""
+    return {"reasoning-gym": version()}
+
+
+def verifiers(config: ReasoningGymConfig) -> tuple[str, ...]:
+    """The generator's own scorer."""
+    return ("reasoning_gym",)
+
+
 def propose(config: ReasoningGymConfig, seed: int) -> Proposal:
     """`config.n` tasks of distinct questions; repeats are counted as dropped, items that cannot be made as failures.
 

@@ -63,6 +63,16 @@ def version(config: SeedsConfig) -> str:
         return file_digest(opened, "sha256").hexdigest()
 
 
+def versions(config: SeedsConfig) -> dict[str, str | None]:
+    """What decides the tasks beside config and seed."""
+    return {f"seeds {config.family}": version(config)}
+
+
+def verifiers(config: SeedsConfig) -> tuple[str, ...]:
+    """None: seeds have no gold."""
+    return ()
+
+
 def task_text(instruction: str, input: str) -> str:
     """A task as it is asked: the instruction, and its input below it."""
     return f"{instruction}\n\n{input}" if input else instruction

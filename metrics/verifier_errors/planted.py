@@ -8,7 +8,7 @@ silence, since nobody else knows what it takes.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import count
 from math import gcd
 from typing import Any, NamedTuple
@@ -16,10 +16,10 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 
 from ratoon import ids
-from ratoon.metrics.verifier_errors import planted_queries, planted_values
-from ratoon.metrics.verifier_errors import reply_formats as sayings
-from ratoon.metrics.verifier_errors.reply_formats import Saying
+from ratoon.metrics import verifiers
 from ratoon.metrics.verifiers import numbers
+from ratoon.metrics.verifiers.formats.queries import is_query
+from ratoon.metrics.verifiers.formats.wordings import SILENT, Wording, Wordings, word
 from ratoon.metrics.verifiers.verdict import args_of
 
 VERSION = "planted-2"
@@ -101,57 +101,36 @@ def _stride(tasks: int, formats: int) -> int:
 
 def _probe(verifier: str, task: _Task, right: bool, trap: bool, at: tuple[int, int, int]) -> Probe | None:
     """The reply that is this task's where it has its place, in a round, among so many; None where it has none of the kind."""
-    ways = [way for way in _sayings(verifier, task.args, right, trap) if _takes(way, task.answer or "")]
+    gold, formats = task.answer or "", verifiers.formats(verifier, task.args)
+    ways = [way for way in _wordings(formats.wordings, right, trap) if _takes(way, gold)]
     if not ways or (right and not task.answer):
         return None
-    gold, wrong = task.answer or "", planted_values.wrong(verifier, task.answer or "", task.args, task.others)
-    values = planted_values.right(verifier, gold, task.args) if right else wrong
+    wrong = formats.wrong(gold, task.args, task.others)
+    values = formats.right(gold, task.args) if right else wrong
     turn = at[0] + at[1] * _stride(at[2], len(ways) * max(1, len(values)))
     way = ways[turn % len(ways)]
-    if way in sayings.SILENT:
+    if way in SILENT:
         values = {"nothing": ""} if way.text.strip() != gold.strip() else {}
     if not values:
         return None
     name, said = list(values.items())[(turn // len(ways)) % len(values)]
     other = next(iter(wrong.values()), "0")
-    text = sayings.word(way, said, gold, other, str(task.args.get("tag", "answer")))
-    format = way.name if trap or way in sayings.SILENT else f"{way.name}: {name}"
+    text = word(way, said, gold, other, str(task.args.get("tag", "answer")))
+    format = way.name if trap or way in SILENT else f"{way.name}: {name}"
     return Probe(task.task_id, task.family, verifier, right, trap, format, text, task.answer, task.args)
 
 
-def _takes(way: Saying, gold: str) -> bool:
+def _takes(way: Wording, gold: str) -> bool:
     """Whether an answer like the gold can be said so: a label's answer ends with its line, a fence's with the next fence."""
     if way.takes == "number":
         return numbers.whole(gold) is not None
     if way.takes in ("unfenced", "query"):
-        return "```" not in gold and "~~~" not in gold and (way.takes == "unfenced" or planted_queries.is_query(gold))
+        return "```" not in gold and "~~~" not in gold and (way.takes == "unfenced" or is_query(gold))
     return way.takes == "any" or "\n" not in gold.strip()
 
 
-_KNOWN = frozenset({"exact", "numeric", "math", "choice", "reasoning_gym", "code", "sql"})
-_DEFAULT_PLACE = {"exact": "whole", "numeric": "last", "reasoning_gym": "tagged", "code": "last_block", "sql": "block"}
-
-
-def _sayings(verifier: str, args: Mapping[str, Any], right: bool, trap: bool) -> tuple[Saying, ...]:
-    """The wordings for a verifier under its arguments."""
-    usual, place = _usual(verifier, args)
+def _wordings(wordings: Wordings, right: bool, trap: bool) -> tuple[Wording, ...]:
+    """The wordings for replies of one kind."""
     if trap:
-        return (sayings.RIGHT_TRAPS if right else sayings.WRONG_TRAPS).get(place, ())
-    if right:
-        return usual
-    return (*usual, *sayings.WRONG.get(place, ()), *sayings.SILENT)
-
-
-def _usual(verifier: str, args: Mapping[str, Any]) -> tuple[tuple[Saying, ...], str]:
-    """The obedient wordings, and the place they put the answer."""
-    if verifier == "math":
-        return (sayings.BOXED if args.get("boxed_only") else (*sayings.BOXED, *sayings.ANNOUNCED)), "boxed"
-    if verifier == "choice":
-        place = str(args.get("extract", "any"))
-        return (sayings.LETTER, "letter") if place in ("any", "last") else (sayings.BY_PLACE[place], place)
-    if verifier not in _KNOWN:
-        return sayings.WHOLE[:1], "whole"
-    place = str(args.get("extract", _DEFAULT_PLACE[verifier]))
-    # A whole reply that is a program cannot be moved to the right.
-    place = {"last_number": "last", "whole": "program" if verifier == "code" else "whole"}.get(place, place)
-    return sayings.BY_PLACE.get(place, ()), place
+        return wordings.right_traps if right else wordings.wrong_traps
+    return wordings.usual if right else (*wordings.usual, *wordings.wrong, *SILENT)

@@ -15,7 +15,10 @@ from pydantic import Field
 
 from ratoon.config import Config
 from ratoon.metrics.verifiers import extract as places
+from ratoon.metrics.verifiers.formats import wordings
+from ratoon.metrics.verifiers.formats.values import right_letter, wrong_letter
 from ratoon.metrics.verifiers.verdict import EMPTY, Verdict, abstained, failed, parsed_args, passed, unparsed
+from ratoon.metrics.verifiers.verifier import Formats
 
 VERSION = "choice-1"
 
@@ -28,6 +31,11 @@ class ChoiceArgs(Config):
         "any", description="where the letter stands; `any` tries box, tag and last letter in this order"
     )
     tag: str = Field("answer", min_length=1, description="for `tagged`: <tag>…</tag>, or what follows `Tag:`")
+
+
+def version() -> str:
+    """Changes with every verdict that changes."""
+    return VERSION
 
 
 def verify(text: str, answer: str | None, args: Mapping[str, Any]) -> Verdict:
@@ -49,6 +57,13 @@ def specimen(answer: str, args: Mapping[str, Any]) -> str:
     """A reply that says `answer` as these args want it said."""
     config = parsed_args(ChoiceArgs, args)
     return places.specimen(answer, config.extract, config.tag)
+
+
+def formats(args: Mapping[str, Any]) -> Formats:
+    """What these args ask for."""
+    place = str(args.get("extract", "any"))
+    said = wordings.at("letter" if place in ("any", "last") else place)
+    return Formats(said, right_letter, wrong_letter)
 
 
 def _chosen(text: str, config: ChoiceArgs) -> set[str] | None:

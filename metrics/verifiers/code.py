@@ -22,7 +22,9 @@ from ratoon.config import Config
 from ratoon.errors import ConfigError
 from ratoon.metrics.sandbox import sandbox
 from ratoon.metrics.sandbox.sandbox import Limits, Outcome
+from ratoon.metrics.verifiers.formats import programs, wordings
 from ratoon.metrics.verifiers.verdict import EMPTY, Verdict, failed, parsed_args, passed, unparsed
+from ratoon.metrics.verifiers.verifier import Formats
 
 VERSION = "code-2"
 _INSIDE = Path(__file__).parents[1] / "sandbox" / "run_code.py"
@@ -46,6 +48,11 @@ class CodeArgs(Config):
     tolerance: float = Field(1e-9, ge=0, description="relative difference at which two floats are equal")
     timeout_s: float = Field(2.0, gt=0, description="seconds for all tests together; keep it below verify.timeout_s")
     memory_mb: int = Field(256, ge=64, description="address space of the program")
+
+
+def version() -> str:
+    """Changes with every verdict that changes."""
+    return VERSION
 
 
 def verify(text: str, answer: str | None, args: Mapping[str, Any]) -> Verdict:
@@ -77,6 +84,12 @@ def specimen(answer: str, args: Mapping[str, Any]) -> str:
     """A reply whose program is `answer`."""
     config = parsed_args(CodeArgs, args)
     return answer if config.extract == "whole" else f"```python\n{answer}\n```"
+
+
+def formats(args: Mapping[str, Any]) -> Formats:
+    """What these args ask for; a whole reply that is a program cannot be moved to the right."""
+    place = str(args.get("extract", "last_block"))
+    return Formats(wordings.at("program" if place == "whole" else place), programs.right, programs.wrong)
 
 
 def _program(text: str, extract: str) -> str | None:

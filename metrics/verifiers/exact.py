@@ -9,7 +9,10 @@ from pydantic import Field
 
 from ratoon.config import Config
 from ratoon.metrics.verifiers import extract as places
+from ratoon.metrics.verifiers.formats import wordings
+from ratoon.metrics.verifiers.formats.values import right_text, wrong_text
 from ratoon.metrics.verifiers.verdict import EMPTY, Verdict, abstained, failed, parsed_args, passed, unparsed
+from ratoon.metrics.verifiers.verifier import Formats
 
 VERSION = "exact-1"
 
@@ -22,6 +25,11 @@ class ExactArgs(Config):
     ignore_case: bool = Field(False, description="compare case-folded")
     collapse_spaces: bool = Field(True, description="each run of white space is one blank")
     strip: str = Field("", description="further characters that are cut off both ends, for example `.\"'`")
+
+
+def version() -> str:
+    """Changes with every verdict that changes."""
+    return VERSION
 
 
 def verify(text: str, answer: str | None, args: Mapping[str, Any]) -> Verdict:
@@ -43,6 +51,11 @@ def specimen(answer: str, args: Mapping[str, Any]) -> str:
     """A reply that says `answer` as these args want it said."""
     config = parsed_args(ExactArgs, args)
     return places.specimen(answer, config.extract, config.tag)
+
+
+def formats(args: Mapping[str, Any]) -> Formats:
+    """What these args ask for."""
+    return Formats(wordings.at(str(args.get("extract", "whole"))), right_text, wrong_text)
 
 
 def _normal(text: str, config: ExactArgs) -> str:

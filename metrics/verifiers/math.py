@@ -22,7 +22,10 @@ from ratoon.config import Config
 from ratoon.errors import MissingExtra
 from ratoon.metrics.verifiers import extract as places
 from ratoon.metrics.verifiers import numbers
+from ratoon.metrics.verifiers.formats import wordings
+from ratoon.metrics.verifiers.formats.values import right_expression, wrong_expression
 from ratoon.metrics.verifiers.verdict import EMPTY, Verdict, abstained, failed, parsed_args, passed, unparsed
+from ratoon.metrics.verifiers.verifier import Formats
 
 _FLOAT = re.compile(r"-?\d+\.\d+(e[-+]?\d{1,2})?")
 _EXPONENT = re.compile(r"(?:\^|\*\*)\s*[{(]?\s*[-+]?(?:\d{4,}|\d+\s*(?:\^|\*\*|!))|\d{5,}\s*!|!\s*!")
@@ -94,6 +97,13 @@ def same(text: str, answer: str | None, args: Mapping[str, Any]) -> Verdict:
 def specimen(answer: str, args: Mapping[str, Any]) -> str:
     """A reply that says `answer` as these args want it said."""
     return answer if "\\boxed" in answer else places.specimen(answer.strip().strip("$"), "boxed")
+
+
+def formats(args: Mapping[str, Any]) -> Formats:
+    """What these args ask for: a box, and announced answers where not only the box counts."""
+    boxed = wordings.at("boxed")
+    announced = () if args.get("boxed_only") else wordings.ANNOUNCED
+    return Formats(boxed._replace(usual=(*boxed.usual, *announced)), right_expression, wrong_expression)
 
 
 @lru_cache(maxsize=65536)

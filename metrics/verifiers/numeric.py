@@ -17,7 +17,10 @@ from pydantic import Field
 from ratoon.config import Config
 from ratoon.metrics.verifiers import extract as places
 from ratoon.metrics.verifiers import numbers
+from ratoon.metrics.verifiers.formats import wordings
+from ratoon.metrics.verifiers.formats.values import right_number, wrong_number
 from ratoon.metrics.verifiers.verdict import EMPTY, Verdict, abstained, failed, parsed_args, passed, unparsed
+from ratoon.metrics.verifiers.verifier import Formats
 
 VERSION = "numeric-1"
 
@@ -32,6 +35,11 @@ class NumericArgs(Config):
     )
     percent: Literal["ignore", "fraction"] = Field("ignore", description="60% reads as 60 (`ignore`) or as 3/5 (`fraction`)")
     tolerance: float = Field(0.0, ge=0, description="largest absolute difference that still passes")
+
+
+def version() -> str:
+    """Changes with every verdict that changes."""
+    return VERSION
 
 
 def verify(text: str, answer: str | None, args: Mapping[str, Any]) -> Verdict:
@@ -53,6 +61,11 @@ def specimen(answer: str, args: Mapping[str, Any]) -> str:
     """A reply that says `answer` as these args want it said."""
     config = parsed_args(NumericArgs, args)
     return places.specimen(answer, config.extract, config.tag)
+
+
+def formats(args: Mapping[str, Any]) -> Formats:
+    """What these args ask for."""
+    return Formats(wordings.at(str(args.get("extract", "last"))), right_number, wrong_number)
 
 
 @lru_cache(maxsize=65536)

@@ -18,7 +18,10 @@ from ratoon.config import Config
 from ratoon.errors import ConfigError, MissingExtra
 from ratoon.metrics.verifiers import extract as places
 from ratoon.metrics.verifiers import numbers
+from ratoon.metrics.verifiers.formats import wordings
+from ratoon.metrics.verifiers.formats.values import wrong_number
 from ratoon.metrics.verifiers.verdict import EMPTY, Verdict, abstained, failed, parsed_args, passed, unparsed
+from ratoon.metrics.verifiers.verifier import Formats
 
 
 class ReasoningGymArgs(Config):
@@ -72,6 +75,12 @@ def specimen(answer: str, args: Mapping[str, Any]) -> str:
     """A reply that says `answer` as these args want it said."""
     config = parsed_args(ReasoningGymArgs, args)
     return places.specimen(answer, config.extract, config.tag)
+
+
+def formats(args: Mapping[str, Any]) -> Formats:
+    """What these args ask for."""
+    place = str(args.get("extract", "tagged"))
+    return Formats(wordings.at("last" if place == "last_number" else place), wrong=wrong_number)
 
 
 def _part(text: str, config: ReasoningGymArgs) -> str | None:

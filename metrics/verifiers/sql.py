@@ -19,7 +19,9 @@ from pydantic import Field
 from ratoon.config import Config
 from ratoon.metrics.sandbox import sandbox
 from ratoon.metrics.sandbox.sandbox import Limits, NoSandbox, Outcome
+from ratoon.metrics.verifiers.formats import queries, wordings
 from ratoon.metrics.verifiers.verdict import EMPTY, Verdict, abstained, errored, failed, parsed_args, passed, unparsed
+from ratoon.metrics.verifiers.verifier import Formats
 
 _INSIDE = Path(__file__).parents[1] / "sandbox" / "run_sql.py"
 # Blocks in other languages are found too, or else the end of one would be read as the beginning of the next.
@@ -64,6 +66,11 @@ def verify(text: str, answer: str | None, args: Mapping[str, Any]) -> Verdict:
 def specimen(answer: str, args: Mapping[str, Any]) -> str:
     """A reply whose query is `answer`."""
     return answer if parsed_args(SqlArgs, args).extract == "whole" else f"```sql\n{answer}\n```"
+
+
+def formats(args: Mapping[str, Any]) -> Formats:
+    """What these args ask for."""
+    return Formats(wordings.at(str(args.get("extract", "block"))), queries.right, queries.wrong)
 
 
 def _query(text: str, extract: str) -> str | None:

@@ -21,7 +21,7 @@ from multiprocessing.reduction import recv_handle
 from typing import Any
 
 from ratoon.errors import RatoonError, UsageError
-from ratoon.metrics.verifiers import LIBRARIES, VERIFIERS, resolve
+from ratoon.metrics.verifiers import is_ours, load, resolve
 from ratoon.metrics.verifiers.verdict import as_verdict, errored
 
 IDLE = -1.0
@@ -42,7 +42,7 @@ def mother(control_fd: int, board_fd: int, memory_mb: int) -> None:
         while True:
             kind, argument = control.recv()
             if kind == "load":
-                _answer(control, _load, argument, extra)
+                _answer(control, load, argument, extra)
             elif kind == "fork":
                 children.add(pid := _fork(control, board, argument, extra, memory_mb))
                 control.send(pid)
@@ -74,12 +74,6 @@ def _answer(control: Connection, call: Callable[..., Any], *args: Any) -> Any:
 
 def _load_extra(pickled: dict[str, bytes]) -> Extra:
     return {name: pickle.loads(blob) for name, blob in pickled.items()}
-
-
-def _load(name: str, extra: Extra) -> None:
-    resolve(name, extra)
-    if name in LIBRARIES:
-        LIBRARIES[name]()
 
 
 def _fork(control: Connection, board: Board, slot: int, extra: Extra, memory_mb: int) -> int:
@@ -152,7 +146,7 @@ def _judge(
         if function is None:
             function = functions[name] = resolve(name, extra)
         returned = function(text, answer, args)
-        if VERIFIERS.get(name) is function:
+        if is_ours(name, function):
             return tuple(returned)
         return _plain(as_verdict(returned))
     except BaseException as error:

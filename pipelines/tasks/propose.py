@@ -18,7 +18,7 @@ from ratoon import ids, schema
 from ratoon.config import semantic
 from ratoon.errors import Stopped
 from ratoon.generators import prompts as prompting
-from ratoon.generators.engines import TAKES_SCHEMA
+from ratoon.generators.engines import ENGINES
 from ratoon.generators.proposers.candidates import VERSION, Candidate, decisions
 from ratoon.generators.proposers.catalogue import PROPOSERS, ProposerConfig
 from ratoon.generators.proposers.from_documents import DocumentsConfig
@@ -142,7 +142,7 @@ def _closed(wave: Wave) -> str:
 
 
 def _constrained(ctx: Context, arm: ProposerConfig) -> bool:
-    return arm.constrained if arm.constrained is not None else ctx.recipe.engine.kind in TAKES_SCHEMA
+    return arm.constrained if arm.constrained is not None else ENGINES[ctx.recipe.engine.kind].takes_schema
 
 
 def _known(ctx: Context, wave: Wave) -> Known:

@@ -13,6 +13,7 @@ import typer
 from pydantic import Field
 
 from ratoon.config import Config, operational
+from ratoon.metrics.verifiers import VERIFIERS
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -87,6 +88,13 @@ def config_page(gen_docs: ModuleType) -> str:
 )
 def test_the_config_page_names_every_key_with_its_kind_default_and_meaning(config_page: str, line: str) -> None:
     assert line in config_page.splitlines()
+
+
+def test_every_argument_of_every_verifier_is_on_the_page(gen_docs: ModuleType) -> None:
+    page = gen_docs.arguments_page(VERIFIERS)
+    for name, verifier in VERIFIERS.items():
+        of_one = page.split(f'## `verifier = "{name}"`')[1].split("\n## ")[0]
+        assert all(f"| `{argument}` |" in of_one for argument in verifier.args.model_fields)
 
 
 def small_app() -> typer.Typer:

@@ -17,7 +17,7 @@ from ratoon.generators.engines import scripted_proposals
 from ratoon.generators.engines.scripted_proposals import ProposalsConfig
 from ratoon.generators.proposers import from_documents, retrieval, rewrite, self_guide
 from ratoon.generators.proposers.candidates import Candidate
-from ratoon.generators.proposers.catalogue import PROPOSERS, ProposerConfig
+from ratoon.generators.proposers.catalogue import PROPOSERS
 from ratoon.generators.proposers.from_documents import DocumentsConfig
 from ratoon.generators.proposers.prompts import Ask, Known, key_of, rows_of, task_of
 from ratoon.generators.proposers.retrieval import Bm25, Passage
@@ -36,9 +36,8 @@ def people(*texts: str, family: str = "sums") -> list[dict[str, Any]]:
     ])  # fmt: skip
 
 
-def test_every_proposer_is_in_the_recipe_union() -> None:
-    union = ProposerConfig.__args__[0].__args__
-    assert {model.model_fields["method"].default for model in union} == set(PROPOSERS)
+def test_a_recipe_names_every_proposer_as_its_catalogue_does() -> None:
+    assert [entry.config.model_fields["method"].default for entry in PROPOSERS.values()] == list(PROPOSERS)
 
 
 # ---------------------------------------------------------------------------------------------- rewrite

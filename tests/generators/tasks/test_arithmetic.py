@@ -87,8 +87,8 @@ def test_the_oracle_is_right_by_hand_and_in_its_own_row(operation, digits):
 def test_the_oracle_passes_the_verifier_its_task_names(operation):
     for row in propose(arm(operation=operation, digits=((1, 3),)), 1).tasks.to_pylist():
         args = json.loads(row["verifier_args"])
-        assert VERIFIERS[row["verifier"]](f"It is {row['answer']}.", row["answer"], args).status == "pass"
-        assert VERIFIERS[row["verifier"]](f"It is {int(row['answer']) + 1}.", row["answer"], args).status == "fail"
+        assert VERIFIERS[row["verifier"]].verify(f"It is {row['answer']}.", row["answer"], args).status == "pass"
+        assert VERIFIERS[row["verifier"]].verify(f"It is {int(row['answer']) + 1}.", row["answer"], args).status == "fail"
 
 
 def test_more_digits_are_harder_numbers():

@@ -10,10 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ratoon import schema
-from ratoon.metrics.verifier_errors import planted_values
-from ratoon.metrics.verifier_errors import reply_formats as sayings
 from ratoon.metrics.verifier_errors.planted import plant
-from ratoon.metrics.verifiers import numbers
+from ratoon.metrics.verifiers import VERIFIERS, numbers
+from ratoon.metrics.verifiers.formats import values, wordings
 from ratoon.metrics.verifiers.numeric import verify
 
 
@@ -28,26 +27,26 @@ def tasks(verifier: str | None, answers: list[str], args: dict | None = None):
 @given(st.fractions(max_denominator=40), st.sampled_from([0.0, 0.5, 3.0]))
 def test_a_wrong_number_is_further_off_than_the_tolerance_and_a_right_one_is_equal(value: Fraction, tolerance: float) -> None:
     args, answer = {"tolerance": tolerance}, str(value)
-    wrong = planted_values.wrong("numeric", answer, args, ())
+    wrong = values.wrong_number(answer, args, ())
     assert wrong
     for text in wrong.values():
         said = numbers.whole(text)
         assert said is not None
         assert abs(said.value - value) > Fraction(str(tolerance))
-    for text in planted_values.right("numeric", answer, args).values():
+    for text in values.right_number(answer, args).values():
         assert numbers.whole(text).value == value
 
 
 def test_answers_of_other_tasks_are_wrong_only_where_they_differ_in_more_than_order_and_case() -> None:
     others = ("b, a", "A,B", "c")
-    assert list(planted_values.wrong("mine", "a,b", {}, others).values()) == ["c"]
+    assert list(values.other_answers("a,b", {}, others).values()) == ["c"]
 
 
 @pytest.mark.parametrize("place", ["last", "boxed", "tagged"])
 def test_every_usual_format_is_planted_and_an_obedient_reader_reads_it(place: str) -> None:
     found = plant(tasks("numeric", [str(i) for i in range(-20, 40)], {"extract": place}), 100, 0)
     usual = [p for p in found if not p.trap]
-    assert {p.format.partition(":")[0] for p in usual if p.right} == {s.name for s in sayings.BY_PLACE[place]}
+    assert {p.format.partition(":")[0] for p in usual if p.right} == {s.name for s in wordings.at(place).usual}
     statuses = {(p.right, verify(p.text, p.answer, p.args).status) for p in usual}
     assert statuses == {(True, "pass"), (False, "fail")}
     assert sum(p.right for p in usual) == sum(not p.right for p in usual) == 100
@@ -69,7 +68,7 @@ def test_few_tasks_meet_all_formats_and_no_reply_twice() -> None:
 @pytest.mark.parametrize("n", [2, 7, 8, 9, 17])
 def test_every_format_is_met_whatever_the_number_of_tasks(n: int) -> None:
     found = plant(tasks("numeric", [str(i) for i in range(10, 10 + n)]), 200, 0)
-    assert {p.format.partition(":")[0] for p in found if p.right and not p.trap} == {s.name for s in sayings.LAST}
+    assert {p.format.partition(":")[0] for p in found if p.right and not p.trap} == {s.name for s in wordings.LAST}
 
 
 def test_the_plan_is_the_same_in_any_order_of_tasks() -> None:
@@ -91,10 +90,24 @@ def test_tasks_without_a_verifier_or_with_broken_arguments_plant_nothing() -> No
 def test_a_verifier_of_ones_own_is_asked_with_bare_answers_and_silence_only() -> None:
     found = plant(tasks("parity", ["odd", "even"] * 5), 20, 0)
     assert {p.text for p in found if p.right} == {"odd", "even"}
-    assert {p.text for p in found if not p.right} == {"odd", "even", "", sayings.SILENT[1].text}
+    assert {p.text for p in found if not p.right} == {"odd", "even", "", wordings.SILENT[1].text}
     assert all(p.text != p.answer for p in found if not p.right)
 
 
+def test_what_is_planted_before_a_new_verifier_comes_from_its_entry(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(VERIFIERS, "parity", VERIFIERS["exact"])
+    found = plant(tasks("parity", ["odd", "even"] * 5, {"extract": "tagged"}), 20, 0)
+    assert {p.format.partition(":")[0] for p in found if p.right} == {way.name for way in wordings.TAGGED}
+
+
+@pytest.mark.parametrize("name", VERIFIERS)
+def test_every_verifier_says_what_is_planted_under_any_arguments(name: str) -> None:
+    for place in [*wordings.USUAL, "nowhere"]:
+        formats = VERIFIERS[name].formats({"extract": place})
+        assert isinstance(formats.wordings, wordings.Wordings)
+    assert VERIFIERS[name].formats({}).wordings.usual
+
+
 def test_fields_inside_an_answer_are_left_alone() -> None:
-    way = sayings.Saying("x", "<{tag}>{said}</{tag}>")
-    assert sayings.word(way, "{gold}", "7", "8", "a") == "<a>{gold}</a>"
+    way = wordings.Wording("x", "<{tag}>{said}</{tag}>")
+    assert wordings.word(way, "{gold}", "7", "8", "a") == "<a>{gold}</a>"

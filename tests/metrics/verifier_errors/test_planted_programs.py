@@ -12,11 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ratoon import schema
-from ratoon.metrics.verifier_errors import planted_programs, planted_queries
-from ratoon.metrics.verifier_errors import reply_formats as sayings
 from ratoon.metrics.verifier_errors.error_rates import MeasureConfig, measure
 from ratoon.metrics.verifier_errors.planted import Probe, plant
 from ratoon.metrics.verifiers import gold_reply
+from ratoon.metrics.verifiers.formats import programs, queries, wordings
 from ratoon.metrics.verifiers.pool import Item, VerifierPool
 from ratoon.metrics.verifiers.verdict import Verdict, failed, passed
 
@@ -92,8 +91,8 @@ def misread(pool: VerifierPool, probes: list[Probe]) -> list[tuple[str, str, str
 def all_values(verifier: str, gold: str, args: dict[str, Any]) -> list[Probe]:
     """Each value once, said as the specimen says it."""
     values = {
-        True: planted_programs.right(gold, args) if verifier == "code" else planted_queries.right(gold, args),
-        False: planted_programs.wrong(gold, args) if verifier == "code" else planted_queries.wrong(gold),
+        True: programs.right(gold, args) if verifier == "code" else queries.right(gold, args),
+        False: programs.wrong(gold, args, ()) if verifier == "code" else queries.wrong(gold, args, ()),
     }
     return [
         Probe("t", "f", verifier, right, False, name, gold_reply(verifier, text, args), gold, args)
@@ -121,23 +120,23 @@ def test_right_queries_pass_and_wrong_ones_fail_whatever_the_gold(pool: Verifier
 
 @sandboxed
 @pytest.mark.parametrize(
-    ("verifier", "place", "wordings"),
+    ("verifier", "place", "ways"),
     [
-        ("code", "last_block", sayings.LAST_BLOCK),
-        ("code", "first_block", sayings.FIRST_BLOCK),
-        ("code", "whole", sayings.PROGRAM),
-        ("sql", "block", sayings.BLOCK),
-        ("sql", "whole", sayings.WHOLE),
+        ("code", "last_block", wordings.LAST_BLOCK),
+        ("code", "first_block", wordings.FIRST_BLOCK),
+        ("code", "whole", wordings.PROGRAM),
+        ("sql", "block", wordings.BLOCK),
+        ("sql", "whole", wordings.WHOLE),
     ],
 )
 def test_every_wording_of_every_place_is_planted_and_read(
-    pool: VerifierPool, verifier: str, place: str, wordings: tuple[sayings.Saying, ...]
+    pool: VerifierPool, verifier: str, place: str, ways: tuple[wordings.Wording, ...]
 ) -> None:
     gold, args = code_args("lists") if verifier == "code" else (QUERIES["commented"][0], {"database": DATABASE} | LONG)
-    usual = [p for p in plant(table(verifier, [(gold, args | {"extract": place})]), len(wordings) + 4, 0) if not p.trap]
+    usual = [p for p in plant(table(verifier, [(gold, args | {"extract": place})]), len(ways) + 4, 0) if not p.trap]
     for right in (True, False):
         named = {p.format.partition(":")[0] for p in usual if p.right is right}
-        assert named >= {way.name for way in wordings}
+        assert named >= {way.name for way in ways}
     assert misread(pool, usual) == []
 
 
@@ -156,8 +155,8 @@ def test_of_two_blocks_one_is_read_which_is_what_the_traps_show(pool: VerifierPo
 def test_a_result_is_changed_only_where_the_first_test_sees_it() -> None:
     program = "def f(x):\n    return x"
     for test in ("assert sorted(f([2])) == [2]", "assert f(f(2)) == 2", "assert abs(f(2)) == 2", "assert len(f('a')) == 1"):
-        assert set(planted_programs.wrong(program, {"tests": [test, "assert f(2) == 2"]})) == {"raises", "other name", "cut"}
-    assert "negated" not in planted_programs.wrong(program, {"tests": ["assert f(2) == 2"], "setup": "f = int"})
+        assert set(programs.wrong(program, {"tests": [test, "assert f(2) == 2"]}, ())) == {"raises", "other name", "cut"}
+    assert "negated" not in programs.wrong(program, {"tests": ["assert f(2) == 2"], "setup": "f = int"}, ())
 
 
 def test_a_name_is_left_out_only_where_nothing_else_bears_it() -> None:
@@ -167,20 +166,20 @@ def test_a_name_is_left_out_only_where_nothing_else_bears_it() -> None:
         ("def f(x):\n    return x\nglobals()['f'] = f", "assert f(2) == 2"),
         ("def f(x):\n    return x", "assert (0 and f(2)) == 0"),
     ):
-        assert "other name" not in planted_programs.wrong(program, {"tests": [test]})
+        assert "other name" not in programs.wrong(program, {"tests": [test]}, ())
 
 
 def test_a_program_that_reads_itself_is_left_as_it_is() -> None:
-    assert set(planted_programs.right("print(len(dir()))", {"cases": [{"stdout": "9"}]})) == {
+    assert set(programs.right("print(len(dir()))", {"cases": [{"stdout": "9"}]})) == {
         "plain", "reformatted", "commented", "empty last line",
     }  # fmt: skip
 
 
 @pytest.mark.parametrize("args", [{}, {"tests": 3, "cases": "x"}, {"tests": ["assert ("]}, {"cases": [7, {}]}])
 def test_broken_arguments_and_golds_raise_nothing(args: dict[str, Any]) -> None:
-    assert planted_programs.right("def (", args) == {"plain": "def ("}
-    assert planted_programs.wrong("def (", args) == {}
-    assert set(planted_programs.wrong("def f(x):\n    return x", args)) >= {"raises", "cut"}
+    assert programs.right("def (", args) == {"plain": "def ("}
+    assert programs.wrong("def (", args, ()) == {}
+    assert set(programs.wrong("def f(x):\n    return x", args, ())) >= {"raises", "cut"}
 
 
 def test_a_fence_inside_a_program_leaves_the_wordings_that_can_hold_it() -> None:
@@ -202,9 +201,9 @@ def test_no_changed_result_holds_under_pythons_own_reading(value: Any) -> None:
     program = f"def f(x):\n    return {value!r} if x else f(x + 1)"
     truth = "assert f(0)" if value else "assert not f(0)"
     for test in (f"assert f(0) == {value!r}", truth):
-        for text in planted_programs.right(program, {"tests": [test]}).values():
+        for text in programs.right(program, {"tests": [test]}).values():
             assert holds(text, test)
-        wrong = planted_programs.wrong(program, {"tests": [test]})
+        wrong = programs.wrong(program, {"tests": [test]}, ())
         assert "negated" in wrong
         assert not [name for name, text in wrong.items() if holds(text, test)]
 

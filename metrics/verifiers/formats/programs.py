@@ -13,7 +13,8 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-Values = dict[str, str]
+from ratoon.metrics.verifiers.formats.values import Values, other_answers
+
 # A program that reads its own text or names may behave otherwise when something is added to it.
 _NOSY = re.compile(r"\b(?:globals|locals|vars|dir|exec|eval|inspect|traceback|__doc__|__file__|__future__|__code__)\b")
 _OWN_PRINT = re.compile(r"\bprint\b(?!\()|\bdef\s+print\b")
@@ -67,11 +68,11 @@ def right(answer: str, args: Mapping[str, Any]) -> Values:
     return found
 
 
-def wrong(answer: str, args: Mapping[str, Any]) -> Values:
-    """Programs that fail by name of the mutation; empty where the gold is no Python."""
+def wrong(answer: str, args: Mapping[str, Any], others: Sequence[str]) -> Values:
+    """Programs that fail by name of the mutation; other tasks' answers where the gold is no Python."""
     tree = _parsed(answer)
     if tree is None:
-        return {}
+        return other_answers(answer, args, others)
     body, tests = answer.rstrip(), [test for test in map(_assert, _listed(args, "tests")) if test is not None]
     found = _wrong_results(body, tree, tests, args) if tests else {}
     outputs = [case["stdout"] for case in _listed(args, "cases") if isinstance(case, dict) and "stdout" in case]

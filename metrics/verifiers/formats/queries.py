@@ -7,10 +7,11 @@ as a false positive. Such a task is worth little to a policy too.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-Values = dict[str, str]
+from ratoon.metrics.verifiers.formats.values import Values
+
 _TAIL = re.compile(r"(?:[\s;]|--[^\n'\"*$]*(?:\n|\Z))+\Z")
 _QUERY = re.compile(r"(?:[\s(]|--[^\n]*\n|/\*(?:[^*]|\*(?!/))*\*/)*(?:select|with|from|values)\b", re.IGNORECASE)
 _SELECT = re.compile(r"\A(\s*)select\b", re.IGNORECASE)
@@ -36,7 +37,7 @@ def right(answer: str, args: Mapping[str, Any]) -> Values:
     return found
 
 
-def wrong(answer: str) -> Values:
+def wrong(answer: str, args: Mapping[str, Any], others: Sequence[str]) -> Values:
     """Queries with other results, or none, by name of the mutation."""
     body = _TAIL.sub("", answer)
     found = {"no such table": "select * from no_such_table_here"}

@@ -1,0 +1,1 @@
+"""How right and wrong replies are planted before a verifier: wordings, and values, programs and queries to put into them."""
