@@ -25,8 +25,8 @@ import pyarrow as pa
 from curation_corpus import planted
 
 from ratoon import schema
+from ratoon.pipelines.curation import embed, matches, near_duplicates
 from ratoon.pipelines.curation import lint as linting
-from ratoon.pipelines.curation import side_tables as beside
 from ratoon.pipelines.recipe.recipe import Recipe
 from ratoon.pipelines.runtime.rollout_set import Crop, crop_of
 from ratoon.pipelines.runtime.stage import key
@@ -139,13 +139,13 @@ def measure(store: Store, crop: Crop, select: int) -> None:
     config = recipe(select).curation
     for name, stage in (
         ("lint numbers and text digests", lambda: linting.lint(store, crop)),
-        ("near-duplicates", lambda: beside.near_pairs(store, config, [crop])),
-        ("matches with benchmarks", lambda: beside.matched(store, config, crop)),
+        ("near-duplicates", lambda: near_duplicates.near_pairs(store, config, [crop])),
+        ("matches with benchmarks", lambda: matches.matched(store, config, crop)),
         (
             "vectors, drawn",
-            lambda: store.put(beside.embed_key(config, crop), {"embeddings": vectors(store, crop)}, Counts(0, 0)),
+            lambda: store.put(embed.embed_key(config, crop), {"embeddings": vectors(store, crop)}, Counts(0, 0)),
         ),
-        ("like vectors", lambda: beside.like_pairs(store, config, store.find("embed"))),
+        ("like vectors", lambda: embed.like_pairs(store, config, store.find("embed"))),
     ):
         start = time.perf_counter()
         stage()

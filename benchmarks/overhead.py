@@ -144,8 +144,10 @@ def _children(pid: int) -> list[int]:
 def harvest_once(stages: dict[str, float], memory: Memory) -> Any:
     """The flow's body: a round without training and evaluation; how long each stage took goes into `stages`."""
     from ratoon.pipelines.curation.curate import curate
-    from ratoon.pipelines.flows.improve import harvest, stage
-    from ratoon.pipelines.rollouts import sample
+    from ratoon.pipelines.flows.fan_out import stage
+    from ratoon.pipelines.flows.gather import harvest
+    from ratoon.pipelines.rollouts import assign
+    from ratoon.pipelines.runtime import records
     from ratoon.pipelines.tasks import pool as propose
 
     def body(ctx: Any) -> Any:
@@ -159,8 +161,8 @@ def harvest_once(stages: dict[str, float], memory: Memory) -> Any:
         pool = stage(propose.tasks)(ctx)
         note("propose")
         prompts = stage(propose.prompts)(ctx, pool)
-        made_by, policy = stage(propose.base)(ctx)
-        asked = stage(sample.assign_round)(ctx, pool, prompts, 1)
+        made_by, policy = stage(records.base)(ctx)
+        asked = stage(assign.assign_round)(ctx, pool, prompts, 1)
         note("prompts_and_assign")
         crop = harvest(ctx, pool, prompts, asked, made_by, policy)
         note("rollouts_scores_groups")

@@ -22,7 +22,8 @@ from ratoon.pipelines.curation.curate import Crop, curate
 from ratoon.pipelines.evaluation.policies import evals
 from ratoon.pipelines.flows.runner import opened
 from ratoon.pipelines.recipe.recipe import Recipe
-from ratoon.pipelines.rollouts import sample, score
+from ratoon.pipelines.rollouts import assign, sample, score
+from ratoon.pipelines.runtime import records
 from ratoon.pipelines.runtime.context import Context
 from ratoon.pipelines.runtime.stage import Built, drop_extra, key, run_stage
 from ratoon.pipelines.tasks import pool as propose
@@ -58,16 +59,16 @@ def rounds(ctx: Context) -> None:
     """What `pipelines.improve.improve` does, stage by stage; the suite on the base and on the last policy."""
     pool = propose.tasks(ctx)
     prompts = propose.prompts(ctx, pool)
-    made_by, policy = propose.base(ctx)
+    made_by, policy = records.base(ctx)
     suite = ctx.recipe.suites["heldout"]
     last = ctx.recipe.run.iterations
     for iteration in range(last + 1):
         if iteration:
-            asked = sample.assign_round(ctx, pool, prompts, iteration)
+            asked = assign.assign_round(ctx, pool, prompts, iteration)
             kept = curate(ctx.store, ctx.recipe, harvest(ctx, pool, prompts, asked, made_by, policy))
             made_by, policy = stand_in(ctx, kept, policy, iteration)
         if iteration in (0, last):
-            asked = sample.assign_suite(ctx, pool, prompts, iteration, "heldout", suite)
+            asked = assign.assign_suite(ctx, pool, prompts, iteration, "heldout", suite)
             evals(ctx, harvest(ctx, pool, prompts, asked, made_by, policy), policy, "heldout")
 
 

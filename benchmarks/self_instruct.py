@@ -30,6 +30,7 @@ from ratoon.novelty import RougeIndex, tokens_of
 from ratoon.pipelines.flows.runner import opened
 from ratoon.pipelines.recipe.recipe import Recipe
 from ratoon.pipelines.rollouts import sample
+from ratoon.pipelines.runtime import records
 from ratoon.pipelines.runtime.context import Context
 from ratoon.pipelines.tasks import pool as propose
 from ratoon.pipelines.tasks.propose import Made, propose_tasks
@@ -56,7 +57,7 @@ def fill(root: Path, tasks: int, asks: int, seed: int) -> tuple[dict[str, Any], 
     began, cpu = time.perf_counter(), time.process_time()
     with opened(root, recipe(asks, seed), quiet=True) as ctx:
         pool, made = propose.tasks(ctx), Made([], [])
-        row, base = propose.base(ctx)
+        row, base = records.base(ctx)
         while sum(m.counts.rows_out for m in made.tasks) < tasks:
             made = propose_tasks(ctx, [pool], made, len(made.tasks) + 1, lambda function: function, _asking(ctx, row, base))
         reasons = Counter(ctx.store.read("decisions", made.tasks)["reason"].to_pylist())

@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 
 from ratoon import ids
 from ratoon.errors import ConfigError
+from ratoon.generators.shares import parted
 
 
 def choose(
@@ -73,26 +74,3 @@ def _checked(weights: Mapping[str, float], pools: Mapping[str, list[str]]) -> di
     if not found:
         raise ConfigError("no training task is left to ask", "lower splits.eval and splits.probe, or mend weights")
     return found
-
-
-def parted(n: int, weights: Mapping[str, float], sizes: Mapping[str, int]) -> dict[str, int]:
-    """`n` parted by weight; what a family cannot fill goes to those that can."""
-    shares = dict.fromkeys(weights, 0)
-    left = min(n, sum(sizes.values()))
-    while left:
-        room = {family: weight for family, weight in weights.items() if shares[family] < sizes[family]}
-        for family, part in _by_largest_remainder(left, room).items():
-            part = min(part, sizes[family] - shares[family])
-            shares[family] += part
-            left -= part
-    return shares
-
-
-def _by_largest_remainder(n: int, weights: Mapping[str, float]) -> dict[str, int]:
-    total = sum(weights.values())
-    exact = {family: n * weight / total for family, weight in weights.items()}
-    parts = {family: int(value) for family, value in exact.items()}
-    by_remainder = sorted(exact, key=lambda family: (parts[family] - exact[family], family))
-    for family in by_remainder[: n - sum(parts.values())]:
-        parts[family] += 1
-    return parts

@@ -15,7 +15,7 @@ from pydantic import Field, field_validator
 
 from ratoon import ids
 from ratoon.config import Config
-from ratoon.generators.assign import parted
+from ratoon.generators.shares import parted
 from ratoon.generators.tasks import dataset
 from ratoon.generators.tasks.dataset import DatasetConfig
 from ratoon.generators.tasks.task_rows import Proposal, proposal

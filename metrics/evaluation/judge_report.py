@@ -13,8 +13,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ratoon import schema
-from ratoon.metrics.qdc.quality import judged, spearman
+from ratoon.metrics.qdc.quality import judged
 from ratoon.metrics.stats.calibration import auroc, rate
+from ratoon.metrics.stats.correlation import spearman
 from ratoon.metrics.stats.inter_rater import agreement
 from ratoon.metrics.verifiers.judge import JudgeConfig
 

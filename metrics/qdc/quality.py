@@ -11,14 +11,13 @@ from collections.abc import Hashable, Sequence
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from numpy.typing import NDArray
 
 from ratoon.errors import DataError
 from ratoon.metrics.stats.calibration import rogan_gladen
 from ratoon.metrics.stats.estimators import Estimate, Floats, bootstrap_statistic, cluster_sums, unanimous_rate
 from ratoon.metrics.text.lint import COLUMNS, VERSION, echo, leaked, lint, refusal
 
-__all__ = ["COLUMNS", "VERSION", "corrected_pass_rate", "echo", "judged", "leaked", "lint", "pass_rate", "refusal", "spearman"]
+__all__ = ["COLUMNS", "VERSION", "corrected_pass_rate", "echo", "judged", "leaked", "lint", "pass_rate", "refusal"]
 
 _MANY = 2000  # clusters beyond which the interval is the normal one of a ratio, not a bootstrap
 _DRAWS = 2000
@@ -59,29 +58,6 @@ def judged(scores: pa.Table, *, seed: int = 0) -> Estimate | None:
         return None
     means = rows.group_by("subject_id").aggregate([("value", "mean")]).sort_by("subject_id")["value_mean"].to_numpy()
     return _ratio(np.column_stack([means, np.ones(len(means))]), None, seed, rate=False)
-
-
-def spearman(a: Sequence[float] | NDArray[np.float64], b: Sequence[float] | NDArray[np.float64]) -> float | None:
-    """The rank correlation of two columns, ties at their mean rank: a score that follows length says little else.
-
-    Pairs with a NaN are left out; None where fewer than two are left or a side does not vary.
-
-    >>> spearman([1, 2, 3, 4], [10, 30, 20, 40])
-    0.8
-    """
-    x, y = np.asarray(a, np.float64), np.asarray(b, np.float64)
-    if x.shape != y.shape:
-        raise DataError(f"{x.shape} beside {y.shape} values", "give two columns of one length")
-    both = np.isfinite(x) & np.isfinite(y)
-    left, right = _ranks(x[both]), _ranks(y[both])
-    if len(left) < 2 or not left.std() or not right.std():
-        return None
-    return round(float(np.corrcoef(left, right)[0, 1]), 12)
-
-
-def _ranks(values: Floats) -> Floats:
-    _, at, counts = np.unique(values, return_inverse=True, return_counts=True)
-    return (np.cumsum(counts) - (counts - 1) / 2)[at]
 
 
 def _ratio(columns: Floats, clusters: Sequence[Hashable] | None, seed: int, rate: bool = True) -> Estimate:

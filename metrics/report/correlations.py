@@ -7,8 +7,8 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from ratoon.metrics.qdc.quality import spearman
 from ratoon.metrics.report import Correlations
+from ratoon.metrics.stats.correlation import spearman
 
 _LEAST = 20
 Floats = NDArray[np.float64]

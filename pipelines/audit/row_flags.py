@@ -18,13 +18,13 @@ from numpy.typing import NDArray
 
 from ratoon.filters.decontaminate import DecontaminateConfig
 from ratoon.metrics.qdc import tiers
-from ratoon.metrics.qdc.quality import spearman
 from ratoon.metrics.report import NotComputed, answers, language, repetition
 from ratoon.metrics.report import frame as frames
 from ratoon.metrics.report import pass_vs_agreement as passes
 from ratoon.metrics.report.frame import BEHAVIOURS, COUNTED, numbers, text_of
 from ratoon.metrics.stats import sketches
 from ratoon.metrics.stats.calibration import ece, rate
+from ratoon.metrics.stats.correlation import spearman
 from ratoon.metrics.stats.estimators import Estimate
 from ratoon.metrics.stats.measures import Measure, of_estimate
 from ratoon.metrics.text import contamination

@@ -24,9 +24,8 @@ from ratoon.filters.mixed_group import MixedGroupConfig
 from ratoon.filters.random_n import RandomNConfig
 from ratoon.pipelines.curation import question_only as bare
 from ratoon.pipelines.curation import sampling_provenance as sources
-from ratoon.pipelines.curation import side_tables as beside
 from ratoon.pipelines.curation.candidates import STORED, candidates, judges
-from ratoon.pipelines.curation.side_tables import Beside
+from ratoon.pipelines.curation.side_tables import SideTables, side_tables
 from ratoon.pipelines.recipe.recipe import Recipe
 from ratoon.pipelines.rollouts import retry_queue as retry
 from ratoon.pipelines.runtime.rollout_set import Crop, crop_of
@@ -91,7 +90,7 @@ def _found_or_made(source: _Source, recipe: Recipe, name: str) -> Manifest:
         config["retry"] = True
     questions = bare.found(store, recipe, crop.iteration)
     kinds = {kind for steps in views.values() for kind, _ in steps}
-    read = beside.measured(store, recipe.curation, crop, name, kinds)
+    read = side_tables(store, recipe.curation, crop, name, kinds)
     judged = judges(store, crop, _needed(views, read.lint))
     inputs = {m.artifact_id: m.content_digest for m in [*crop.inputs, *read.inputs, *judged, *questions]} | dict(
         read.runs or {}
@@ -118,12 +117,12 @@ def _holds(folder: Path, dataset_id: str, digest: str) -> bool:
         return False
 
 
-def _curate(source: _Source, recipe: Recipe, name: str, wanted: ArtifactKey, read: Beside) -> Built:
+def _curate(source: _Source, recipe: Recipe, name: str, wanted: ArtifactKey, read: SideTables) -> Built:
     store, crop = source.store, source.crop
     dataset_id = ids.content_id("dataset", wanted.artifact_id)
     views = _views(recipe, crop.iteration)
     rows = source.candidates(_needed(views, read.lint), read.lint)
-    side = read.side(store, [step for steps in views.values() for step in steps])
+    side = read.tables(store, [step for steps in views.values() for step in steps])
     release()
     decided = [_View(v, *_decided(rows, v, steps, wanted, side)) for v, steps in views.items()]
     planned, first = rows.num_rows, decided[0]

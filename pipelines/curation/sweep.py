@@ -21,9 +21,10 @@ from ratoon.errors import DataError, UsageError
 from ratoon.filters.decide import decide, survivors
 from ratoon.metrics.embeddings import spectrum
 from ratoon.metrics.text.lexical_diversity import compression_ratio
-from ratoon.pipelines.curation import side_tables as beside
+from ratoon.pipelines.curation import embed
 from ratoon.pipelines.curation.candidates import candidates
 from ratoon.pipelines.curation.curate import control
+from ratoon.pipelines.curation.side_tables import side_tables
 from ratoon.pipelines.recipe.recipe import Recipe
 from ratoon.pipelines.runtime.rollout_set import Crop, crop_of
 from ratoon.store.store import Store
@@ -77,9 +78,9 @@ def _point(store: Store, crop: Crop, recipe: Recipe, chosen: Sequence[str]) -> d
 
 def _kept(store: Store, crop: Crop, recipe: Recipe) -> pa.Table:
     steps: list[tuple[str, Config]] = [(f.kind, f) for f in recipe.filters]
-    read = beside.measured(store, recipe.curation, crop, "default", {kind for kind, _ in steps})
+    read = side_tables(store, recipe.curation, crop, "default", {kind for kind, _ in steps})
     rows = candidates(store, crop, read.lint)
-    decisions = decide(rows, steps, "sweep", side=read.side(store, steps))
+    decisions = decide(rows, steps, "sweep", side=read.tables(store, steps))
     return survivors(rows, decisions).select([name for name in rows.column_names if name in _SHOWN])
 
 
@@ -89,8 +90,8 @@ def _numbers(store: Store, crop: Crop, recipe: Recipe, rows: pa.Table) -> dict[s
     made = {"quality": None if quality is None else round(quality, 4)}
     stored = store.find("embed", crop.iteration)
     if stored:  # only then is the model looked for
-        stored = [m for m in stored if m.shard == beside.embed_key(recipe.curation, crop).shard]
-    x = beside.vectors(store, stored, rows["rollout_id"].combine_chunks()) if stored and rows.num_rows else np.zeros((0, 1))
+        stored = [m for m in stored if m.shard == embed.embed_key(recipe.curation, crop).shard]
+    x = embed.vectors(store, stored, rows["rollout_id"].combine_chunks()) if stored and rows.num_rows else np.zeros((0, 1))
     if len(x) and np.isfinite(x).all():
         return made | {"diversity": round(spectrum.vendi_score(x), 2), "by": "vendi"}
     ratio = compression_ratio(rows["text"]) if rows.num_rows else None

@@ -12,7 +12,7 @@ from math import ceil
 
 import pyarrow as pa
 
-from ratoon.pipelines.rollouts import sample, score
+from ratoon.pipelines.rollouts import assign, score
 from ratoon.pipelines.runtime.context import Context
 from ratoon.pipelines.runtime.stage import Manifests, several, with_descendants
 from ratoon.store.store import Manifest
@@ -37,7 +37,7 @@ def _lacking(ctx: Context, pool: Manifests, asked: Sequence[Manifest], aim: int,
     generate, iteration = ctx.recipe.generate, asked[0].iteration or 0
     if found >= aim:
         return 0
-    done, left = sum(m.counts.rows_out for m in asked), sample.tasks_left(ctx, pool, asked)
+    done, left = sum(m.counts.rows_out for m in asked), assign.tasks_left(ctx, pool, asked)
     if len(asked) >= generate.max_waves or not left:
         why = f"generate.max_waves = {generate.max_waves}" if left else "every training task was asked"
         ctx.progress.say(f"round {iteration}: {found} of {aim} {what} after {done} tasks ({why})")

@@ -22,10 +22,10 @@ from ratoon.generators import rollouts as driver
 from ratoon.metrics.evaluation import judge_report as judged
 from ratoon.metrics.verifiers import judge as judging
 from ratoon.metrics.verifiers.judge import JudgeConfig, Judgment, Reader
+from ratoon.pipelines.runtime import records
 from ratoon.pipelines.runtime.context import Context
 from ratoon.pipelines.runtime.rollout_set import Crop
 from ratoon.pipelines.runtime.stage import Built, drop_extra, key, run_stage
-from ratoon.pipelines.tasks import pool as propose
 from ratoon.store.store import ArtifactKey, Counts, Manifest
 
 _SOLVED = ["rollout_id", "group_id", "task_id", "text", "error"]
@@ -85,7 +85,7 @@ def judge_round(ctx: Context, crop: Crop, policy: Policy, base: Policy) -> list[
 def _bench(ctx: Context, config: JudgeConfig, iteration: int, policy: Policy) -> Bench:
     template = json.dumps(dict(ctx.renderer.chat_template_kwargs), sort_keys=True)
     sampling = judging.sampling(config, ctx.renderer.end_of_turn_ids, template)
-    propose.sampling(ctx, sampling.row_fields(), sampling.sampling_id)
+    records.sampling(ctx, sampling.row_fields(), sampling.sampling_id)
     before = [m for m in ctx.store.find("judge") if (m.iteration or 0) < iteration]
     return Bench(config, policy, sampling, judging.version(config, policy.policy_id), before)
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+
+import pyarrow as pa
 
 from ratoon.pipelines.runtime.stage import shard_of
 from ratoon.store.store import Manifest, Store
+
+TEXT = ["rollout_id", "text"]
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,16 @@ def crop_of(store: Store, iteration: int, purpose: str = "train") -> Crop:
     groups = next(m for m in store.find("groups", iteration) if m.shard == purpose)
     pool, prompts = _asked_of(store, iteration, purpose)
     return Crop(iteration, pool, prompts, shards("rollouts"), shards("scores"), groups)
+
+
+def texts_of(store: Store, crop: Crop) -> Callable[[pa.Array], tuple[pa.Array, pa.Array]]:
+    """What reads rollout ids and texts of a round's rollouts, those of the ids it is given."""
+
+    def read(wanted: pa.Array) -> tuple[pa.Array, pa.Array]:
+        rows = store.among("rollouts", crop.rollouts, "rollout_id", wanted, TEXT)
+        return rows["rollout_id"].combine_chunks(), rows["text"].combine_chunks()
+
+    return read
 
 
 def earlier(store: Store, iteration: int) -> list[Crop]:

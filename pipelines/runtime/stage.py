@@ -41,6 +41,11 @@ class Built:
     counts: Counts
     extra: dict[str, Any] = field(default_factory=dict)
 
+    @classmethod
+    def of(cls, table: str, rows: pa.Table, extra: dict[str, Any] | None = None, **more: pa.Table) -> Built:
+        """What a stage made whose rows are those of one table; `more` are tables beside it."""
+        return cls({table: rows, **more}, Counts(rows.num_rows, rows.num_rows), extra or {})
+
 
 def key(
     stage: str,

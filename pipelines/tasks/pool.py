@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from ratoon import ids, schema
 from ratoon.config import semantic
-from ratoon.engine import Policy
 from ratoon.errors import ConfigError
 from ratoon.generators import prompts as prompting
 from ratoon.generators.hidden import hide_gold
@@ -23,7 +20,6 @@ from ratoon.metrics.verifiers.score import score_gold
 from ratoon.pipelines.recipe.recipe import Recipe
 from ratoon.pipelines.runtime.context import Context
 from ratoon.pipelines.runtime.stage import Built, key, run_stage, with_descendants
-from ratoon.sft.models import policy as policies
 from ratoon.store.store import ArtifactKey, Counts, Manifest
 
 
@@ -134,23 +130,3 @@ def _spare_held_out(rows: pa.Table, few_shot: Sequence[tuple[str, str]]) -> None
                     f"prompt.few_shot shows {shown[question]!r}: that is the {row['split']} task {row['task_id']}",
                     "show an example that is no held-out task",
                 )
-
-
-def base(ctx: Context, folder: Path | None = None, iteration: int = 0) -> tuple[Manifest, Policy]:
-    """The row of a policy that no training here made: the digests of its weights, tokenizer and template make its id."""
-    folder = folder or ctx.model_folder
-    renderer = ctx.renderer
-    found = policies.base_manifest(folder, renderer.tokenizer_digest, renderer.template_digest)
-    row = schema.from_rows("policies", [found.row(ctx.relative(folder)) | {"iteration": iteration}])
-    manifest = run_stage(
-        ctx.store, key("base", iteration, config=found.policy_id), lambda: Built({"policies": row}, Counts(1, 1))
-    )
-    return manifest, Policy(found.policy_id, str(folder), iteration, "base")
-
-
-def sampling(ctx: Context, fields: dict[str, Any], sampling_id: str) -> Manifest:
-    """The row of one sampling; samplings are never replaced."""
-    row = schema.from_rows("samplings", [fields | {"sampling_id": sampling_id}])
-    return run_stage(
-        ctx.store, key("sampling", None, sampling_id, config=fields), lambda: Built({"samplings": row}, Counts(1, 1))
-    )

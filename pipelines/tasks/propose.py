@@ -23,9 +23,9 @@ from ratoon.generators.proposers.candidates import VERSION, Candidate, decisions
 from ratoon.generators.proposers.catalogue import PROPOSERS, ProposerConfig
 from ratoon.generators.proposers.from_documents import DocumentsConfig
 from ratoon.generators.proposers.prompts import Ask, Known, key_of, rows_of
+from ratoon.pipelines.runtime import records
 from ratoon.pipelines.runtime.context import Context
 from ratoon.pipelines.runtime.stage import Built, key, run_stage, with_descendants
-from ratoon.pipelines.tasks import pool
 from ratoon.pipelines.tasks.accept import Asked, Wave, answerable, coverage, measures, settings, task_row, verdicts
 from ratoon.store.store import Counts, Manifest
 
@@ -50,7 +50,7 @@ def ask(ctx: Context, wave: Wave) -> Asked:
     arm, proposer = wave.arm, PROPOSERS[wave.arm.method]
     known = _known(ctx, wave)
     sampling = ctx.sampling(ctx.recipe.propose.sampling)
-    pool.sampling(ctx, sampling.row_fields(), sampling.sampling_id)
+    records.sampling(ctx, sampling.row_fields(), sampling.sampling_id)
     seed = ids.derive_seed(ctx.recipe.run.seed, wave.purpose, wave.iteration)
     found = {a.key: a for a in proposer.asks(arm, known, seed, _constrained(ctx, arm))}
     config = {"arm": semantic(arm), "seed": seed, "sampling": sampling.sampling_id, "schemas": _constrained(ctx, arm),

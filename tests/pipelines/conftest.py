@@ -16,7 +16,8 @@ from ratoon.engine import Policy
 from ratoon.pipelines.curation.curate import Crop
 from ratoon.pipelines.flows.runner import opened, prefect_environment
 from ratoon.pipelines.recipe.recipe import load
-from ratoon.pipelines.rollouts import sample, score
+from ratoon.pipelines.rollouts import assign, sample, score
+from ratoon.pipelines.runtime import records
 from ratoon.pipelines.runtime.context import Context
 from ratoon.pipelines.tasks import pool as propose
 from ratoon.sft.models.tiny import make_tiny
@@ -112,7 +113,7 @@ def ground() -> Callable[[Context], Ground]:
 
     def make(ctx: Context) -> Ground:
         pool = propose.tasks(ctx)
-        return Ground(pool, propose.prompts(ctx, pool), *propose.base(ctx))
+        return Ground(pool, propose.prompts(ctx, pool), *records.base(ctx))
 
     return make
 
@@ -123,9 +124,9 @@ def harvest() -> Callable[..., Crop]:
 
     def make(ctx: Context, on: Ground, iteration: int = 1, suite: str | None = None) -> Crop:
         if suite is None:
-            asked = sample.assign_round(ctx, on.pool, on.prompts, iteration)
+            asked = assign.assign_round(ctx, on.pool, on.prompts, iteration)
         else:
-            asked = sample.assign_suite(ctx, on.pool, on.prompts, iteration, suite, ctx.recipe.suites[suite])
+            asked = assign.assign_suite(ctx, on.pool, on.prompts, iteration, suite, ctx.recipe.suites[suite])
         rollouts = [sample.sample_shard(ctx, s, on.prompts) for s in sample.shards(ctx, asked, on.base_row, on.base)]
         scores = [score.score_shard(ctx, r, on.pool) for r in rollouts]
         return Crop(iteration, [on.pool], [on.prompts], rollouts, scores, score.group(ctx, asked, rollouts, scores))

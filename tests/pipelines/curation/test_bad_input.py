@@ -11,7 +11,7 @@ import pytest
 
 from ratoon import schema
 from ratoon.errors import ConfigError, DataError, RatoonError, StoreError
-from ratoon.pipelines.curation import side_tables as beside
+from ratoon.pipelines.curation import matches, near_duplicates
 from ratoon.pipelines.curation.curate import candidates, curate
 from ratoon.pipelines.recipe.recipe import load
 from ratoon.pipelines.runtime.rollout_set import Crop
@@ -107,9 +107,9 @@ def test_what_nobody_wrote_is_told(tmp_path: Path) -> None:
     curation = recipe.curation
     with Store.writer(tmp_path / "run") as store:
         with pytest.raises(DataError, match="there is no"):
-            beside.matched(store, curation.model_copy(update={"against": ("gone.jsonl",)}), crop)
+            matches.matched(store, curation.model_copy(update={"against": ("gone.jsonl",)}), crop)
         with pytest.raises(StoreError, match="is no run"):
-            beside.near_pairs(store, curation.model_copy(update={"runs": (str(tmp_path / "gone"),)}), [crop])
+            near_duplicates.near_pairs(store, curation.model_copy(update={"runs": (str(tmp_path / "gone"),)}), [crop])
         rows = candidates(store, crop)
         assert rows.num_rows == 1
     with pytest.raises(ConfigError, match="top_9"):
@@ -125,5 +125,5 @@ def test_a_full_disk_while_signing_leaves_no_artifact(tmp_path: Path, monkeypatc
     monkeypatch.setattr("tempfile.mkdtemp", full)
     with Store.writer(tmp_path / "run") as store:
         with pytest.raises(OSError, match="space"):
-            beside.near_pairs(store, recipe.curation, [crop])
+            near_duplicates.near_pairs(store, recipe.curation, [crop])
         assert store.find("near") == []

@@ -15,9 +15,10 @@ import pytest
 
 from ratoon.pipelines.audit import audit as auditing
 from ratoon.pipelines.audit import run_rows as audit_run
-from ratoon.pipelines.curation import side_tables as beside
+from ratoon.pipelines.curation import embed, near_duplicates
 from ratoon.pipelines.curation.curate import curate
 from ratoon.pipelines.curation.recurate import replay
+from ratoon.pipelines.curation.side_tables import side_tables
 from ratoon.pipelines.recipe.sections import AuditConfig
 from ratoon.pipelines.runtime.rollout_set import Crop, crop_of
 from ratoon.pipelines.runtime.stage import run_stage
@@ -155,13 +156,14 @@ def test_each_round_is_looked_up_once_when_later_rounds_are_compared_with_it(
         asked.append((wanted.stage, wanted.iteration))
         return run_stage(store, wanted, build)
 
-    monkeypatch.setattr(beside, "run_stage", counted)
+    for module in (embed, near_duplicates):
+        monkeypatch.setattr(module, "run_stage", counted)
     with context("generate.tasks=2", "generate.n=2") as ctx:
         on = ground(ctx)
         for iteration in range(1, 6):
             crop = harvest(ctx, on, iteration)
             asked.clear()
-            artifacts = beside.measured(ctx.store, ctx.recipe.curation, crop, "default", {"minhash", "semantic"})
+            artifacts = side_tables(ctx.store, ctx.recipe.curation, crop, "default", {"minhash", "semantic"})
             assert [m.iteration for m in artifacts.edges] == [*range(1, iteration + 1)] * 2
             assert Counter(asked) == {(stage, r): 1 for stage in ("near", "embed", "like") for r in range(1, iteration + 1)}
         near = [m for m in artifacts.edges if m.stage == "near"]
@@ -176,7 +178,7 @@ def test_shards_change_neither_edges_nor_what_is_kept(context: Open, ground: Any
         with context(FILTERS, f"run.shard_size={size}", "generate.tasks=20", "tasks.0.n=30", "tasks.1.n=30") as ctx:
             crop = harvest(ctx, ground(ctx), 1)
             made = curate(ctx.store, ctx.recipe, crop)
-            [near] = beside.near_pairs(ctx.store, ctx.recipe.curation, [crop_of(ctx.store, 1)])
+            [near] = near_duplicates.near_pairs(ctx.store, ctx.recipe.curation, [crop_of(ctx.store, 1)])
             kept = sorted(ctx.store.read("examples", [made])["rollout_ids"].combine_chunks().flatten().to_pylist())
             found.add((near.digests["edges"], hashlib.sha256(json.dumps(kept).encode()).hexdigest()))
             ctx.store.root.rename(tmp_path / f"done-{size}")

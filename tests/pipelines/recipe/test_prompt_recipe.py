@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from ratoon.errors import ConfigError
-from ratoon.pipelines.rollouts import sample
+from ratoon.pipelines.rollouts import assign
 from ratoon.pipelines.runtime.context import Context
 from ratoon.pipelines.tasks import pool as propose
 from ratoon.sft.models.tiny import make_tiny
@@ -34,7 +34,7 @@ def first(ctx: Context) -> dict[str, Any]:
     pool = propose.tasks(ctx)
     prompts = propose.prompts(ctx, pool)
     row = ctx.store.read("prompts", [prompts]).sort_by("task_id").slice(0, 1).to_pylist()[0]
-    asked = ctx.store.read("assignments", [sample.assign_round(ctx, pool, prompts, 1)]).to_pylist()[0]
+    asked = ctx.store.read("assignments", [assign.assign_round(ctx, pool, prompts, 1)]).to_pylist()[0]
     told = {"text": ctx.renderer.decode(row["token_ids"]), "sampling_id": asked["sampling_id"], "artifact": prompts.artifact_id}
     return row | told
 

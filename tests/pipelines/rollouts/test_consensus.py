@@ -18,8 +18,9 @@ from ratoon.pipelines.curation.curate import Crop, crop_of, curate
 from ratoon.pipelines.flows.runner import opened
 from ratoon.pipelines.recipe.recipe import SHIPPED, load
 from ratoon.pipelines.rollouts import adaptive_consistency as asking
+from ratoon.pipelines.rollouts import assign, sample, score
 from ratoon.pipelines.rollouts import calibrate_votes as calibrate
-from ratoon.pipelines.rollouts import sample, score
+from ratoon.pipelines.runtime import records
 from ratoon.pipelines.tasks import pool as propose
 from ratoon.pipelines.training import gate
 from ratoon.pipelines.views.rows import show
@@ -51,9 +52,9 @@ def gather(ctx: Any) -> Crop:
     """One round's rollouts in waves, as the flow asks them, without Prefect."""
     pool = propose.tasks(ctx)
     prompts = propose.prompts(ctx, pool)
-    row, base = propose.base(ctx)
+    row, base = records.base(ctx)
     asked, rollouts, scores = [], [], []
-    wave: Any = sample.assign_round(ctx, pool, prompts, 1)
+    wave: Any = assign.assign_round(ctx, pool, prompts, 1)
     while wave is not None:
         asked.append(wave)
         made = [sample.sample_shard(ctx, s, prompts) for s in sample.shards(ctx, wave, row, base, len(rollouts))]

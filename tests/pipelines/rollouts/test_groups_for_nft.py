@@ -13,9 +13,9 @@ from ratoon import schema
 from ratoon.errors import Refused
 from ratoon.pipelines.curation.curate import candidates, crop_of, curate
 from ratoon.pipelines.curation.recurate import replay
+from ratoon.pipelines.rollouts import assign, sample, score
 from ratoon.pipelines.rollouts import dynamic_sampling as waves
 from ratoon.pipelines.rollouts import retry_queue as retry
-from ratoon.pipelines.rollouts import sample, score
 from ratoon.pipelines.training import gate
 from ratoon.pipelines.views.summary import rounds
 from ratoon.sft.data import dataset
@@ -107,7 +107,7 @@ def test_what_was_never_solved_takes_at_most_its_share_of_the_next_round(context
         on = ground(ctx)
         curate(ctx.store, ctx.recipe, harvest(ctx, on))
         first, second = (
-            set(ctx.store.read("assignments", [sample.assign_round(ctx, on.pool, on.prompts, i)])["task_id"].to_pylist())
+            set(ctx.store.read("assignments", [assign.assign_round(ctx, on.pool, on.prompts, i)])["task_id"].to_pylist())
             for i in (1, 2)
         )
         queued = {s["key"] for s in ctx.store.read("state").to_pylist()}
@@ -133,7 +133,7 @@ def _round(ctx: Any, on: Any) -> tuple[list[Any], list[Any], list[Any]]:
     scores: list[Any] = []
     more: int | None = None
     while more is None or more > 0:
-        asked.append(sample.assign_round(ctx, on.pool, on.prompts, 1, len(asked), more))
+        asked.append(assign.assign_round(ctx, on.pool, on.prompts, 1, len(asked), more))
         shards = sample.shards(ctx, asked[-1], on.base_row, on.base, len(rollouts))
         made = [sample.sample_shard(ctx, shard, on.prompts) for shard in shards]
         rollouts, scores = rollouts + made, scores + [score.score_shard(ctx, m, on.pool) for m in made]

@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 import pytest
 
 from ratoon.errors import EngineDead
-from ratoon.pipelines.rollouts import sample
+from ratoon.pipelines.rollouts import assign, sample
 
 Open = Callable[..., Any]
 TWO_SUITES = ["suites.heldout={split='eval',n=2}", "suites.again={split='eval',n=3}", "suites.cold={split='eval',n=1,sampling={temperature=0.0}}"]  # fmt: skip  # noqa: E501
@@ -19,7 +19,7 @@ TWO_SUITES = ["suites.heldout={split='eval',n=2}", "suites.again={split='eval',n
 def test_shards_cover_every_assignment_once_in_task_order_at_the_frozen_size(context: Open, ground: Any) -> None:
     with context("run.shard_size=5") as ctx:
         on = ground(ctx)
-        asked = sample.assign_round(ctx, on.pool, on.prompts, 1)
+        asked = assign.assign_round(ctx, on.pool, on.prompts, 1)
         cut = sample.shards(ctx, asked, on.base_row, on.base)
         tasks = [task for shard in cut for task in shard.rows["task_id"].to_pylist()]
         assert [s.name for s in cut] == ["train-0000", "train-0001", "train-0002"]
@@ -36,8 +36,8 @@ def test_a_round_asks_only_training_tasks_and_a_suite_only_its_split(context: Op
         on = ground(ctx)
         split = dict(zip(*(ctx.store.read("tasks", [on.pool])[c].to_pylist() for c in ("task_id", "split")), strict=True))
         for asked, wanted in (
-            (sample.assign_round(ctx, on.pool, on.prompts, 1), "train"),
-            (sample.assign_suite(ctx, on.pool, on.prompts, 0, "heldout", ctx.recipe.suites["heldout"]), "eval"),
+            (assign.assign_round(ctx, on.pool, on.prompts, 1), "train"),
+            (assign.assign_suite(ctx, on.pool, on.prompts, 0, "heldout", ctx.recipe.suites["heldout"]), "eval"),
         ):
             assert {split[t] for t in ctx.store.read("assignments", [asked])["task_id"].to_pylist()} == {wanted}
 
@@ -49,7 +49,7 @@ def test_a_suite_asks_the_same_tasks_at_every_iteration_and_fewer_of_them_are_a_
         on, suite = ground(ctx), ctx.recipe.suites["heldout"]
 
         def tasks(iteration: int, n: int | None) -> set[str]:
-            asked = sample.assign_suite(ctx, on.pool, on.prompts, iteration, "heldout", suite.model_copy(update={"tasks": n}))
+            asked = assign.assign_suite(ctx, on.pool, on.prompts, iteration, "heldout", suite.model_copy(update={"tasks": n}))
             return set(ctx.store.read("assignments", [asked])["task_id"].to_pylist())
 
         assert tasks(0, None) == tasks(3, None)
@@ -61,7 +61,7 @@ def test_a_suites_few_tasks_are_chosen_by_the_seed_of_the_tasks_not_of_the_run(c
     def asked(*sets: str) -> tuple[str, list[str]]:
         with context("suites.heldout.tasks=4", *sets) as ctx:
             on = ground(ctx)
-            made = sample.assign_suite(ctx, on.pool, on.prompts, 0, "heldout", ctx.recipe.suites["heldout"])
+            made = assign.assign_suite(ctx, on.pool, on.prompts, 0, "heldout", ctx.recipe.suites["heldout"])
             return made.artifact_id, sorted(ctx.store.read("assignments", [made])["task_id"].to_pylist())
 
     first = asked("run.seed=0", "run.task_seed=0")
@@ -71,15 +71,15 @@ def test_a_suites_few_tasks_are_chosen_by_the_seed_of_the_tasks_not_of_the_run(c
 
 def test_suites_that_share_a_group_take_other_samples_of_it(context: Open) -> None:
     with context(*TWO_SUITES) as ctx:
-        assert [sample.first_sample(ctx, name) for name in ("heldout", "again", "cold")] == [0, 2, 0]
+        assert [assign.first_sample(ctx, name) for name in ("heldout", "again", "cold")] == [0, 2, 0]
 
 
 def test_a_suite_on_training_tasks_starts_after_the_samples_that_training_takes(context: Open) -> None:
     same = "suites.seen={split='train',n=2,sampling={temperature=1.0,max_tokens=64}}"
     with context(same) as ctx:
-        assert sample.first_sample(ctx, "seen") == ctx.recipe.generate.n
+        assert assign.first_sample(ctx, "seen") == ctx.recipe.generate.n
     with context(same.replace("1.0", "0.9")) as ctx:
-        assert sample.first_sample(ctx, "seen") == 0
+        assert assign.first_sample(ctx, "seen") == 0
 
 
 def test_a_sampled_shard_is_found_again_and_accounts_for_every_rollout(context: Open, ground: Any, harvest: Any) -> None:
@@ -119,7 +119,7 @@ def test_only_failed_rollouts_are_asked_again_keep_their_ids_and_the_second_atte
 def test_a_dead_engine_fails_its_shard_and_serves_the_next(context: Open, ground: Any, asked: Any, tmp_path: Path) -> None:
     with context("engine.scripted.dies_after=5", "engine.scripted.deaths=2") as ctx:
         on = ground(ctx)
-        planned = sample.assign_round(ctx, on.pool, on.prompts, 1)
+        planned = assign.assign_round(ctx, on.pool, on.prompts, 1)
         first, second = sample.shards(ctx, planned, on.base_row, on.base)
         with pytest.raises(EngineDead, match="after 5 requests"):
             sample.sample_shard(ctx, first, on.prompts)

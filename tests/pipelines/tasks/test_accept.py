@@ -18,7 +18,8 @@ from ratoon.pipelines.curation import question_only as bare
 from ratoon.pipelines.curation.curate import Crop, candidates, crop_of, curate
 from ratoon.pipelines.flows.runner import opened
 from ratoon.pipelines.recipe.recipe import load
-from ratoon.pipelines.rollouts import sample, score
+from ratoon.pipelines.rollouts import assign, sample, score
+from ratoon.pipelines.runtime import records
 from ratoon.pipelines.runtime.context import Context
 from ratoon.pipelines.tasks import pool as propose
 from ratoon.pipelines.tasks.propose import Made, propose_tasks
@@ -50,7 +51,7 @@ def play(tmp_path: Path, tiny_model: Path) -> Callable[..., Round]:
                  "propose.sampling.max_tokens=1500", "sampling.max_tokens=300", *sets]  # fmt: skip
         with opened(tmp_path / folder, load(recipe, small), quiet=True) as ctx:
             pool = propose.tasks(ctx)
-            row, base = propose.base(ctx)
+            row, base = records.base(ctx)
 
             def sampled(asked: Manifest, schemas: Any) -> list[Manifest]:
                 return [sample.sample_shard(ctx, s, asked) for s in sample.shards(ctx, asked, row, base, schemas=schemas)]
@@ -69,7 +70,7 @@ def play(tmp_path: Path, tiny_model: Path) -> Callable[..., Round]:
 
 def _harvest(ctx: Context, pool: Manifest, made: Made, row: Manifest, base: Any) -> Crop:
     pools, prompts = [pool, *made.tasks], [propose.prompts(ctx, pool), *made.prompts]
-    asked = sample.assign_round(ctx, pools, prompts, 1)
+    asked = assign.assign_round(ctx, pools, prompts, 1)
     rollouts = [sample.sample_shard(ctx, s, prompts) for s in sample.shards(ctx, asked, row, base)]
     scores = [score.score_shard(ctx, m, pools) for m in rollouts]
     return Crop(1, pools, prompts, rollouts, scores, score.group(ctx, asked, rollouts, scores))
