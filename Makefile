@@ -4,8 +4,10 @@ BIN := .venv/bin
 PYTHON3 ?= python3
 PARALLEL ?= -n 2 --dist loadgroup --no-loadscope-reorder
 
+PYTEST ?=
+
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test quick check fmt links docs clean
+.PHONY: help setup demo test quick soak gpu check fmt links docs clean
 
 help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
@@ -21,10 +23,16 @@ demo: .venv/.ready ## a base model through three rounds, on this machine
 	$(BIN)/ratoon run recipes/demo.toml --run runs/demo
 
 test: .venv/.ready ## the whole test suite, the real model included
-	$(BIN)/python -m pytest $(PARALLEL)
+	$(BIN)/python -m pytest $(PARALLEL) $(PYTEST)
 
-quick: .venv/.ready ## the tests that need no real model
-	$(BIN)/python -m pytest $(PARALLEL) -m "not slow"
+quick: .venv/.ready ## the tests that need no model and no Prefect server
+	$(BIN)/python -m pytest $(PARALLEL) -m "not slow and not prefect and not soak" $(PYTEST)
+
+soak: .venv/.ready ## the sweeps of faults and kills at full size (half an hour)
+	RATOON_SOAK=1 $(BIN)/python -m pytest -m soak $(PYTEST)
+
+gpu: .venv/.ready ## the tests that need a GPU
+	$(BIN)/python -m pytest -m gpu $(PYTEST)
 
 check: .venv/.ready links ## ruff, mypy, import boundaries, docs
 	$(BIN)/ruff check .

@@ -1,11 +1,12 @@
 """Kills at every commit point: nothing lost, doubled or paid for twice.
 
-Usage: python benchmarks/faults.py sweep [--processes 2] | alone [--every 1] [--processes 2]   (both take --json)
+Usage: python benchmarks/faults.py sweep|alone [--kinds] [--every 1] [--processes 2] [--json]
 
 `sweep` kills a few runs (two rounds, two shards each) at every point in turn, a `kill -9` per start, and starts them again
-each time; `alone` kills a run of its own at each point and finishes it. A point is before or after a write, fsync, rename,
-unlink, journal append or swap of a dataset folder, and in the middle of a write. The runs are the real stage functions
-and store in plain Python (`plain_loop.py`), a forked child per start. Each must end with the content of an unbroken run.
+each time; `alone` kills a run of its own at each point and finishes it. `--kinds` takes one point of each kind: what is done
+to which sort of file, whatever the stage. A point is before or after a write, fsync, rename, unlink, journal append or swap
+of a dataset folder, and in the middle of a write. The runs are the real stage functions and store in plain Python
+(`plain_loop.py`), a forked child per start. Each must end with the content of an unbroken run.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import re
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,6 +35,7 @@ from ratoon.store.journal import Journal
 from ratoon.store.store import Store
 
 CHAINS = 6
+_NAMES = re.compile(r"(?<=artifacts/)\w+|\w+(?=-\d+\.parquet)|(?<=journal/)\S+|[a-z]_[0-9a-f]{8,}|\d+")  # ids, stages, numbers
 _OWN = re.compile(r"^\.(.+?)(\.\d+){1,2}\.tmp$|^\.(.+?)\.\d+$")  # a temporary file or dataset folder: its pid and number go
 
 
@@ -110,12 +112,12 @@ def killed(root: Path, point: str) -> Kill:
     return Kill(point, len(plain.asked(root)), safe)
 
 
-def _chain(root: Path, number: int, config: Any, pool: VerifierPool) -> list[Kill]:
-    """One run, killed at every point of its chain in turn, then finished."""
+def _chain(root: Path, number: int, config: Any, pool: VerifierPool, points: Sequence[str]) -> list[Kill]:
+    """One run, killed at those of the points that are of its chain in turn, then finished."""
     kills: list[Kill] = []
-    done: set[str] = set()
-    while (point := kill_at(root, config, pool, lambda p: p not in done and chain_of(p) == number)) is not None:
-        done.add(point)
+    left = {point for point in points if chain_of(point) == number}
+    while (point := kill_at(root, config, pool, left.__contains__)) is not None:
+        left.remove(point)
         kills.append(killed(root, point))
     return kills
 
@@ -145,6 +147,14 @@ def points_of(root: Path, config: Any, pool: VerifierPool) -> list[str]:
             raise SystemExit("the unbroken run failed: its words are above")
         os.close(tell)
         return list(dict.fromkeys(said.result().splitlines()))
+
+
+def one_of_each_kind(points: Sequence[str]) -> list[str]:
+    """A point for each thing that is done to each sort of file, whichever stage writes it; of other stages in turn."""
+    kinds: dict[str, list[str]] = {}
+    for point in points:
+        kinds.setdefault(_NAMES.sub("*", point), []).append(point)
+    return [same[number % len(same)] for number, same in enumerate(kinds.values())]
 
 
 def judge(root: Path, whole: Path, kills: list[Kill]) -> dict[str, int]:
@@ -185,7 +195,7 @@ def chain_of(point: str) -> int:
     return sum(point.encode()) % (CHAINS - 1) if "append" not in kind else 0
 
 
-def report(mode: str, every: int, processes: int, folder: Path) -> dict[str, Any]:
+def report(mode: str, kinds: bool, every: int, processes: int, folder: Path) -> dict[str, Any]:
     """Run a sweep; the figures of all processes together."""
     driver._BATCH, driver._WAIT = 2, 3600.0  # several appends a shard, each at its own place every time
     model = make_tiny(folder / "model")
@@ -194,6 +204,7 @@ def report(mode: str, every: int, processes: int, folder: Path) -> dict[str, Any
     with VerifierPool(1) as pool:
         plain.run(folder / "warm", config, pool)  # imports, worker processes: once, before any fork
         points = points_of(folder / "whole", config, pool)
+    points = (one_of_each_kind(points) if kinds else points)[::every]
     results = [folder / f"result-{i}.json" for i in range(processes)]
     pids = []
     for number, result in enumerate(results):
@@ -201,7 +212,7 @@ def report(mode: str, every: int, processes: int, folder: Path) -> dict[str, Any
         if pid == 0:
             code = 1
             try:
-                result.write_text(json.dumps(_part(mode, points[::every], number, processes, folder, config)))
+                result.write_text(json.dumps(_part(mode, points, number, processes, folder, config)))
                 code = 0
             finally:
                 os._exit(code)
@@ -212,7 +223,7 @@ def report(mode: str, every: int, processes: int, folder: Path) -> dict[str, Any
     parts = [json.loads(result.read_text()) for result in results]
     wrong = {name: sum(part["wrong"][name] for part in parts) for name in parts[0]["wrong"]}
     reissued = sum(part["reissued"] for part in parts)
-    missed = [] if mode == "alone" else sorted(set(points) - {p for part in parts for p in part["killed"]})
+    missed = sorted(set(points) - {p for part in parts for p in part["killed"]})
     return {
         "mode": mode, "points": len(points), "kills": sum(len(part["killed"]) for part in parts), "missed": missed,
         "safe_seen": max(part["safe_seen"] for part in parts), "reissued": reissued, "wrong": wrong,
@@ -226,7 +237,7 @@ def _part(mode: str, points: list[str], number: int, of: int, folder: Path, conf
     with VerifierPool(1) as pool:
         plain.run(folder / f"warm-{number}", config, pool)
         if mode == "sweep":
-            some = [(root / str(i), _chain(root / str(i), i, config, pool)) for i in range(CHAINS)[number::of]]
+            some = [(root / str(i), _chain(root / str(i), i, config, pool, points)) for i in range(CHAINS)[number::of]]
         else:
             some = [(root / str(i), alone(root / str(i), config, pool, p)) for i, p in enumerate(points[number::of])]
     judged = [judge(one, whole, kills) for one, kills in some]
@@ -243,13 +254,14 @@ def main() -> None:
     """Parse, run, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("mode", choices=["sweep", "alone"])
-    parser.add_argument("--every", type=int, default=1, help="take only every so many points (alone)")
+    parser.add_argument("--kinds", action="store_true", help="take one point of each kind")
+    parser.add_argument("--every", type=int, default=1, help="take only every so many points")
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
     memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # a kill loses nothing that was written, there either
     with tempfile.TemporaryDirectory(prefix="ratoon-faults-", dir=memory) as folder:
-        found = report(given.mode, given.every, given.processes, Path(folder))
+        found = report(given.mode, given.kinds, given.every, given.processes, Path(folder))
     print(json.dumps(found, indent=1) if given.json else "\n".join(f"{k:>10}  {v}" for k, v in found.items()))
     sys.exit(any(found["wrong"].values()) or bool(found["missed"]))
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
+import ctypes
 import os
+import resource
 import shutil
 import signal
 import socket
@@ -12,8 +15,8 @@ import sys
 import tempfile
 import time
 import urllib.request
+from collections import defaultdict
 from collections.abc import Callable, Iterator
-from itertools import groupby
 from pathlib import Path
 
 import pytest
@@ -24,14 +27,15 @@ from ratoon.generators.engines.vllm import VllmConfig, VllmEngine
 from ratoon.machine.processor import computed_in
 from ratoon.sft.models.smollm2 import prepare
 
-_PREFECT_HOME = tempfile.mkdtemp(prefix="ratoon-tests-prefect-")
-_STATE = tempfile.mkdtemp(prefix="ratoon-tests-state-")
-for _folder in (_PREFECT_HOME, _STATE):
-    atexit.register(shutil.rmtree, _folder, ignore_errors=True)
+# Caches of the session's own: what a machine was used for before must not reach a test.
+_OWN = Path(tempfile.mkdtemp(prefix="ratoon-tests-"))
+atexit.register(shutil.rmtree, _OWN, ignore_errors=True)
 
 os.environ.update(
-    PREFECT_HOME=_PREFECT_HOME,
-    RATOON_STATE=_STATE,
+    PREFECT_HOME=str(_OWN / "prefect"),
+    RATOON_STATE=str(_OWN / "state"),
+    HF_HOME=str(_OWN / "huggingface"),
+    HF_DATASETS_CACHE=str(_OWN / "huggingface" / "datasets"),
     PREFECT_SERVER_ANALYTICS_ENABLED="false",
     DO_NOT_TRACK="1",
     HF_HUB_OFFLINE="1",
@@ -40,32 +44,72 @@ os.environ.update(
     VLLM_NO_USAGE_STATS="1",
 )
 os.environ.pop("PREFECT_API_URL", None)
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # by a shell in the background: children would never hear Ctrl-C
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+_STARTED = time.monotonic()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--record-goldens", action="store_true", help="keep today's digests in tests/data/goldens.json")
+    parser.addoption("--limit", type=float, metavar="MINUTES", help="fail when all the tests took longer than this")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    # pytest 9.1 loses a folder's conftest.py where a file of its parent is named between two of its files (issue 14971).
+    config.args.sort()
 
 
 @pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tests of one engine, one finished run or one file go to one worker, so that each is made once; the long ones go first."""
-    files = {path: list(group) for path, group in groupby(items, key=lambda item: item.path)}
-    groups = {path: _group(path.name, group) for path, group in files.items()}
+    wanted: dict[Path, set[str]] = defaultdict(set)
+    for item in items:
+        fixtures = getattr(item, "fixturenames", ())
+        wanted[item.path].update(fixtures)
+        if "prefect_server" in fixtures:
+            item.add_marker(pytest.mark.prefect)
+        if item.get_closest_marker("gpu") and not any(Path("/dev").glob("nvidia[0-9]*")):
+            item.add_marker(pytest.mark.skip(reason="no GPU"))
+    groups = {path: _group(path.name, fixtures) for path, fixtures in wanted.items()}
     for item in items:
         item.add_marker(pytest.mark.xdist_group(groups[item.path]))
     items.sort(key=lambda item: _ORDER.get(groups[item.path], len(_ORDER)))
 
 
-def _group(name: str, items: list[pytest.Item]) -> str:
-    wanted = {fixture for item in items for fixture in getattr(item, "fixturenames", ())}
-    if wanted & {"vllm_engine", "vllm_server"}:
+def _group(name: str, fixtures: set[str]) -> str:
+    if fixtures & {"vllm_engine", "vllm_server"}:
         return "engine"
-    return "smoke" if "smoke_run" in wanted else name
+    return "smoke" if "smoke_run" in fixtures else name
+
+
+@pytest.hookimpl(trylast=True)  # after xdist has ended its workers, whose processor time counts
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """How long the tests took, and whether that is more than `--limit` allows."""
+    minutes, limit = (time.monotonic() - _STARTED) / 60, config.getoption("limit")
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    busy = sum(usage.ru_utime + usage.ru_stime for usage in used) / 60
+    line = f"{minutes:.1f} minutes of wall time, {busy:.1f} of processor time, on {os.cpu_count()} cores"
+    if limit is not None and minutes > limit:
+        line = f"TOO SLOW: {line}; the limit is {limit:g} minutes of wall time (see the slowest above; is the machine busy?)"
+    terminalreporter.write_line(line)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    limit = session.config.getoption("limit")
+    if limit is not None and (time.monotonic() - _STARTED) / 60 > limit and session.exitstatus == pytest.ExitCode.OK:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
 _LONG = ("smoke", "engine", "test_real_run.py", "test_launch.py", "test_schedule.py", "test_faults.py",
          "test_consensus.py", "test_nft_run.py", "test_real_training.py", "test_bad_input.py")  # fmt: skip
 _ORDER = {name: place for place, name in enumerate(_LONG)}
+
+
+@pytest.fixture(scope="session")
+def full_size() -> bool:
+    """Whether a test marked `soak` runs at its full size."""
+    return bool(os.environ.get("RATOON_SOAK"))
 
 
 @pytest.fixture(scope="session")
@@ -95,7 +139,9 @@ def vllm_server(smollm2: Path, tmp_path_factory: pytest.TempPathFactory) -> Iter
     log = tmp_path_factory.mktemp("server") / "server.log"
     environment = variables(str(smollm2)) | {"VLLM_CPU_KVCACHE_SPACE": "1"} | os.environ
     with log.open("wb") as out:
-        server = subprocess.Popen(command, stdout=out, stderr=out, env=environment, start_new_session=True)
+        server = subprocess.Popen(
+            command, stdout=out, stderr=out, env=environment, start_new_session=True, preexec_fn=_die_with_parent
+        )
     try:
         _wait_until_it_answers(f"http://127.0.0.1:{port}/v1/models", server, log)
         yield f"http://127.0.0.1:{port}/v1"
@@ -113,7 +159,9 @@ def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     # Web server only: its schedulers and reapers would poll all session long, and no test needs them.
     environment = os.environ | {"PREFECT_HOME": str(home), "PREFECT__SERVER_WEBSERVER_ONLY": "true"}
     with log.open("wb") as out:
-        server = subprocess.Popen(command, stdout=out, stderr=out, env=environment, start_new_session=True)
+        server = subprocess.Popen(
+            command, stdout=out, stderr=out, env=environment, start_new_session=True, preexec_fn=_die_with_parent
+        )
     try:
         _wait_until_it_answers(f"http://127.0.0.1:{port}/api/health", server, log)
         yield f"http://127.0.0.1:{port}/api"
@@ -140,6 +188,12 @@ def smoke_run(cli: Callable[..., subprocess.CompletedProcess[str]], tmp_path_fac
     done = cli("run", "smoke", "--run", root, "--quiet")
     assert done.returncode == 0, done.stdout + done.stderr
     return root
+
+
+def _die_with_parent() -> None:
+    """In a child before its program starts: a session that is killed leaves no server behind (Linux)."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(1, int(signal.SIGTERM))  # PR_SET_PDEATHSIG
 
 
 def _free_port() -> int:
