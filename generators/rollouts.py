@@ -3,9 +3,9 @@
 It knows no engine and no verdict. Finished completions reach the journal within `_WAIT` seconds, whatever the engine does
 next, so that a kill repeats only what was in flight. The table is made from the records the journal holds, so a resumed
 shard has the same bytes as an unbroken one. A record: `id`, `ids` (little-endian int32, base64), `lp` (float32 likewise, or
-null), `src`, `fin`, `err`, `s` (seconds), `p` (prompt tokens), `text` where an endpoint gives no ids, and `top` (per token
-the likeliest ids with their log-probs) where they were asked for. The row's `meta` holds `top` as `top_logprobs`, and as
-`lone_surrogates` how many characters of the endpoint's text had to be replaced.
+null), `src`, `fin`, `err`, `s` (seconds), `p` (prompt tokens), `text` where an endpoint gives no ids, `top` (per token
+the likeliest ids with their log-probs) where they were asked for, and `usage` where a server counted tokens. The row's `meta`
+holds `top` as `top_logprobs`, `usage`, and as `lone_surrogates` how many characters of the endpoint's text were replaced.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import threading
 from array import array
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from types import TracebackType
 from typing import Any, Protocol
 
@@ -246,6 +246,8 @@ def _record(completion: Completion) -> Record:
     }
     if completion.text is not None and not completion.token_ids:
         record["text"] = completion.text
+    if completion.usage is not None:
+        record["usage"] = asdict(completion.usage)
     if completion.top_logprobs is not None:
         record["top"] = [{str(i): round(lp, 4) for i, lp in top.items()} for top in completion.top_logprobs]
     return _encodable(record)
@@ -306,7 +308,7 @@ def _from_records(coordinates: pa.Table, records: list[Record], renderer: Render
 
 
 def _meta(record: Record) -> str | None:
-    names = {"top": "top_logprobs", "replaced": "lone_surrogates"}
+    names = {"top": "top_logprobs", "replaced": "lone_surrogates", "usage": "usage"}
     meta = {names[name]: record[name] for name in names if name in record}
     return json.dumps(meta, separators=(",", ":")) if meta else None
 

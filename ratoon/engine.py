@@ -91,12 +91,34 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens that a server counted for one reply, failed attempts included: `cached` are prompt tokens it had at hand.
+
+    `assumed` attempts were told by nobody and stand here with the most they can have cost.
+    """
+
+    prompt: int
+    sampled: int
+    cached: int = 0
+    assumed: int = 0
+
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(
+            self.prompt + other.prompt,
+            self.sampled + other.sampled,
+            self.cached + other.cached,
+            self.assumed + other.assumed,
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Completion:
     """What came back: token ids and log-probs as sampled (natural log, one per token), or a typed error.
 
     `logprobs` is null where the engine has none. `token_ids` holds the end-of-turn id iff `finish_reason` is `stop`.
     `top_logprobs` has per token the likeliest ids with their log-probs, where they were asked for and the engine has them.
     `error` is `CLASS: message`; then `token_ids` is empty and `finish_reason` is `error`. `seconds` is wall time.
+    `usage` is what a server counted; null where the tokens themselves tell.
     """
 
     request_id: str
@@ -109,6 +131,7 @@ class Completion:
     seconds: float | None = None
     prompt_tokens: int = 0
     top_logprobs: Sequence[Mapping[int, float]] | None = None
+    usage: Usage | None = None
 
 
 class Engine(Protocol):
@@ -130,9 +153,11 @@ class Engine(Protocol):
         """Log-probs of each completion given its prompt, at temperature 1. Raises Unsupported where there are none."""
 
 
-def failed(request: Request, error_class: str, message: str, seconds: float | None = None) -> Completion:
+def failed(
+    request: Request, error_class: str, message: str, seconds: float | None = None, usage: Usage | None = None
+) -> Completion:
     """The completion of a request that could not be answered."""
     return Completion(
-        request_id=request.request_id, token_ids=(), logprobs=None, finish_reason="error",
+        request_id=request.request_id, token_ids=(), logprobs=None, finish_reason="error", usage=usage,
         error=f"{error_class}: {message}", seconds=seconds, prompt_tokens=len(request.prompt_token_ids),
     )  # fmt: skip

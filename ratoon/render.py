@@ -60,6 +60,11 @@ class Renderer:
         content = json.loads(path.read_text(encoding="utf-8") if path.is_file() else self._backend.to_str())
         return ids.digest({k: v for k, v in content.items() if k not in ("padding", "truncation")})
 
+    @cached_property
+    def vocabulary(self) -> int:
+        """How many ids there are: one more than the largest."""
+        return 1 + max(self._backend.get_vocab(with_added_tokens=True).values())
+
     def render(self, conversations: Sequence[Conversation]) -> list[list[int]]:
         """Token ids of each conversation, up to where the assistant begins. Raises DataError when the template refuses one."""
         texts = [self._text(conversation) for conversation in conversations]

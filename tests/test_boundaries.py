@@ -314,5 +314,17 @@ def test_importing_ratoon_is_light() -> None:
 
 
 def test_the_command_line_loads_nothing_heavy_before_a_command_runs() -> None:
-    heavy = {"duckdb", "pyarrow", "numpy", "pydantic", "torch", "transformers", "prefect", "vllm", "httpx", "matplotlib"}
+    heavy = {
+        "duckdb",
+        "pyarrow",
+        "numpy",
+        "pydantic",
+        "torch",
+        "transformers",
+        "prefect",
+        "vllm",
+        "aiohttp",
+        "httpx",
+        "matplotlib",
+    }
     assert not heavy & loaded_by("import ratoon.cli.app")

@@ -15,7 +15,8 @@ from pydantic import Field
 from ratoon.config import Config, operational
 from ratoon.engine import Engine
 from ratoon.errors import EngineError
-from ratoon.generators.engines.openai import OpenAIConfig, OpenAIEngine
+from ratoon.generators.engines.openai import OpenAIEngine
+from ratoon.generators.engines.openai_config import OpenAIConfig
 from ratoon.generators.engines.scripted import Plant, ScriptedConfig, ScriptedEngine
 from ratoon.generators.engines.transformers import TransformersConfig, TransformersEngine
 from ratoon.generators.engines.vllm import VllmConfig, VllmEngine
@@ -40,7 +41,7 @@ class EngineConfig(Config):
 
 
 class Opening(NamedTuple):
-    """What an engine is opened with beside its section; only `scripted` reads `renderer` and `plants`."""
+    """What an engine is opened with beside its section; only `scripted` reads `plants`."""
 
     seed: int
     request_log: Path | None = None
@@ -61,7 +62,8 @@ def _vllm(config: VllmConfig, opening: Opening) -> Engine:
 
 
 def _openai(config: OpenAIConfig, opening: Opening) -> Engine:
-    return OpenAIEngine(config, opening.request_log)
+    vocabulary = None if opening.renderer is None else opening.renderer.vocabulary
+    return OpenAIEngine(config, opening.request_log, vocabulary)
 
 
 def _transformers(config: TransformersConfig, opening: Opening) -> Engine:
@@ -94,6 +96,7 @@ def open_engine(
 ) -> Engine:
     """The engine `config.kind` names, to be used in a `with` block; `seed` is the engine's, never a request's.
 
-    Only `scripted` reads `renderer` and `plants`. `request_log` receives every request id when it is sent.
+    Only `scripted` reads `plants`; `openai` takes the size of the vocabulary from
+    `renderer`. `request_log` receives every request id when it is sent.
     """
     return ENGINES[config.kind].open(config.section, Opening(seed, request_log, renderer, plants))

@@ -1,10 +1,9 @@
 """OpenAI-compatible servers, `vllm serve` first of all; it knows the wire by `openai_wire` and no model library.
 
-One thread with one event loop serves every caller, so that all shards together keep `concurrency` requests under way.
-A request's time-out counts from when it is sent, not from when it was queued. Time-outs, lost connections, 429 and 5xx are
-asked again after a wait drawn from [0, base * 2**attempt] (full jitter), never sooner than `Retry-After` says; whatever else
-goes wrong is one failed completion. No seed is sent with a request: it kills vLLM's CPU engine, and samples are recorded,
-not reproduced.
+One thread with one event loop serves every caller, so that all shards together keep `concurrency` replies under way. Samples
+of one prompt go out as one request with `n`; a server that refuses `n` gets them one by one, and one that sends fewer is asked
+for the missing ones. What passes is asked again (`openai_http`); whatever else goes wrong is one failed completion. No seed is
+sent with a request: it kills vLLM's CPU engine, and samples are recorded, not reproduced.
 
 The served name of a policy is its folder (what `vllm serve FOLDER` calls it) or its policy_id; `model` is the name of the
 base (iteration 0) only, so that a trained policy is never mistaken for the model it came from.
@@ -14,85 +13,52 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import queue
-import random
 import threading
 import time
 from collections.abc import Coroutine, Iterable, Iterator, Sequence
 from concurrent.futures import CancelledError, Future
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
+from dataclasses import replace
+from itertools import islice
 from pathlib import Path
-from typing import Any, Literal
-from urllib.parse import urlsplit
+from typing import Any
 
-from pydantic import Field, field_validator
-
-from ratoon.config import Config, operational
-from ratoon.engine import Completion, Policy, Request, failed
-from ratoon.errors import EngineError, MissingExtra, Unsupported
+from ratoon.engine import Completion, Policy, Request, Usage, failed
+from ratoon.errors import EngineError, Unsupported
 from ratoon.generators.engines import openai_wire as wire
+from ratoon.generators.engines.openai_config import OpenAIConfig
+from ratoon.generators.engines.openai_http import HttpClient
 from ratoon.generators.engines.openai_wire import Refused
 from ratoon.generators.engines.requestlog import RequestLog
+from ratoon.generators.engines.slots import Slots
 
-_QUOTED = 200  # characters of a server's own message that are passed on
 _MODELS_S = 10.0  # a server that is up lists its models at once
-_LONG = ("context length", "context_length_exceeded")
-
-
-class OpenAIConfig(Config):
-    """Where the server is and how it is asked."""
-
-    base_url: str = operational("http://127.0.0.1:8000/v1", description="up to and with /v1; no user or password in it")
-    api_key_env: str | None = operational(None, description="environment variable that holds the key; none is sent without it")
-    model: str | None = Field(None, description="the server's name of the base model; the folder or policy_id otherwise")
-    mode: Literal["tokens", "chat"] = Field(
-        "tokens", description="tokens: token ids both ways (vLLM); chat: messages, no log-probs"
-    )
-    served_logprobs: Literal["processed_logprobs", "raw_logprobs"] = Field(
-        "processed_logprobs", description="what the server was started with as --logprobs-mode; it cannot be asked"
-    )
-    vendor_fields: bool = Field(
-        True, description="chat: send top_k, min_p, repetition_penalty, stop_token_ids and template arguments"
-    )
-    concurrency: int = operational(64, ge=1, description="requests under way at once, over all callers")
-    timeout_s: float = operational(300.0, gt=0, description="seconds for one answer, counted from sending")
-    max_retries: int = operational(5, ge=0, description="how often a request is sent again after a passing failure")
-    backoff_s: float = operational(0.5, gt=0, description="first bound of the wait before asking again; doubles each time")
-    max_backoff_s: float = operational(60.0, gt=0, description="longest wait before asking again, Retry-After included")
-
-    @field_validator("base_url")
-    @classmethod
-    def _plain_url(cls, url: str) -> str:
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ValueError("must be http://HOST/v1 or https://HOST/v1")
-        if parts.username is not None or parts.password is not None:
-            raise ValueError("must hold no user or password; name the variable that holds the key in api_key_env")
-        return url.rstrip("/")
+_MODELS_BYTES = 16 << 20
 
 
 class OpenAIEngine:
-    """Asks one endpoint from a background event loop; `generate` may run in many threads at once."""
+    """Asks one endpoint from a background event loop; `generate` may run in many threads at once.
+
+    `vocabulary` is how many ids the model's tokenizer has: an answer with another id is none of this model's.
+    """
 
     name = "openai"
 
-    def __init__(self, config: OpenAIConfig, request_log: Path | None = None) -> None:
-        self._config = config
-        self._key = _api_key(config.api_key_env)
+    def __init__(self, config: OpenAIConfig, request_log: Path | None = None, vocabulary: int | None = None) -> None:
+        self._config, self._vocabulary = config, vocabulary
+        self._client = HttpClient(config)
         self._log = RequestLog(request_log)
         self._served: tuple[Policy, str] | None = None
+        self._samples = config.samples_per_request  # 1 once the server refused more
         self._loop: asyncio.AbstractEventLoop | None = None
         self._opening = threading.Lock()  # nothing may be handed to a loop that is about to stop
-        self._client: Any = None
 
     def __enter__(self) -> OpenAIEngine:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="openai-engine", daemon=True)
         self._thread.start()
-        self._slots = asyncio.Semaphore(self._config.concurrency)
-        self._client = _open_client(self._config, self._key)
+        self._slots = Slots(self._config.concurrency)
+        self._submit(self._client.open()).result()
         return self
 
     def __exit__(self, *exc: object) -> None:
@@ -108,7 +74,8 @@ class OpenAIEngine:
     def use(self, policy: Policy) -> None:
         """Find the name the server has for `policy`. Raises EngineError when it serves no such model or does not answer."""
         listed = self._submit(self._models()).result()
-        names = [policy.path, policy.policy_id, *([self._config.model] if self._config.model and policy.iteration == 0 else [])]
+        base_name = [self._config.model] if self._config.model and policy.iteration == 0 else []
+        names = [policy.path, policy.policy_id, *base_name]
         name = next((name for name in reversed(names) if name in listed), None)
         if name is None:
             raise EngineError(
@@ -120,19 +87,20 @@ class OpenAIEngine:
 
     def generate(self, requests: Iterable[Request]) -> Iterator[Completion]:
         """Completions as they finish; `concurrency` of this caller's requests are handed over at a time."""
-        done: queue.SimpleQueue[Future[Completion]] = queue.SimpleQueue()
-        source, running = iter(requests), set[Future[Completion]]()
+        done: queue.SimpleQueue[Future[list[Completion]]] = queue.SimpleQueue()
+        source, running = iter(requests), dict[Future[list[Completion]], int]()
         try:
             while True:
-                while len(running) < self._config.concurrency and (request := next(source, None)) is not None:
-                    future = self._submit(self._answer(request))
-                    running.add(future)
+                room = self._config.concurrency - sum(running.values())
+                for group in _of_one_prompt(islice(source, room), self._samples):
+                    future = self._submit(self._answer(group))
+                    running[future] = len(group)
                     future.add_done_callback(done.put)
                 if not running:
                     return
                 future = done.get()
-                running.discard(future)
-                yield _result(future)
+                del running[future]
+                yield from _result(future)
         finally:
             for future in running:
                 future.cancel()
@@ -153,145 +121,118 @@ class OpenAIEngine:
         for task in others:
             task.cancel()
         await asyncio.gather(*others, return_exceptions=True)
-        await self._client.aclose()
+        await self._client.close()
 
     async def _models(self) -> list[str]:
+        limit = min(self._config.timeout_s, _MODELS_S)
         try:
-            answer = await self._ask("GET", "/models", None, min(self._config.timeout_s, _MODELS_S))
-            return [str(model["id"]) for model in answer["data"]]
+            listed, _ = await self._client.ask("GET", "/models", None, limit, _MODELS_BYTES, lambda answer: answer)
+            return [str(model["id"]) for model in listed["data"]]
         except (Refused, KeyError, TypeError) as error:
-            said = f"{error.error_class}: {error.message}" if isinstance(error, Refused) else "no list of models"
+            told = f"{error.error_class}: {error.message}" if isinstance(error, Refused) else "no list of models"
             hint = "check engine.openai.base_url and api_key_env, and that the server runs"
-            raise EngineError(f"{self._config.base_url}/models: {said}", hint) from None
+            raise EngineError(f"{self._config.base_url}/models: {told}", hint) from None
 
-    async def _answer(self, request: Request) -> Completion:
-        """One request from its place in the queue to its completion; whatever is wrong with it is in the completion."""
-        started: float | None = None
+    async def _answer(self, group: list[Request]) -> list[Completion]:
+        """Samples of one prompt from their place in the line to their completions; what is wrong with one is in it."""
+        taken = await self._slots.take(len(group))
         try:
-            body = self._body(request)
-            async with self._slots:
+            for request in group:
                 self._log.sent(request.request_id)
-                started = time.monotonic()
-                answer = await self._ask("POST", wire.PATHS[self._config.mode], body, self._config.timeout_s)
-                seconds = time.monotonic() - started
-            if self._config.mode == "chat":
-                return wire.read_chat(answer, request, seconds)
-            return wire.read_tokens(answer, request, f"{self.name}:{self._config.served_logprobs}", seconds)
-        except Refused as error:
-            return failed(request, error.error_class, error.message, None if started is None else time.monotonic() - started)
+            return await self._complete(group)
+        finally:
+            self._slots.give(taken)
 
-    def _body(self, request: Request) -> bytes:
+    async def _complete(self, group: list[Request]) -> list[Completion]:
+        """One completion a request, asking again for those that an answer lacks."""
+        completions: list[Completion] = []
+        while left := group[len(completions) :]:
+            started = time.monotonic()
+            try:
+                (choices, told), paid = await self._ask(left)
+            except Refused as error:
+                if error.error_class == "BadRequest" and len(left) > 1:
+                    return [*completions, *await self._one_by_one(left)]
+                seconds = time.monotonic() - started
+                return [*completions, *_all_failed(left, error, seconds)]
+            seconds = time.monotonic() - started
+            read = [self._read(*pair, seconds) for pair in zip(choices, left, strict=False)]
+            completions += _with_usage(read, left[: len(read)], told, paid)
+        return completions
+
+    async def _one_by_one(self, group: list[Request]) -> list[Completion]:
+        """Each request alone, after several at once were refused; where the first is refused too, all are."""
+        first = await self._complete(group[:1])
+        if (first[0].error or "").startswith("BadRequest"):
+            error = Refused("BadRequest", (first[0].error or "").partition(": ")[2])
+            return [*first, *_all_failed(group[1:], error, first[0].seconds)]
+        self._samples = 1
+        return first + [reply for request in group[1:] for reply in await self._complete([request])]
+
+    async def _ask(self, group: list[Request]) -> tuple[tuple[list[dict[str, Any]], Usage | None], int]:
+        n, path = len(group), wire.PATHS[self._config.mode]
+        body, most = self._body(group[0], n), wire.most_bytes(group[0], n)
+        limit = self._config.timeout_s
+        return await self._client.ask("POST", path, body, limit, most, lambda answer: wire.choices(answer, n))
+
+    def _read(self, choice: dict[str, Any], request: Request, seconds: float) -> Completion:
+        try:
+            if self._config.mode == "chat":
+                return wire.read_chat(choice, request, seconds)
+            source = f"{self.name}:{self._config.served_logprobs}"
+            return wire.read_tokens(choice, request, source, seconds, self._vocabulary)
+        except Refused as error:
+            return failed(request, error.error_class, error.message, seconds)
+
+    def _body(self, request: Request, n: int) -> bytes:
         if self._served is None or request.policy_id != self._served[0].policy_id:
             in_use = self._served and self._served[0].policy_id
             raise Refused("WrongPolicy", f"asked for {request.policy_id}, in use is {in_use}")
-        model, wanted = self._served[1], request.sampling.logprobs_mode
-        if self._config.mode == "tokens" and wanted not in ("none", self._config.served_logprobs):
-            raise Refused("Unsupported", f"asked for {wanted}, engine.openai.served_logprobs is {self._config.served_logprobs}")
+        model, wanted, config = self._served[1], request.sampling.logprobs_mode, self._config
+        if config.mode == "tokens" and wanted not in ("none", config.served_logprobs):
+            raise Refused("Unsupported", f"asked for {wanted}, engine.openai.served_logprobs is {config.served_logprobs}")
         try:
-            tokens = self._config.mode == "tokens"
-            body = wire.tokens_body(request, model) if tokens else wire.chat_body(request, model, self._config.vendor_fields)
+            if config.mode == "tokens":
+                body = wire.tokens_body(request, model, n)
+            else:
+                body = wire.chat_body(request, model, n, config.vendor_fields, config.max_tokens_field)
             return json.dumps(body, separators=(",", ":"), allow_nan=False).encode()
         except ValueError as error:
             raise Refused("BadRequest", f"the request cannot be written as JSON: {error}") from None
 
-    async def _ask(self, method: str, path: str, body: bytes | None, timeout_s: float) -> Any:
-        """The JSON of a 200, after as many retries as it takes and the config allows. Raises Refused."""
-        for attempt in range(self._config.max_retries + 1):
-            try:
-                return await self._send(method, path, body, timeout_s)
-            except Refused as error:
-                if not error.again or attempt == self._config.max_retries:
-                    raise
-                await asyncio.sleep(self._wait(attempt, error.after))
-        raise AssertionError("unreachable")
 
-    def _wait(self, attempt: int, after: float | None) -> float:
-        """Full jitter; what the server asked for is waited for first, up to the longest wait."""
-        bound = min(self._config.max_backoff_s, self._config.backoff_s * 2**attempt)
-        return min(self._config.max_backoff_s, after or 0.0) + random.uniform(0, bound)
-
-    async def _send(self, method: str, path: str, body: bytes | None, timeout_s: float) -> Any:
-        import httpx
-
-        try:
-            async with asyncio.timeout(timeout_s):
-                response = await self._client.request(method, self._config.base_url + path, content=body)
-        except (TimeoutError, httpx.TimeoutException):
-            raise Refused("Timeout", f"no answer within {timeout_s:g} s of sending", again=True) from None
-        except httpx.HTTPError as error:
-            raise Refused("ConnectionLost", self._clean(str(error) or type(error).__name__), again=True) from None
-        if response.status_code != 200:
-            raise self._refusal(response.status_code, response.text, response.headers.get("retry-after"))
-        try:
-            return response.json()
-        except (ValueError, RecursionError):
-            raise Refused("Garbage", f"the answer is no JSON: {self._clean(response.text)!r}") from None
-
-    def _refusal(self, status: int, text: str, retry_after: str | None) -> Refused:
-        said = f"HTTP {status}: {self._clean(_server_message(text))}"
-        if status == 429:
-            return Refused("RateLimited", said, again=True, after=_seconds(retry_after))
-        if status >= 500 or status == 408:
-            return Refused("ServerError", said, again=True, after=_seconds(retry_after))
-        return Refused("PromptTooLong" if any(words in text for words in _LONG) else "BadRequest", said)
-
-    def _clean(self, text: str) -> str:
-        """A server's words, short and without the key, should it quote it."""
-        return " ".join((text.replace(self._key, "***") if self._key else text).split())[:_QUOTED]
+def _of_one_prompt(requests: Iterable[Request], most: int) -> Iterator[list[Request]]:
+    """Runs of requests that differ in their id alone, at most `most` long, in the order they come."""
+    group: list[Request] = []
+    for request in requests:
+        if group and (len(group) == most or replace(request, request_id=group[0].request_id) != group[0]):
+            yield group
+            group = []
+        group.append(request)
+    if group:
+        yield group
 
 
-def _api_key(variable: str | None) -> str | None:
-    if variable is None:
-        return None
-    key = os.environ.get(variable, "").strip()
-    if not key:
-        raise EngineError(f"the environment variable {variable} is not set", "export it, or mend engine.openai.api_key_env")
-    if not (key.isascii() and key.isprintable()):
-        raise EngineError(
-            f"the environment variable {variable} holds no key: it has characters no header can carry", "export it again"
-        )
-    return key
+def _all_failed(group: Sequence[Request], error: Refused, seconds: float | None) -> list[Completion]:
+    """Each request as failed by `error`; attempts that may have been paid for are counted with the most they can cost."""
+    usage = [wire.most(request, error.paid) if error.paid else None for request in group]
+    return [
+        failed(request, error.error_class, error.message, seconds, used) for request, used in zip(group, usage, strict=True)
+    ]
 
 
-def _open_client(config: OpenAIConfig, key: str | None) -> Any:
-    try:
-        import httpx
-    except ImportError:
-        raise MissingExtra("httpx", "run") from None
-    headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {key}"} if key else {})
-    local = urlsplit(config.base_url).hostname in ("127.0.0.1", "localhost", "::1")
-    limits = httpx.Limits(max_connections=None, max_keepalive_connections=config.concurrency)
-    # Time is counted in `_send`; a proxy of the environment's has no business with a server on this machine.
-    return httpx.AsyncClient(headers=headers, limits=limits, timeout=None, trust_env=not local)
+def _with_usage(completions: list[Completion], requests: Sequence[Request], told: Usage | None, paid: int) -> list[Completion]:
+    """The completions with what the server counted, and attempts that were paid in vain at the most they can have cost."""
+    counted = wire.shares(told, completions, requests)
+    if paid:
+        vain = [wire.most(request, paid) for request in requests]
+        known = [used or Usage(c.prompt_tokens, len(c.token_ids)) for used, c in zip(counted, completions, strict=True)]
+        counted = [a + b for a, b in zip(known, vain, strict=True)]
+    return [replace(c, usage=used) for c, used in zip(completions, counted, strict=True)]
 
 
-def _result(future: Future[Completion]) -> Completion:
+def _result(future: Future[list[Completion]]) -> list[Completion]:
     try:
         return future.result()
     except CancelledError:
         raise EngineError("the openai engine was closed while requests were under way", "start the run again") from None
-
-
-def _server_message(text: str) -> str:
-    """The message inside an error body of any of the usual shapes, else the body itself."""
-    try:
-        body = json.loads(text)
-        inner = body.get("error", body)
-        return str(inner.get("message", inner) if isinstance(inner, dict) else inner)
-    except (ValueError, AttributeError):
-        return text
-
-
-def _seconds(retry_after: str | None) -> float | None:
-    """`Retry-After` in seconds, given as a number or as a date; None when it is absent or neither."""
-    if retry_after is None:
-        return None
-    try:
-        return max(0.0, float(retry_after))
-    except ValueError:
-        pass
-    try:
-        date = parsedate_to_datetime(retry_after)
-    except ValueError:
-        return None
-    return max(0.0, ((date if date.tzinfo else date.replace(tzinfo=UTC)) - datetime.now(UTC)).total_seconds())

@@ -18,17 +18,22 @@ class PriceConfig(Config):
 
     prompt: float | None = operational(None, ge=0, description="price of a million prompt tokens")
     sampled: float | None = operational(None, ge=0, description="price of a million sampled tokens")
+    cached: float | None = operational(
+        None, ge=0, description="price of a million prompt tokens that the server had cached; absent: as any other"
+    )
     trained: float = operational(0.0, ge=0, description="price of a million trained tokens")
 
     @property
     def known(self) -> bool:
         return self.prompt is not None and self.sampled is not None
 
-    def cost(self, prompt: int, sampled: int, trained: int = 0) -> float | None:
-        """What so many tokens cost; null where the prices of prompt and sampled tokens are not both known."""
+    def cost(self, prompt: int, sampled: int, trained: int = 0, cached: int = 0) -> float | None:
+        """What so many tokens cost, `cached` of the prompt's among them; null where a price is not known."""
         if self.prompt is None or self.sampled is None:
             return None
-        return (prompt * self.prompt + sampled * self.sampled + trained * self.trained) / 1e6
+        a_cached = self.prompt if self.cached is None else self.cached
+        prompts = (prompt - cached) * self.prompt + cached * a_cached
+        return (prompts + sampled * self.sampled + trained * self.trained) / 1e6
 
 
 class BudgetConfig(Config):
@@ -48,11 +53,12 @@ class BudgetConfig(Config):
 
 @dataclass
 class Spent:
-    """Tokens paid for."""
+    """Tokens paid for; `cached` are prompt tokens that a server had at hand."""
 
     prompt: int = 0
     sampled: int = 0
     trained: int = 0
+    cached: int = 0
 
     @property
     def tokens(self) -> int:
@@ -60,17 +66,27 @@ class Spent:
         return self.prompt + self.sampled
 
     def __add__(self, other: Spent) -> Spent:
-        return Spent(self.prompt + other.prompt, self.sampled + other.sampled, self.trained + other.trained)
+        return Spent(
+            self.prompt + other.prompt,
+            self.sampled + other.sampled,
+            self.trained + other.trained,
+            self.cached + other.cached,
+        )
 
     def __sub__(self, other: Spent) -> Spent:
-        return Spent(self.prompt - other.prompt, self.sampled - other.sampled, self.trained - other.trained)
+        return self + Spent(-other.prompt, -other.sampled, -other.trained, -other.cached)
+
+    def cost(self, prices: PriceConfig) -> float | None:
+        """What it cost; null where a price is not known."""
+        return prices.cost(self.prompt, self.sampled, self.trained, self.cached)
 
 
 def paid(manifest: Manifest) -> Spent:
     """What one artifact cost to make: a retried shard paid only for what it asked again."""
     counts = manifest.counts
-    prompt, sampled = manifest.extra.get("paid", (counts.prompt_tokens, counts.sampled_tokens))
-    return Spent(int(prompt), int(sampled), counts.trained_tokens)
+    told = manifest.extra.get("paid", (counts.prompt_tokens, counts.sampled_tokens))
+    prompt, sampled, cached = (*map(int, told), 0)[:3]  # runs of before told no cached tokens
+    return Spent(prompt, sampled, counts.trained_tokens, cached)
 
 
 def spent(store: Store) -> Spent:
@@ -84,5 +100,8 @@ def spent(store: Store) -> Spent:
 
 
 def _of_record(record: dict[str, object]) -> Spent:
+    usage = record.get("usage")
+    if isinstance(usage, dict):
+        return Spent(usage["prompt"], usage["sampled"], cached=usage["cached"])
     ids, prompt = record.get("ids"), record.get("p")
     return Spent(prompt if isinstance(prompt, int) else 0, len(b64decode(ids)) // 4 if isinstance(ids, str) else 0)

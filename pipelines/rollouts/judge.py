@@ -26,6 +26,7 @@ from ratoon.pipelines.runtime import records
 from ratoon.pipelines.runtime.context import Context
 from ratoon.pipelines.runtime.rollout_set import Crop
 from ratoon.pipelines.runtime.stage import Built, drop_extra, key, run_stage
+from ratoon.pipelines.runtime.token_counts import token_counts
 from ratoon.store.store import ArtifactKey, Counts, Manifest
 
 _SOLVED = ["rollout_id", "group_id", "task_id", "text", "error"]
@@ -121,12 +122,10 @@ def _judge(ctx: Context, crop: Crop, rollouts: Manifest, bench: Bench, wanted: A
 
 def _counts(ctx: Context, made: pa.Table, prompts: pa.Table) -> Counts:
     failed = made.num_rows - made["error"].null_count
-    lengths = dict(zip(prompts["prompt_id"].to_pylist(), pc.list_value_length(prompts["token_ids"]).to_pylist(), strict=True))
-    asked = sum(lengths[prompt] for prompt in made["prompt_id"].to_pylist())
-    sampled = pc.sum(pc.list_value_length(made["token_ids"])).as_py() or 0
+    used = token_counts(made, prompts)
     return Counts(
-        made.num_rows, made.num_rows - failed, failed=failed, prompt_tokens=asked, sampled_tokens=sampled,
-        cost=ctx.recipe.budget.prices.cost(asked, sampled),
+        made.num_rows, made.num_rows - failed, failed=failed, prompt_tokens=used.prompt, sampled_tokens=used.sampled,
+        cost=ctx.recipe.budget.prices.cost(used.prompt, used.sampled, cached=used.cached),
     )  # fmt: skip
 
 

@@ -10,13 +10,14 @@ import pyarrow.compute as pc
 
 from ratoon import ids, schema
 from ratoon.config import semantic
-from ratoon.engine import Completion, Policy, Sampling
+from ratoon.engine import Completion, Policy, Sampling, Usage
 from ratoon.errors import EngineDead
 from ratoon.generators import rollouts as driver
 from ratoon.generators.engines import EngineConfig
 from ratoon.pipelines.recipe.recipe import SamplingConfig
 from ratoon.pipelines.runtime.context import Context
 from ratoon.pipelines.runtime.stage import Built, Manifests, key, run_stage
+from ratoon.pipelines.runtime.token_counts import token_counts
 from ratoon.store.digests import content_digest
 from ratoon.store.store import ArtifactKey, Counts, Manifest
 
@@ -127,20 +128,17 @@ def _sample(
         raise
     if driver.with_lone_surrogates(made):
         ctx.progress.say_once("replies hold lone surrogates, written as U+FFFD; rollouts.meta counts them: `lone_surrogates`")
-    counts = _counts(ctx, shard, made, table)
+    used = token_counts(made, table)
     again = made.filter(pc.is_in(made["rollout_id"], value_set=pa.array(sorted(retry), pa.string())))
-    paid = _counts(ctx, shard, again, table)
-    extra = {"paid": [paid.prompt_tokens, paid.sampled_tokens]} if earlier is not None else {}
-    return Built({"rollouts": made, "failures": failures}, counts, extra)
+    paid = used if earlier is None else token_counts(again, table)
+    extra = {"paid": [paid.prompt, paid.sampled, paid.cached]} if earlier is not None or paid.cached else {}
+    return Built({"rollouts": made, "failures": failures}, _counts(ctx, shard, made, used), extra)
 
 
-def _counts(ctx: Context, shard: Shard, made: pa.Table, prompts: pa.Table) -> Counts:
+def _counts(ctx: Context, shard: Shard, made: pa.Table, used: Usage) -> Counts:
     failed = made.num_rows - made["error"].null_count
-    lengths = dict(zip(prompts["prompt_id"].to_pylist(), pc.list_value_length(prompts["token_ids"]).to_pylist(), strict=True))
-    asked = sum(lengths[prompt] for prompt in made["prompt_id"].to_pylist())
-    sampled = pc.sum(pc.list_value_length(made["token_ids"])).as_py() or 0
     seconds = pc.max(made["seconds"]).as_py() or 0.0
     return Counts(
-        shard.n_planned, made.num_rows - failed, failed=failed, prompt_tokens=asked, sampled_tokens=sampled, seconds=seconds,
-        cost=ctx.recipe.budget.prices.cost(asked, sampled),
+        shard.n_planned, made.num_rows - failed, failed=failed, prompt_tokens=used.prompt, sampled_tokens=used.sampled,
+        seconds=seconds, cost=ctx.recipe.budget.prices.cost(used.prompt, used.sampled, cached=used.cached),
     )  # fmt: skip

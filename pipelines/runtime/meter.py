@@ -83,7 +83,9 @@ class Meter:
         with self._changed:
             self._reserved -= _most(request)
             self._flying -= 1
-            if reply is not None and reply.error is None:
+            if reply is not None and reply.usage is not None:
+                self.spent += Spent(reply.usage.prompt, reply.usage.sampled, cached=reply.usage.cached)
+            elif reply is not None and reply.error is None:
                 self.spent += Spent(_prompt(request), len(reply.token_ids))
             self._changed.notify_all()
 
@@ -112,9 +114,9 @@ class Meter:
                 f"budget: {self.spent.tokens:,} of at most {budget.max_tokens:,} tokens are spent, and the next request may "
                 f"take {more.tokens:,}", f"raise --max-tokens: {GO_ON}",
             )  # fmt: skip
-        cost = budget.prices.cost(after.prompt, after.sampled, after.trained)
+        cost = after.cost(budget.prices)
         if budget.max_cost is not None and cost is not None and cost > budget.max_cost:
-            now = budget.prices.cost(self.spent.prompt, self.spent.sampled, self.spent.trained)
+            now = self.spent.cost(budget.prices)
             raise BudgetSpent(
                 f"budget: {now:.4g} of at most {budget.max_cost:.4g} is spent, and what comes next may pass it",
                 f"raise --max-cost: {GO_ON}",

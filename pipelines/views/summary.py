@@ -101,7 +101,7 @@ def spending(store: Store) -> dict[str, Any]:
     prices = PriceConfig(**budget.get("prices", {}))
     total = spent(store)
     return {"prompt_tokens": total.prompt, "sampled_tokens": total.sampled, "trained_tokens": total.trained,
-            "cost": prices.cost(total.prompt, total.sampled, total.trained),
+            "cost": total.cost(prices),
             "max_tokens": budget.get("max_tokens"), "max_cost": budget.get("max_cost")}  # fmt: skip
 
 

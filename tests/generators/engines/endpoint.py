@@ -7,9 +7,11 @@ It runs in a thread with its own event loop and binds a free port of 127.0.0.1. 
 from __future__ import annotations
 
 import asyncio
+import copy
 import json
 import threading
 import time
+import zlib
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
@@ -19,12 +21,15 @@ END = 258
 
 
 def reply(body: dict[str, Any]) -> dict[str, Any]:
-    """A good answer: three ids and their log-probs, or text where messages were sent."""
+    """A good answer of as many choices as were asked for: three ids and their log-probs, or text where messages were sent."""
+    n = body.get("n", 1)
     if "messages" in body:
         choice: dict[str, Any] = {"message": {"role": "assistant", "content": "It is 7."}, "finish_reason": "stop"}
-        return {"choices": [choice], "usage": {"prompt_tokens": 11}}
+        usage = {"prompt_tokens": 11, "completion_tokens": 5 * n, "prompt_tokens_details": {"cached_tokens": 4}}
+        return {"choices": [copy.deepcopy(choice) for _ in range(n)], "usage": usage}
     ids = [65, 66, END]
-    return {"choices": [{"token_ids": ids, "finish_reason": "stop", "logprobs": {"token_logprobs": [-0.5, -0.25, -1]}}]}
+    choice = {"token_ids": ids, "finish_reason": "stop", "logprobs": {"token_logprobs": [-0.5, -0.25, -1]}}
+    return {"choices": [copy.deepcopy(choice) for _ in range(n)]}
 
 
 def damaged(body: dict[str, Any], how: str) -> Any:
@@ -45,7 +50,7 @@ def damaged(body: dict[str, Any], how: str) -> Any:
         case "nan-logprobs":
             choice["logprobs"]["token_logprobs"][0] = float("nan")
         case "odd-finish":
-            choice["finish_reason"] = "content_filter"
+            choice["finish_reason"] = "planted"
         case "no-choices":
             answer = {"object": "text_completion"}
         case "two-choices":
@@ -54,6 +59,28 @@ def damaged(body: dict[str, Any], how: str) -> Any:
             choice["message"] = {"role": "assistant", "content": None}
         case "surrogate":
             choice["message"]["content"] = "\ud800 7"
+        case "foreign-ids":
+            choice["token_ids"] = [99_999_999, 5, END]
+        case "short":
+            del answer["choices"][1:]
+        case "one-failed":
+            choice["finish_reason"] = "error"
+        case "parts":
+            choice["message"]["content"] = [{"type": "text", "text": "It is "}, {"type": "text", "text": "7."}]
+        case "refusal":
+            choice["message"] = {"role": "assistant", "content": None, "refusal": "I can not."}
+        case "tool-call":
+            choice["message"] = {"role": "assistant", "content": None, "tool_calls": [{"type": "function"}]}
+            choice["finish_reason"] = "tool_calls"
+        case "cut-while-thinking":
+            choice["message"] = {"role": "assistant", "content": None, "reasoning_content": "Let me add"}
+            choice["finish_reason"] = "length"
+        case "uncounted":
+            del answer["usage"]
+        case _ if how.startswith("finish:"):
+            choice["finish_reason"] = how[7:]
+        case _ if how.startswith("json:"):
+            answer = json.loads(how[5:])
         case "list":
             answer = [1, 2]  # type: ignore[assignment]
     return answer
@@ -147,14 +174,46 @@ class Endpoint:
             _write(writer, 400, {"error": {"message": "This model's maximum context length is 8 tokens."}})
         elif how == "echo-key":
             _write(writer, 401, {"error": {"message": f"bad key: {self.headers[-1].get('authorization')}"}})
+        elif how == "refuses-n" and body["n"] > 1:
+            _write(writer, 400, {"error": {"message": "n must be 1"}})
+        elif how == "refuses-n":
+            _write(writer, 200, reply(body))
+        elif how == "error-200":
+            _write(writer, 200, {"error": {"message": "upstream overloaded", "code": 503}})
+        elif how == "redirect":
+            writer.write(b"HTTP/1.1 307 X\r\nLocation: http://127.0.0.1:9/v1\r\nContent-Length: 0\r\n\r\n")
+        elif how == "bomb":
+            packed = _bomb()
+            writer.write(b"HTTP/1.1 200 X\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(packed) + packed)
+        elif how == "endless":
+            writer.write(b"HTTP/1.1 200 X\r\nTransfer-Encoding: chunked\r\n\r\n")
+            while not writer.is_closing():
+                writer.write(b"10000\r\n" + b" " * 65536 + b"\r\n")
+                await writer.drain()
+        elif how == "cut":
+            _write(writer, 200, json.dumps(reply(body)).encode()[:-20])
+        elif how == "half-closed":
+            _write(writer, 200, reply(body))
+            await writer.drain()
+            return False
+        elif how == "no-http":
+            writer.write(b"\x00\x01 nonsense\r\n\r\n")
+            await writer.drain()
+            return False
         elif how == "garbage":
             _write(writer, 200, b"<html>busy</html>")
         elif how == "deep":
             _write(writer, 200, b"[" * 100_000)
         else:
-            _write(writer, 200, reply(body) if how == "ok" else damaged(body, how))
+            _write(writer, 200, reply(body) if how == "ok" else damaged(body, how))  # NaN is written as JSON has it not
         await writer.drain()
         return True
+
+
+def _bomb() -> bytes:
+    """128 MB of blanks, packed."""
+    packer = zlib.compressobj(9, wbits=31)
+    return b"".join(packer.compress(b" " * (1 << 20)) for _ in range(128)) + packer.flush()
 
 
 def _write(writer: asyncio.StreamWriter, status: int, body: Any, retry_after: str | None = None) -> None:

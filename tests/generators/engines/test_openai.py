@@ -17,7 +17,8 @@ from pydantic import ValidationError
 from ratoon.config import semantic
 from ratoon.engine import Completion, Policy, Request, Sampling
 from ratoon.errors import EngineError, Unsupported
-from ratoon.generators.engines.openai import OpenAIConfig, OpenAIEngine
+from ratoon.generators.engines.openai import OpenAIEngine
+from ratoon.generators.engines.openai_config import OpenAIConfig
 
 _spec = importlib.util.spec_from_file_location("endpoint", Path(__file__).with_name("endpoint.py"))
 assert _spec is not None
@@ -93,7 +94,15 @@ def test_a_passing_failure_is_asked_again_until_it_passes(how: str) -> None:
 
 @pytest.mark.parametrize(
     ("how", "expected"),
-    [("429", "RateLimited"), ("500", "ServerError"), ("408", "ServerError"), ("never", "Timeout"), ("half", "ConnectionLost")],
+    [
+        ("429", "RateLimited"),
+        ("500", "ServerError"),
+        ("408", "ServerError"),
+        ("never", "Timeout"),
+        ("half", "ConnectionLost"),
+        ("error-200", "ServerError"),
+        *[(how, "Garbage") for how in ("garbage", "deep", "list", "no-choices", "cut")],
+    ],
 )
 def test_a_lasting_failure_is_one_failed_completion_after_the_retries_and_the_others_go_on(how: str, expected: str) -> None:
     with Endpoint(for_prompt(2, how)) as server:
@@ -108,8 +117,8 @@ def test_a_lasting_failure_is_one_failed_completion_after_the_retries_and_the_ot
         ("400", "BadRequest"),
         ("302", "BadRequest"),
         ("too-long", "PromptTooLong"),
-        *[(how, "Garbage") for how in ("garbage", "deep", "list", "no-ids", "text-ids", "empty-ids", "no-logprobs")],
-        *[(how, "Garbage") for how in ("short-logprobs", "nan-logprobs", "odd-finish", "no-choices", "two-choices")],
+        *[(how, "Garbage") for how in ("no-ids", "text-ids", "empty-ids", "no-logprobs", "short-logprobs")],
+        *[(how, "Garbage") for how in ("nan-logprobs", "odd-finish", "two-choices")],
     ],
 )
 def test_what_asking_again_cannot_mend_fails_at_once_and_alone(how: str, expected: str) -> None:
@@ -260,7 +269,7 @@ def test_a_chat_endpoint_cannot_answer_without_messages_or_with_a_prefix_or_with
     ]
     with Endpoint(lambda body, n: "no-content") as server:
         done = ask(server, asked, mode="chat")
-    assert {i: error_class(c) for i, c in done.items()} == {"none": "BadRequest", "prefix": "Unsupported", "empty": "Garbage"}
+    assert {i: error_class(c) for i, c in done.items()} == {"none": "BadRequest", "prefix": "Unsupported", "empty": ""}
 
 
 def test_no_log_probs_are_asked_for_when_none_are_wanted() -> None:
