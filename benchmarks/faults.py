@@ -27,10 +27,10 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 import plain_loop as plain
 
-from ratoon import faults
 from ratoon.generators import rollouts as driver
 from ratoon.metrics.verifiers.pool import VerifierPool
 from ratoon.sft.models.tiny import make_tiny
+from ratoon.store import faults
 from ratoon.store.journal import Journal
 from ratoon.store.store import Store
 

@@ -40,7 +40,7 @@ SMALL = ["tasks.0.n=16", "tasks.1.n=16", "splits.eval=4", "splits.probe=2", "gen
 # The command line under a hook that kills at the first point that matches, or under a stopwatch of Prefect's start.
 KILLED = """
 import os, re, signal, sys
-from ratoon import faults
+from ratoon.store import faults
 wanted = re.compile(sys.argv.pop(1))
 def hook(when, step, path, data):
     half = when == "before" and len(data) > 1 and wanted.search(f"half {step} {path}")

@@ -35,7 +35,6 @@ import faults as sweeps
 import plain_loop as plain
 import psutil
 
-from ratoon import faults
 from ratoon.errors import RatoonError
 from ratoon.generators import rollouts as driver
 from ratoon.metrics.verifiers.pool import VerifierPool
@@ -44,6 +43,7 @@ from ratoon.pipelines.recipe.recipe import Recipe
 from ratoon.pipelines.runtime.meter import signals
 from ratoon.pipelines.views import integrity as repair
 from ratoon.sft.models.tiny import make_tiny
+from ratoon.store import faults
 from ratoon.store.store import Store
 
 ERRORS = {"full disk": errno.ENOSPC, "input/output error": errno.EIO, "read-only folder": errno.EROFS}

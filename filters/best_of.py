@@ -14,8 +14,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import Field
 
+from ratoon.columns import codes_of, numbers, whole
 from ratoon.config import Config
-from ratoon.filters.filter import Verdicts, coded, groups_of, numbers, ranks, whole
+from ratoon.filters.filter import Verdicts, coded, ranks
 
 VERSION = "1"
 NEEDS = ("rollout_id", "group_id", "finish_reason", "answer", "logprob", "n_tokens")
@@ -38,10 +39,10 @@ def keep(rows: pa.Table, config: BestOfConfig) -> Verdicts:
 
     Equals are told apart by the higher mean log-prob, then by id. The value is what was compared.
     """
-    group, total, tokens = groups_of(rows["group_id"]), numbers(rows["logprob"]), numbers(rows["n_tokens"])
+    group, total, tokens = codes_of(rows["group_id"]), numbers(rows["logprob"]), numbers(rows["n_tokens"])
     with np.errstate(divide="ignore", invalid="ignore"):
         mean = total / tokens
-    answer = groups_of(rows["answer"])
+    answer = codes_of(rows["answer"])
     cut = np.asarray(pc.fill_null(pc.equal(rows["finish_reason"], "length"), False))
     silent = (answer < 0) & (config.by == "majority")
     codes = np.select([cut, np.isnan(mean), silent], [3, 1, 2], default=0)

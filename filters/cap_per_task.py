@@ -15,8 +15,9 @@ import pyarrow as pa
 from pydantic import Field
 from rapidfuzz.distance import Levenshtein
 
+from ratoon.columns import codes_of, numbers, whole
 from ratoon.config import Config
-from ratoon.filters.filter import Verdicts, coded, groups_of, numbers, ranks, whole
+from ratoon.filters.filter import Verdicts, coded, ranks
 from ratoon.filters.reasoning_key import reasoning_key
 from ratoon.text import normalise
 
@@ -39,7 +40,7 @@ class CapPerTaskConfig(Config):
 
 def keep(rows: pa.Table, config: CapPerTaskConfig) -> Verdicts:
     """Drops for `duplicate:key` (the evidence is the kept rollout of that key) and for `cap` (threshold k)."""
-    scope, score = groups_of(rows[_SCOPES[config.scope]]), numbers(rows["value"])
+    scope, score = codes_of(rows[_SCOPES[config.scope]]), numbers(rows["value"])
     score = np.where(np.isnan(score), -np.inf, score)
     rank = ranks(rows["rollout_id"])
     order = np.lexsort((rank, numbers(rows["n_tokens"]), -score, scope))

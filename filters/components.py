@@ -12,7 +12,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ratoon.filters.filter import Side, Verdicts, coded, numbers, whole
+from ratoon.columns import numbers, whole
+from ratoon.filters.filter import Side, Verdicts, coded
 
 _SAME = 1 - 1e-6
 _CHUNK = 1 << 20

@@ -13,8 +13,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import Field
 
+from ratoon.columns import numbers, whole
 from ratoon.config import Config
-from ratoon.filters.filter import Verdicts, coded, numbers, whole
+from ratoon.filters.filter import Verdicts, coded
 
 VERSION = "1"
 NEEDS = ("rollout_id", "label_source", "answer", "vote", "vote_share", "vote_margin", "vote_status")

@@ -11,11 +11,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ratoon import schema
+from ratoon.columns import whole
 from ratoon.config import Config
 from ratoon.errors import ConfigError, DataError
 from ratoon.filters import FILTERS, entry
 from ratoon.filters.entry import EntryConfig
-from ratoon.filters.filter import Functions, Side, Verdicts, ascends, whole
+from ratoon.filters.filter import Functions, Side, Verdicts, ascends
 
 _CHUNK = 65_536
 

@@ -14,8 +14,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import Field
 
+from ratoon.columns import whole
 from ratoon.config import Config
-from ratoon.filters.filter import Side, Verdicts, coded, whole
+from ratoon.filters.filter import Side, Verdicts, coded
 
 VERSION = "1"
 NEEDS = ("rollout_id", "task_id")

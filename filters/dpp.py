@@ -15,8 +15,9 @@ import numpy as np
 import pyarrow as pa
 from pydantic import Field
 
+from ratoon.columns import codes_of, numbers, whole
 from ratoon.config import Config
-from ratoon.filters.filter import Side, Verdicts, coded, groups_of, numbers, whole
+from ratoon.filters.filter import Side, Verdicts, coded
 from ratoon.filters.quality_floor import Stratum
 
 VERSION = "1"
@@ -45,10 +46,10 @@ def keep(rows: pa.Table, config: DppConfig, side: Side) -> Verdicts:
     seen = _seen(x)
     codes = np.full(rows.num_rows, _FULL)
     codes[~seen] = _BLIND
-    stratum = np.zeros(rows.num_rows, np.int64) if config.stratum == "all" else groups_of(rows[config.stratum])
+    stratum = np.zeros(rows.num_rows, np.int64) if config.stratum == "all" else codes_of(rows[config.stratum])
     blocks = [b for rows_of in _strata(stratum, seen) for b in _blocks(x, rows_of, config.block)]
     if blocks:
-        quality, tasks = _quality(rows, config, stratum), groups_of(rows["task_id"])
+        quality, tasks = _quality(rows, config, stratum), codes_of(rows["task_id"])
         _choose(x, quality, tasks, blocks, _weights(rows, blocks), config, codes)
     return coded(codes, ["dpp:cap", "dpp", "dpp:no_vector"], thresholds=[config.cap, config.n, None])
 

@@ -11,8 +11,9 @@ import numpy as np
 import pyarrow as pa
 from pydantic import Field
 
+from ratoon.columns import codes_of, whole
 from ratoon.config import Config
-from ratoon.filters.filter import Verdicts, coded, groups_of, ranks, whole
+from ratoon.filters.filter import Verdicts, coded, ranks
 from ratoon.hashes import text_digests
 
 VERSION = "1"
@@ -33,7 +34,7 @@ class ExactDedupConfig(Config):
 def keep(rows: pa.Table, config: ExactDedupConfig) -> Verdicts:
     """Drops for `duplicate`; the evidence is the rollout that stays. A null text or scope equals no other."""
     text = _normalised(rows)
-    scope = np.zeros(rows.num_rows, np.int64) if config.scope == "all" else groups_of(rows[_SCOPES[config.scope]])
+    scope = np.zeros(rows.num_rows, np.int64) if config.scope == "all" else codes_of(rows[_SCOPES[config.scope]])
     known = np.flatnonzero((text >= 0) & (scope >= 0))
     rank = ranks(rows["rollout_id"])
     order = known[np.lexsort((rank[known], text[known], scope[known]))]

@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from ratoon.columns import Column, whole
 from ratoon.config import Config
 
 Functions = Mapping[str, Callable[..., Any]]
@@ -68,29 +69,12 @@ def coded(
     return Verdicts(keep, pa.array(reasons, pa.string()).take(picks), value, threshold, evidence_id)
 
 
-def whole(column: pa.ChunkedArray | pa.Array) -> pa.Array:
-    """The column as one array."""
-    return column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
-
-
 def ascends(ids: pa.Array) -> bool:
     """Whether each is above the one before: far quicker to see than to sort."""
     return len(ids) < 2 or bool(pc.all(pc.less(ids[:-1], ids[1:])).as_py())
 
 
-def ranks(column: pa.ChunkedArray | pa.Array) -> np.ndarray:
+def ranks(column: Column) -> np.ndarray:
     """The place of each row by id; equal ids in row order."""
     ids = whole(column)
     return np.arange(len(ids)) if ascends(ids) else np.asarray(pc.rank(ids, tiebreaker="first")) - 1
-
-
-def numbers(column: pa.ChunkedArray | pa.Array) -> np.ndarray:
-    """The column as float64 with NaN for null."""
-    return np.asarray(pc.fill_null(whole(column).cast(pa.float64()), float("nan")))
-
-
-def groups_of(column: pa.ChunkedArray | pa.Array) -> np.ndarray:
-    """One int per row, equal where the values are equal; null is -1."""
-    array = whole(column)
-    indices = array.dictionary_encode().indices if array.type != pa.null() else pa.nulls(len(array), pa.int32())
-    return np.asarray(pc.fill_null(indices.cast(pa.int64()), -1))

@@ -11,8 +11,9 @@ import numpy as np
 import pyarrow as pa
 from pydantic import Field
 
+from ratoon.columns import whole
 from ratoon.config import Config
-from ratoon.filters.filter import Verdicts, coded, whole
+from ratoon.filters.filter import Verdicts, coded
 
 VERSION = "1"
 NEEDS = ("finish_reason",)

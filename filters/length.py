@@ -12,8 +12,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import Field, model_validator
 
+from ratoon.columns import numbers
 from ratoon.config import Config, check_range
-from ratoon.filters.filter import Verdicts, coded, numbers
+from ratoon.filters.filter import Verdicts, coded
 
 VERSION = "1"
 NEEDS = ("n_tokens", "text")

@@ -13,8 +13,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import Field
 
+from ratoon.columns import codes_of, numbers
 from ratoon.config import Config
-from ratoon.filters.filter import Verdicts, coded, groups_of, numbers
+from ratoon.filters.filter import Verdicts, coded
 
 VERSION = "1"
 NEEDS = ("text", "family")
@@ -34,7 +35,7 @@ def keep(rows: pa.Table, config: LengthBandConfig) -> Verdicts:
     length, the threshold the end of the band."""
     size = numbers(pc.utf8_length(rows["text"]))
     known = ~np.isnan(size)
-    group = np.zeros(rows.num_rows, np.int64) if config.scope == "all" else groups_of(rows["family"]) + 1
+    group = np.zeros(rows.num_rows, np.int64) if config.scope == "all" else codes_of(rows["family"]) + 1
     count, mean, deviation = _moments(size, group, known)
     low, high = mean - config.k * deviation, mean + config.k * deviation
     usual = count >= config.min_rows

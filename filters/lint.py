@@ -14,8 +14,9 @@ import pyarrow.compute as pc
 from pydantic import Field, model_validator
 
 from ratoon import schema
+from ratoon.columns import numbers, whole
 from ratoon.config import Config
-from ratoon.filters.filter import Side, Verdicts, coded, numbers, whole
+from ratoon.filters.filter import Side, Verdicts, coded
 
 VERSION = "1"
 NEEDS = ("rollout_id",)

@@ -14,8 +14,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import Field
 
+from ratoon.columns import codes_of, numbers, whole
 from ratoon.config import Config
-from ratoon.filters.filter import Verdicts, coded, groups_of, numbers, whole
+from ratoon.filters.filter import Verdicts, coded
 
 VERSION = "1"
 NEEDS = ("group_id", "status", "pass_rate", "stop_rule")
@@ -36,7 +37,7 @@ def keep(rows: pa.Table, _config: MixedGroupConfig) -> Verdicts:
     right, wrong = (np.asarray(pc.fill_null(pc.equal(status, name), False)) for name in ("pass", "fail"))
     codes = np.select([np.isnan(rate), rate <= 0, rate >= 1, ~(right | wrong)], [0, 1, 2, 3], default=-1)
     codes[np.asarray(pc.is_valid(whole(rows["stop_rule"])))] = 5
-    group = groups_of(rows["group_id"])
+    group = codes_of(rows["group_id"])
     n = int(group.max(initial=-1)) + 1
     both = _any(group, right & (codes < 0), n) & _any(group, wrong & (codes < 0), n)
     codes[(codes < 0) & ~np.append(both, False)[group]] = 4

@@ -12,8 +12,9 @@ import numpy as np
 import pyarrow as pa
 from pydantic import Field
 
+from ratoon.columns import whole
 from ratoon.config import Config
-from ratoon.filters.filter import Verdicts, coded, whole
+from ratoon.filters.filter import Verdicts, coded
 from ratoon.text import normalise
 
 VERSION = "1"

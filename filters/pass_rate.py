@@ -12,8 +12,9 @@ import numpy as np
 import pyarrow as pa
 from pydantic import Field, model_validator
 
+from ratoon.columns import numbers
 from ratoon.config import Config, check_range
-from ratoon.filters.filter import Verdicts, coded, numbers
+from ratoon.filters.filter import Verdicts, coded
 
 VERSION = "1"
 NEEDS = ("pass_rate", "pass_lo", "pass_hi")

@@ -12,8 +12,9 @@ import numpy as np
 import pyarrow as pa
 from pydantic import Field
 
+from ratoon.columns import codes_of, numbers
 from ratoon.config import Config
-from ratoon.filters.filter import Verdicts, coded, groups_of, numbers
+from ratoon.filters.filter import Verdicts, coded
 
 VERSION = "1"
 NEEDS = ("rollout_id", "family", "level", "task_id")
@@ -32,7 +33,7 @@ class QualityFloorConfig(Config):
 def keep(rows: pa.Table, config: QualityFloorConfig) -> Verdicts:
     """Drops for `quality_floor`; the value is the score, the threshold the least score that stays in its stratum."""
     score = numbers(rows[config.by])
-    group = np.zeros(rows.num_rows, np.int64) if config.stratum == "all" else groups_of(rows[config.stratum])
+    group = np.zeros(rows.num_rows, np.int64) if config.stratum == "all" else codes_of(rows[config.stratum])
     known = np.flatnonzero(~np.isnan(score))
     order = known[np.lexsort((score[known], group[known]))]
     starts = np.flatnonzero(np.diff(group[order], prepend=-2))

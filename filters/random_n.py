@@ -13,8 +13,9 @@ from pydantic import Field
 from xxhash import xxh3_64_intdigest
 
 from ratoon import ids
+from ratoon.columns import whole
 from ratoon.config import Config
-from ratoon.filters.filter import Verdicts, coded, ranks, whole
+from ratoon.filters.filter import Verdicts, coded, ranks
 
 VERSION = "2"
 NEEDS = ("rollout_id", "iteration")

@@ -12,8 +12,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import Field
 
+from ratoon.columns import whole
 from ratoon.config import Config
-from ratoon.filters.filter import Verdicts, coded, whole
+from ratoon.filters.filter import Verdicts, coded
 
 VERSION = "1"
 NEEDS = ("status", "label_source", "value")

@@ -19,6 +19,7 @@ from ratoon import ids, schema
 from ratoon.errors import DataError
 from ratoon.generators.imported import SAMPLING, Row
 from ratoon.generators.tasks.task_rows import task_row, text_key
+from ratoon.messages import all_text
 from ratoon.render import Renderer
 
 FAMILY = "import"
@@ -55,7 +56,7 @@ class Known:
         found = []
         for row in rows:
             key = row.problem_key or self.keys.get(ids.canonical_json(row.turns))
-            found.append(key or text_key("\n".join(turn["content"] for turn in row.turns)))
+            found.append(key or text_key(all_text(row.turns) or ""))
             self._hold(found[-1], row.split)
         return found
 

@@ -13,9 +13,10 @@ import pyarrow as pa
 
 from ratoon import ids, schema
 from ratoon.errors import DataError
+from ratoon.messages import opening
 from ratoon.render import Renderer
 
-Message = dict[str, str]
+Message = dict[str, Any]
 STAGE = "prompts"
 _AT_ONCE = 2048  # tasks that are Python objects at a time
 
@@ -33,9 +34,7 @@ def build(
     `few_shot` are worked examples, (user, assistant), as turns between the system prompt and the task.
     `max_prompt_tokens` None leaves it to the engine to refuse prompts longer than its context.
     """
-    head: list[Message] = [{"role": "system", "content": system}] if system is not None else []
-    for user, assistant in few_shot:
-        head += [{"role": "user", "content": user}, {"role": "assistant", "content": assistant}]
+    head = opening(system, few_shot)
     made = [
         _build(tasks.slice(start, _AT_ONCE), head, renderer, role, max_prompt_tokens)
         for start in range(0, tasks.num_rows, _AT_ONCE)

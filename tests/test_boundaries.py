@@ -17,7 +17,7 @@ SETUPTOOLS = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8")
 MAP: dict[str, str] = SETUPTOOLS["package-dir"]
 
 # `Run` is `ratoon.run.Run` by its short name.
-TOP = {"run", "Run", "__main__", "doctor", "cli"}
+TOP = {"run", "Run", "__main__", "cli"}
 MIDDLE = {"generators", "metrics", "filters", "sft"}
 FOLDERS = {folder for folder in MAP.values() if folder != "ratoon"}
 FLOOR = {"ground": 0, "middle": 1, "pipelines": 2, "top": 3}
@@ -242,7 +242,7 @@ def test_the_walk_reaches_every_package() -> None:
         ("ids", "from ratoon.filters import length", "ground floor imports"),
         ("ids", "from ratoon import filters", "ground floor imports"),
         ("ids", "def f():\n    import ratoon.pipelines.flows.improve", "ground floor imports"),
-        ("sql", "from ratoon.doctor import check", "ground floor imports"),
+        ("sql", "from ratoon.cli.doctor import check", "ground floor imports"),
         ("filters.length", "from ratoon import Run", "middle floor imports"),
         ("filters.length", "from ratoon.metrics.voting.groups import groups", "never import one another"),
         ("metrics.verifiers.score", "def f():\n    from ratoon.generators import prompts", "never import one another"),
@@ -279,7 +279,7 @@ def test_a_planted_import_is_refused(module: str, source: str, complaint: str) -
         ("pipelines.flows.improve", "import prefect\nfrom ratoon.sft import launch\nfrom ratoon import store"),
         ("pipelines.curation.curate", "from ratoon.pipelines.runtime.stage import run_stage"),
         ("cli.app", "from ratoon.pipelines import recipe\nfrom ratoon import run"),
-        ("doctor", "from ratoon.sft.models import smollm2"),
+        ("cli.doctor", "from ratoon.sft.models import smollm2"),
         ("", "from ratoon.run import Run"),
         ("sft.training.process", "import torch, peft"),
         ("generators.engines.vllm", "import vllm, torch"),

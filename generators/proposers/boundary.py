@@ -18,6 +18,7 @@ from ratoon.generators.proposers import formats as form
 from ratoon.generators.proposers.candidates import Candidate
 from ratoon.generators.proposers.prompts import MARKUP, Ask, Known, merged
 from ratoon.generators.tasks.task_rows import text_key
+from ratoon.messages import user
 from ratoon.text import normalise
 
 KINDS = {"feasible": "yes", "infeasible": "no"}
@@ -110,7 +111,7 @@ def _ask(config: BoundaryConfig, known: Known, seed: int, number: int, kind: str
     prompt = (
         f"{examples}\n\nWrite a new task {_WISH[kind]}. It must differ from those above. Begin with `Task:`, write one line."
     )
-    return Ask(({"role": "user", "content": prompt},), kind, tuple(mine))
+    return Ask((user(prompt),), kind, tuple(mine))
 
 
 def read(config: BoundaryConfig, known: Known, ask: Ask, rollout_id: str, text: str, cut: bool) -> list[Candidate]:

@@ -25,6 +25,7 @@ from ratoon.generators.proposers.formats import Draft
 from ratoon.generators.proposers.prompts import MARKUP, Ask, Known, merged
 from ratoon.generators.proposers.retrieval import Bm25, Passage
 from ratoon.generators.tasks.task_rows import text_key
+from ratoon.messages import user
 
 _REFERS = re.compile(r"\b(?:this|the|above|given) (?:passage|text|paragraph|excerpt|document|article|author)\b", re.IGNORECASE)
 _ASKED_BEFORE = 5  # earlier questions on a passage that its prompt names
@@ -116,7 +117,7 @@ def _ask(config: DocumentsConfig, passage: Passage, before: Sequence[str], const
         lines.append("Use this form and write nothing else:\nQuestion: ...\nAnswer: ...")
     schema = form.schema(config.per_ask, False, with_input=False) if constrained else None
     extra = {"passage_id": passage.passage_id, "where": passage.where, "passage": passage.text}
-    return Ask(({"role": "user", "content": "\n".join(lines)},), "question", schema=schema, extra=extra)
+    return Ask((user("\n".join(lines)),), "question", schema=schema, extra=extra)
 
 
 def read(config: DocumentsConfig, known: Known, ask: Ask, rollout_id: str, text: str, cut: bool) -> list[Candidate]:

@@ -9,7 +9,8 @@ from typing import Any
 
 from ratoon import ids
 from ratoon.generators.proposers.candidates import Candidate
-from ratoon.generators.tasks.task_rows import task_row, user_message
+from ratoon.generators.tasks.task_rows import task_row
+from ratoon.messages import user, user_text
 
 Row = Mapping[str, Any]
 MARKUP = ("<|", "|>", "[INST]", "</s>", "\ufffd")
@@ -66,7 +67,7 @@ def asked_text(row: Row) -> str:
 
 def said(row: Row) -> str:
     """All that the user says in a task."""
-    return "\n".join(m["content"] for m in row["messages"] if m["role"] == "user")
+    return user_text(row["messages"]) or ""
 
 
 def merged(found: Sequence[Ask]) -> list[Ask]:
@@ -90,7 +91,7 @@ def task_of(candidate: Candidate, method: str, family: str, iteration: int) -> d
     """The row of an accepted candidate: a training task without gold and without verifier, for ever."""
     asked = {} if candidate.message is None else {"asked": candidate.text}
     return task_row(
-        source=method, family=family, messages=user_message(candidate.message or candidate.text),
+        source=method, family=family, messages=[user(candidate.message or candidate.text)],
         problem_key=candidate.problem_key or "", answer=None, verifier=None, verifier_args={}, split="train",
         parent_ids=candidate.parent_ids, iteration=iteration,
         meta={**candidate.meta, **asked, "rollout_id": candidate.rollout_id},

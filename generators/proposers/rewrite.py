@@ -20,6 +20,7 @@ from ratoon.generators.proposers.candidates import Candidate
 from ratoon.generators.proposers.formats import words
 from ratoon.generators.proposers.prompts import MARKUP, Ask, Known, Row, merged, said
 from ratoon.generators.tasks.task_rows import text_key
+from ratoon.messages import user
 from ratoon.text import normalise
 
 Operator = Literal["paraphrase", "harden", "simplify", "constrain"]
@@ -80,7 +81,7 @@ def _ask(config: RewriteConfig, row: Row, seed: int, again: int) -> Ask:
         "Write only the new task, as it would be put to the assistant."
     )
     extra = {"parent": task, "problem_key": row["problem_key"], "output": row["meta"].get("output", "")}
-    return Ask(({"role": "user", "content": prompt},), operator, (row["task_id"],), task_id=row["task_id"], extra=extra)
+    return Ask((user(prompt),), operator, (row["task_id"],), task_id=row["task_id"], extra=extra)
 
 
 def read(config: RewriteConfig, known: Known, ask: Ask, rollout_id: str, text: str, cut: bool) -> list[Candidate]:

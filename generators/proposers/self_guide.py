@@ -20,6 +20,7 @@ from ratoon.generators.proposers.candidates import Candidate
 from ratoon.generators.proposers.prompts import MARKUP, Ask, Known, Row, drawn, merged
 from ratoon.generators.tasks.seeds import task_text
 from ratoon.generators.tasks.task_rows import text_key
+from ratoon.messages import user
 from ratoon.novelty import tokens_of
 from ratoon.text import normalise
 
@@ -88,7 +89,7 @@ def _ask(config: SelfGuideConfig, made: Sequence[Row], label: str, seed: int, co
     lines.append(f"{form} and do not write outputs.")
     schema = _schema(config.per_ask) if constrained else None
     parents = tuple(row["task_id"] for row in by_model)
-    return Ask(({"role": "user", "content": "\n".join(lines)},), label, parents, schema=schema)
+    return Ask((user("\n".join(lines)),), label, parents, schema=schema)
 
 
 def _schema(n: int) -> str:

@@ -22,6 +22,7 @@ from ratoon.generators.proposers.formats import Draft
 from ratoon.generators.proposers.prompts import MARKUP, Ask, Known, Row, drawn, merged
 from ratoon.generators.tasks.seeds import task_text
 from ratoon.generators.tasks.task_rows import text_key
+from ratoon.messages import assistant, user
 
 _REFUSED = ("image", "picture", "photo", "graph", "diagram", "chart", "video", "audio", "attached", "attachment", "website")
 _REPEATED = 3  # accepted tasks that begin alike before the prompt says so
@@ -158,12 +159,12 @@ def _prompt(
     turns = []
     for row in shown:
         draft = Draft(**{name: row["meta"].get(name) or "" for name in ("instruction", "input", "output")})
-        turns.append({"role": "user", "content": f'Write a new task of the kind "{row["meta"]["kind"]}".'})
-        turns.append({"role": "assistant", "content": write([draft], row["meta"]["kind"] in config.output_first)})
+        turns.append(user(f'Write a new task of the kind "{row["meta"]["kind"]}".'))
+        turns.append(assistant(write([draft], row["meta"]["kind"] in config.output_first)))
     tasks = "a new task" if config.per_ask == 1 else f"{config.per_ask} new tasks"
     lines = [f'Write {tasks} of the kind "{kind}", in the same form, on other subjects and in other words.']
     if kind in config.output_first:
         lines.append("Decide on the output first, then write an input that has it; let the outputs differ.")
     if begin_alike:
         lines.append(f"Do not begin with: {', '.join(begin_alike)}.")
-    return (*turns, {"role": "user", "content": " ".join(lines)})
+    return (*turns, user(" ".join(lines)))

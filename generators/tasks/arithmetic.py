@@ -19,7 +19,8 @@ from pydantic import Field, field_validator, model_validator
 from ratoon import ids
 from ratoon.config import Config
 from ratoon.errors import ConfigError
-from ratoon.generators.tasks.task_rows import Proposal, oracle_row, proposal, task_row, user_message
+from ratoon.generators.tasks.task_rows import Proposal, oracle_row, proposal, task_row
+from ratoon.messages import user
 
 NAMES = "abc"
 # Spaces up to the first size are listed, up to the second only where drawing does not find enough.
@@ -165,7 +166,7 @@ def _row(config: ArithmeticConfig, operands: tuple[int, ...], seed: int) -> dict
         source="arithmetic",
         family=config.family,
         level=config.level,
-        messages=user_message(wording.format(**dict(zip(NAMES, operands, strict=False)))),
+        messages=[user(wording.format(**dict(zip(NAMES, operands, strict=False))))],
         problem_key=key,
         answer=str(operation.truth(*operands)),
         verifier=config.verifier,

@@ -19,7 +19,8 @@ from ratoon.config import Config
 from ratoon.errors import DataError, MissingExtra
 from ratoon.generators.tasks.files import SUFFIXES, Item, columns_of, read_file
 from ratoon.generators.tasks.messages import BadRow, answer_text, messages_of
-from ratoon.generators.tasks.task_rows import Proposal, failure_row, oracle_row, proposal, task_row, text_key, user_message
+from ratoon.generators.tasks.task_rows import Proposal, failure_row, oracle_row, proposal, task_row, text_key
+from ratoon.messages import all_text, user
 
 Split = Literal["train", "probe", "eval"]
 
@@ -141,10 +142,10 @@ def _row(config: DatasetConfig, item: Item) -> dict[str, Any]:
     columns, value = config.columns, item.row
     if columns.messages is not None:
         messages = messages_of(None, value.get(columns.messages) or ())
-        question = "\n".join(m["content"] for m in messages)
+        question = all_text(messages) or ""
     else:
         question = messages_of(value.get(columns.prompt))[0]["content"]
-        messages = user_message(config.wording.replace("{prompt}", question))
+        messages = [user(config.wording.replace("{prompt}", question))]
     level = None if columns.level is None else value.get(columns.level)
     return task_row(
         source="dataset",

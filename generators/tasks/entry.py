@@ -16,6 +16,7 @@ from ratoon.config import Config
 from ratoon.errors import DataError
 from ratoon.generators.tasks.messages import BadRow, answer_text, messages_of
 from ratoon.generators.tasks.task_rows import SPLITS, Proposal, failure_row, oracle_row, proposal, task_row, text_key
+from ratoon.messages import all_text
 
 GROUP = "ratoon.task_sources"
 _FIELDS = {"prompt", "messages", "answer", "verifier", "verifier_args", "problem_key", "level", "split", "oracle", "meta"}
@@ -95,7 +96,7 @@ def _row(config: EntryConfig, item: Any) -> dict[str, Any]:
             family=config.family,
             level=item.get("level"),
             messages=messages,
-            problem_key=item.get("problem_key") or text_key("\n".join(m["content"] for m in messages)),
+            problem_key=item.get("problem_key") or text_key(all_text(messages) or ""),
             answer=answer_text(item.get("answer")),
             verifier=item.get("verifier") or config.verifier,
             verifier_args=config.verifier_args if args is None else args,

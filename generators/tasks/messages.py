@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ratoon.generators.tasks.task_rows import user_message
+from ratoon.messages import user
 
 
 class BadRow(ValueError):
@@ -19,7 +19,7 @@ def messages_of(prompt: Any, messages: Any = None) -> list[dict[str, str]]:
     The last turn must be the user's, and a system message is refused: it is the recipe's, where it can be seen and changed.
     """
     if messages is None:
-        return user_message(_content(prompt, "prompt"))
+        return [user(_content(prompt, "prompt"))]
     if not isinstance(messages, Sequence) or isinstance(messages, str | bytes) or not messages:
         raise BadRow("messages is no list of {role, content}")
     turns = [_turn(message) for message in messages]

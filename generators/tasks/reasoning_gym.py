@@ -18,7 +18,8 @@ from pydantic import Field, field_validator
 from ratoon import ids
 from ratoon.config import Config
 from ratoon.errors import ConfigError, MissingExtra
-from ratoon.generators.tasks.task_rows import Proposal, failure_row, oracle_row, proposal, task_row, text_key, user_message
+from ratoon.generators.tasks.task_rows import Proposal, failure_row, oracle_row, proposal, task_row, text_key
+from ratoon.messages import user
 
 _TRIES_PER_TASK = 10
 
@@ -135,7 +136,7 @@ def _row(config: ReasoningGymConfig, entry: Mapping[str, Any]) -> dict[str, Any]
         source="reasoning_gym",
         family=config.family,
         level=config.level,
-        messages=user_message(config.wording.replace("{question}", question)),
+        messages=[user(config.wording.replace("{question}", question))],
         problem_key=text_key(question),
         answer=answer,
         verifier="reasoning_gym",

@@ -39,11 +39,6 @@ def text_key(text: str) -> str:
     return key if len(key) <= 200 else f"text:{ids.digest(key)}"
 
 
-def user_message(content: str) -> list[dict[str, str]]:
-    """One user turn."""
-    return [{"role": "user", "content": content}]
-
-
 def task_row(
     *,
     source: str,

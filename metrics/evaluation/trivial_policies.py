@@ -14,6 +14,7 @@ from typing import Any
 import pyarrow as pa
 
 from ratoon import ids, schema
+from ratoon.messages import user_text
 from ratoon.metrics.evaluation.evaluate import MAX_UNJUDGED, evaluate
 from ratoon.metrics.verifiers import gold_reply, numbers
 from ratoon.metrics.verifiers.pool import VerifierPool
@@ -65,7 +66,7 @@ def _most_common(known: pa.Table | None) -> str:
 
 
 def _echo(row: dict[str, Any], seed: int) -> str:
-    text = numbers.tidy(" ".join(m["content"] or "" for m in row["messages"] or [] if m["role"] == "user"))
+    text = numbers.tidy(user_text(row["messages"]) or "")
     found = [numbers.canonical(n.value) for n in numbers.find(text) if n.value is not None]
     return random.Random(seed).choice(found) if found else "0"
 

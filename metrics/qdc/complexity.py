@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from ratoon.columns import strings
 from ratoon.engine import Engine
 from ratoon.errors import DataError
 from ratoon.metrics.stats.estimators import Estimate, bootstrap, unanimous_rate
@@ -106,7 +107,7 @@ def _column(groups: pa.Table, name: str) -> NDArray[np.float64]:
 def structure(texts: Texts) -> pa.Table:
     """Counts per text, null for a null: sentences, blocks (lines with something on them), equations, operators, how many
     kinds of operators, and `steps`: equations where there are any, else the larger of sentences and blocks."""
-    column = _strings(texts)
+    column = strings(texts)
     counts = {name: pc.count_substring_regex(column, pattern=pattern) for name, pattern in _COUNTED.items()}
     kinds = [pc.match_substring_regex(column, pattern=pattern).cast(pa.int32()) for pattern in _KINDS.values()]
     total = kinds[0]
@@ -119,7 +120,7 @@ def structure(texts: Texts) -> pa.Table:
 
 def behaviours(texts: Texts) -> pa.Table:
     """How often each of the four behaviours is worded in a text, English only; null for a null."""
-    column = _strings(texts)
+    column = strings(texts)
     return pa.table({name: pc.count_substring_regex(column, pattern=pattern) for name, pattern in BEHAVIOURS.items()})
 
 
@@ -181,9 +182,3 @@ def ifd(
     without = engine.logprobs([(alone, heads[i]) for i in some])
     found = {i: ifd_of(a, b) for i, a, b in zip(some, given, without, strict=True)}
     return [found.get(i, Ifd(None, None)) for i in range(len(heads))]
-
-
-def _strings(texts: Texts) -> pa.Array | pa.ChunkedArray:
-    if isinstance(texts, pa.Array | pa.ChunkedArray):
-        return texts.cast(pa.string()) if pa.types.is_null(texts.type) else texts
-    return pa.array([t if t is None else t.encode("utf-8", "replace").decode() for t in texts], pa.string())

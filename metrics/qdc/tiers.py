@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 from pydantic import Field
 
+from ratoon.columns import codes_of, numbers
 from ratoon.config import Config
 from ratoon.errors import DataError
 from ratoon.metrics.embeddings import clusters, neighbours, spectrum
@@ -63,10 +64,10 @@ def sketch(rows: pa.Table) -> list[Sketch]:
     """
     if "task_id" not in rows.column_names:
         raise DataError("column 'task_id' is missing", f"the rows have {rows.column_names}")
-    at, _ = _codes(rows["task_id"])
-    columns = {name: _floats(rows[name]) for name in (*_RATES[:3], *_SHARES, *_COUNTS, *_SIZES) if name in rows.column_names}
+    at = codes_of(rows["task_id"], null_is_a_value=True)
+    columns = {name: numbers(rows[name]) for name in (*_RATES[:3], *_SHARES, *_COUNTS, *_SIZES) if name in rows.column_names}
     if "finish_reason" in rows.column_names:
-        columns["truncated"] = _floats(pc.equal(rows["finish_reason"], "length"))
+        columns["truncated"] = numbers(pc.equal(rows["finish_reason"], "length"))
     found = [sketches.mean_of(name, values, at) for name, values in columns.items()]
     return found + [sketches.histogram(name, columns[name]) for name in (*_SIZES, "steps") if name in columns]
 
@@ -108,7 +109,7 @@ def groups(rows: pa.Table, keys: Sequence[Any], fpr: Estimate | None, fnr: Estim
     found += of_estimate(
         "complexity.difficulty", complexity.VERSION, complexity.difficulty(rows, keys, seed=seed), params, seed
     )
-    rate = _floats(rows["pass_rate"])
+    rate = numbers(rows["pass_rate"])
     known = rate[~np.isnan(rate)]
     found += of_value("complexity.learnability", complexity.VERSION, complexity.learnability(rows), len(known), params)
     at = np.arange(len(rate))
@@ -116,7 +117,7 @@ def groups(rows: pa.Table, keys: Sequence[Any], fpr: Estimate | None, fnr: Estim
         column = np.where(np.isnan(rate), np.nan, values)
         found += of_estimate(f"quality.{name}", VERSION, sketches.mean(sketches.mean_of(name, column, at), True), params)
     for name in ("vote_share", "vote_margin", "entropy"):
-        one = sketches.mean_of(name, _floats(rows[name]), at)
+        one = sketches.mean_of(name, numbers(rows[name]), at)
         found += of_estimate(f"consensus.{name}", VERSION, sketches.mean(one), params)
     return found
 
@@ -224,7 +225,8 @@ def split(
 ) -> list[Measure]:
     """Alpha, beta and gamma of rollouts by task, at a fixed number of tasks."""
     rows = spectrum.unit_rows(vectors)
-    at, n = _codes(pa.array(tasks))
+    at = codes_of(pa.array(tasks), null_is_a_value=True)
+    n = int(at.max(initial=-1)) + 1
     if n < 2:
         return []
     size = spectrum.sample_size(n) if size is None else size
@@ -284,7 +286,8 @@ def qd(
 
 def sample_of(task_ids: pa.ChunkedArray | pa.Array, most: int, seed: int) -> NDArray[np.bool_]:
     """Which rows are in the sample: whole tasks in the order of their hash, until `most` rows; at least one task."""
-    at, n = _codes(task_ids)
+    at = codes_of(task_ids, null_is_a_value=True)
+    n = int(at.max(initial=-1)) + 1
     if not n:
         return np.zeros(0, bool)
     names = pc.unique(task_ids).to_pylist()
@@ -294,16 +297,3 @@ def sample_of(task_ids: pa.ChunkedArray | pa.Array, most: int, seed: int) -> NDA
     chosen = np.zeros(n, bool)
     chosen[order[: max(1, int(np.searchsorted(upto, most, "right")))]] = True
     return chosen[at]
-
-
-def _codes(column: pa.ChunkedArray | pa.Array) -> tuple[NDArray[np.int64], int]:
-    encoded = pa.chunked_array([column]) if isinstance(column, pa.Array) else column
-    encoded = encoded.combine_chunks().dictionary_encode("encode")
-    return np.asarray(encoded.indices, dtype=np.int64), len(encoded.dictionary)
-
-
-def _floats(column: pa.ChunkedArray | pa.Array) -> NDArray[np.float64]:
-    """Null as NaN, true as 1."""
-    column = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
-    column = column.cast(pa.int8()) if pa.types.is_boolean(column.type) else column
-    return column.cast(pa.float64()).to_numpy(zero_copy_only=False)

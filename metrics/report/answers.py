@@ -11,10 +11,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from ratoon.metrics.report.frame import FRAME, numbers
+from ratoon.columns import codes_and_values, numbers
+from ratoon.metrics.report.frame import FRAME
 from ratoon.metrics.verifiers import numbers as reading
 from ratoon.metrics.verifiers.extract import boxed
-from ratoon.metrics.voting.plurality import codes_of, plurality
+from ratoon.metrics.voting.plurality import plurality
 from ratoon.text import normalise
 
 _SHORT = 40
@@ -58,12 +59,12 @@ def completed(rows: pa.Table) -> pa.Table:
 
 
 def _tasks(rows: pa.Table) -> tuple[NDArray[np.int64], int]:
-    at, known = codes_of(rows["task_id"])
+    at, known = codes_and_values(rows["task_id"])
     return at, len(known)
 
 
 def _votes(answers: pa.ChunkedArray | pa.Array, at: NDArray[np.int64], sizes: NDArray[np.int64]) -> dict[str, pa.Array]:
-    choice, values = codes_of(answers)
+    choice, values = codes_and_values(answers)
     found = plurality(at, choice, np.ones(len(at), bool), len(sizes))
     counted = (sizes > 1)[at]
     winner = found.winner[at]
@@ -75,7 +76,7 @@ def _votes(answers: pa.ChunkedArray | pa.Array, at: NDArray[np.int64], sizes: ND
 
 
 def _rates(rows: pa.Table, at: NDArray[np.int64], sizes: NDArray[np.int64]) -> dict[str, pa.Array]:
-    passed = numbers(rows, "passed")
+    passed = numbers(rows["passed"])
     known = ~np.isnan(passed)
     valid = np.bincount(at[known], minlength=len(sizes))
     rate = np.bincount(at[known], passed[known], minlength=len(sizes)) / np.maximum(valid, 1)
@@ -87,9 +88,9 @@ def conflicts(rows: pa.Table) -> NDArray[np.bool_]:
 
     Needs answers; where two judged rows of one task give one answer and are judged unlike, one verdict is wrong.
     """
-    passed = numbers(rows, "passed")
+    passed = numbers(rows["passed"])
     at, _ = _tasks(rows)
-    answer, values = codes_of(rows["answer"])
+    answer, values = codes_and_values(rows["answer"])
     known = ~np.isnan(passed) & (answer >= 0)
     key = at * max(len(values), 1) + answer
     _, code = np.unique(key, return_inverse=True)
@@ -106,7 +107,7 @@ def against_gold(rows: pa.Table) -> NDArray[np.float64]:
     Only numbers are compared: other golds may be said in other words.
     """
     out = np.full(rows.num_rows, np.nan)
-    passed = numbers(rows, "passed")
+    passed = numbers(rows["passed"])
     golds, answers = rows["gold"].to_pylist(), rows["answer"].to_pylist()
     known: dict[str, str | None] = {}
     for i, (gold, answer) in enumerate(zip(golds, answers, strict=True)):

@@ -8,8 +8,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from ratoon.columns import numbers
 from ratoon.metrics.report import Examples
-from ratoon.metrics.report.frame import numbers
 
 _BY = ("reward", "pass_rate", "passed", "vote_share")
 
@@ -24,7 +24,7 @@ def examples(rows: pa.Table, k: int, seed: int) -> Examples:
     shuffled = [ids[i] for i in rank]
     found: Examples = {"best": [], "worst": [], "random": shuffled[:k], "borderline": [], "by": None}
     for name in _BY:
-        value = numbers(rows, name)[rank]
+        value = numbers(rows[name])[rank]
         known = np.flatnonzero(np.isfinite(value))
         if len(known) > 1 and np.ptp(value[known]) > 0:
             picks = _picked(value, known, k)

@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from ratoon import hashes
+from ratoon.columns import numbers
 from ratoon.metrics.qdc import complexity
 from ratoon.metrics.text import lint
 
@@ -104,7 +105,7 @@ def truncated(rows: pa.Table, counts: pa.Table) -> tuple[pa.Array, str]:
     ended = np.asarray(pc.fill_null(pc.match_substring_regex(text, r"[.!?。！？…:;)\]}\"'`*>|$]\s*$"), False))
     found = np.zeros(rows.num_rows, bool)
     for column in (counts["chars"], counts["words"], rows["n_tokens"], _pieces(text)):
-        values = _numbers(column)
+        values = numbers(column)
         known = values[~np.isnan(values)]
         if len(known) < 20:
             continue
@@ -119,14 +120,3 @@ def truncated(rows: pa.Table, counts: pa.Table) -> tuple[pa.Array, str]:
 def _pieces(text: pa.ChunkedArray) -> pa.ChunkedArray:
     """Words as blanks cut them: a limit by words is kept by these."""
     return pc.count_substring_regex(text, r"\S+")
-
-
-def _numbers(column: pa.ChunkedArray | pa.Array) -> NDArray[np.float64]:
-    column = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
-    column = column.cast(pa.int8()) if pa.types.is_boolean(column.type) else column
-    return column.cast(pa.float64()).to_numpy(zero_copy_only=False)
-
-
-def numbers(table: pa.Table, name: str) -> NDArray[np.float64]:
-    """A column as numbers: null as NaN, true as 1."""
-    return _numbers(table[name])

@@ -7,8 +7,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from ratoon.columns import numbers
 from ratoon.metrics.report import Bin, Corner, Passes
-from ratoon.metrics.report.frame import numbers
 
 BINS, AGREED = 10, 5
 MOST = 50
@@ -24,9 +24,9 @@ def groups(rows: pa.Table) -> pa.Table:
 
 def in_corner(table: pa.Table, share: float, least: int) -> NDArray[np.bool_]:
     """Groups (or rows of groups) that nothing passed though at least `share` of `least` or more replies agree."""
-    agreed, n = numbers(table, "vote_share"), numbers(table, "group_n")
+    agreed, n = numbers(table["vote_share"]), numbers(table["group_n"])
     with np.errstate(invalid="ignore"):
-        return np.asarray((numbers(table, "pass_rate") == 0) & (agreed >= share) & (n >= least))
+        return np.asarray((numbers(table["pass_rate"]) == 0) & (agreed >= share) & (n >= least))
 
 
 def passes(rows: pa.Table, share: float, least: int) -> Passes | None:
@@ -34,7 +34,7 @@ def passes(rows: pa.Table, share: float, least: int) -> Passes | None:
     table = groups(rows)
     if not table.num_rows:
         return None
-    rate, agreed = numbers(table, "pass_rate"), numbers(table, "vote_share")
+    rate, agreed = numbers(table["pass_rate"]), numbers(table["vote_share"])
     at = np.minimum((rate * BINS).astype(int), BINS - 1)
     with np.errstate(invalid="ignore"):
         by = np.where(np.isnan(agreed), -1, np.minimum(np.nan_to_num(agreed) * AGREED, AGREED - 1).astype(int))

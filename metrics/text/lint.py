@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from ratoon.columns import strings
 from ratoon.errors import DataError
 from ratoon.metrics.text import hashed_words as words
 from ratoon.metrics.text.hashed_words import Batch, Pieces
@@ -52,7 +53,7 @@ def lint(texts: pa.Array | pa.ChunkedArray) -> pa.Table:
     `words` counts words that are not mere signs; `script` is that of most letters, `script_share` its share of them.
     Raises DataError where `texts` holds no strings.
     """
-    texts = _strings(texts)
+    texts = strings(texts)
     found = [_batch(batch) for batch in words.batches(texts)]
     columns = {name: _joined([f[name] for f in found], name in _COUNTS) for name in (*_COUNTS, *_SHARES, "_script")}
     gone = np.asarray(pc.is_null(texts))
@@ -66,12 +67,12 @@ def lint(texts: pa.Array | pa.ChunkedArray) -> pa.Table:
 
 def refusal(texts: pa.Array | pa.ChunkedArray) -> pa.ChunkedArray:
     """Whether a text begins as refusals do (English only); null for a null."""
-    return pc.match_substring_regex(pc.utf8_slice_codeunits(_strings(texts), 0, 80), REFUSAL)
+    return pc.match_substring_regex(pc.utf8_slice_codeunits(strings(texts), 0, 80), REFUSAL)
 
 
 def echo(texts: pa.Array | pa.ChunkedArray, prompts: pa.Array | pa.ChunkedArray) -> pa.Array:
     """The share of a text's runs of 4 words that stand in its prompt; null where it has no such run, or a side is null."""
-    texts, prompts = _strings(texts), _strings(prompts)
+    texts, prompts = strings(texts), strings(prompts)
     if len(texts) != len(prompts):
         raise DataError(f"{len(texts)} texts beside {len(prompts)} prompts", "give one prompt a text")
     shares = []
@@ -95,21 +96,6 @@ def _stands_in(prompt: str | None, answer: str | None) -> bool | None:
         return False
     whole, part = tokenise(prompt), tokenise(answer)
     return any(whole[i : i + len(part)] == part for i in range(len(whole) - len(part) + 1))
-
-
-def _strings(texts: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
-    if not isinstance(texts, pa.Array | pa.ChunkedArray):
-        texts = pa.array([_whole(text) for text in texts], pa.string())
-    if pa.types.is_null(texts.type):
-        return texts.cast(pa.string())
-    if not (pa.types.is_string(texts.type) or pa.types.is_large_string(texts.type)):
-        raise DataError(f"texts are {texts.type}, not strings", "give a column of strings")
-    return texts
-
-
-def _whole(text: Any) -> Any:
-    """A lone surrogate, which no UTF-8 can hold, as a question mark."""
-    return text.encode("utf-8", "replace").decode("utf-8") if isinstance(text, str) else text
 
 
 def _joined(parts: list[NDArray[Any]], counts: bool) -> NDArray[Any]:

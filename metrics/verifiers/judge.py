@@ -21,6 +21,7 @@ from ratoon import ids
 from ratoon.config import Config
 from ratoon.engine import Completion, Engine, Policy, Request, Sampling
 from ratoon.errors import EngineError
+from ratoon.messages import user
 from ratoon.render import Renderer
 
 VERSION = "judge-1"
@@ -106,7 +107,7 @@ def messages(config: JudgeConfig, task: str, reply: str, other: str | None = Non
     values = {"criterion": config.criterion, "task": task, "reply": reply, "first": reply, "second": other or "",
               "low": str(config.low), "high": str(config.high)}  # fmt: skip
     wording = config.prompt or (RUBRIC_PROMPT if config.kind == "rubric" else PAIR_PROMPT)
-    return [{"role": "user", "content": _FIELD.sub(lambda match: values[match.group(1)], wording)}]
+    return [user(_FIELD.sub(lambda match: values[match.group(1)], wording))]
 
 
 def version(config: JudgeConfig, policy_id: str) -> str:

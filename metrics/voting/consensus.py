@@ -17,12 +17,13 @@ import pyarrow.compute as pc
 from pydantic import Field, model_validator
 
 from ratoon import schema
+from ratoon.columns import codes_and_values, equal, numbers
 from ratoon.config import Config
 from ratoon.errors import DataError
 from ratoon.metrics.stats.estimators import Floats, wilson_columns
 from ratoon.metrics.voting.equivalence import merged
 from ratoon.metrics.voting.groups import GROUP, latest, planned, vote_columns
-from ratoon.metrics.voting.plurality import Bools, Ints, Votes, Weighing, codes_of, plurality, weigh
+from ratoon.metrics.voting.plurality import Bools, Ints, Votes, Weighing, plurality, weigh
 
 VERSION = "1"
 SCORER = "consensus"
@@ -148,10 +149,10 @@ def ballots(rollouts: pa.Table, readings: pa.Table, config: ConsensusConfig, sam
     if config.equivalence == "symbolic" and same is None:
         raise DataError("symbolic equivalence needs something to judge it", "pass `same`")
     rows = _read(rollouts, readings).sort_by("rollout_id")
-    group, names = codes_of(rows["group_id"])
-    answer, values = codes_of(rows["answer"])
-    back = ~_equal(rows["status"], "error")
-    choice = np.where(_equal(rows["finish_reason"], "length"), -1, answer)
+    group, names = codes_and_values(rows["group_id"])
+    answer, values = codes_and_values(rows["answer"])
+    back = ~equal(rows["status"], "error")
+    choice = np.where(equal(rows["finish_reason"], "length"), -1, answer)
     if config.equivalence == "symbolic" and same is not None:
         choice = merged(group, choice, values, rows["text"], same)
     weight = _weights(rows, group, back, config)
@@ -182,14 +183,10 @@ def _version(readings: pa.Table) -> str:
     return found[0] if found else ""
 
 
-def _equal(column: pa.ChunkedArray, value: str) -> Bools:
-    return np.asarray(pc.fill_null(pc.equal(column, value), False).to_numpy(), dtype=bool)
-
-
 def _weights(rows: pa.Table, group: Ints, back: Bools, config: ConsensusConfig) -> Floats | None:
     if config.weights == "one":
         return None
-    confidence = pc.fill_null(rows["confidence"].cast(pa.float64()), float("nan")).to_numpy()
+    confidence = numbers(rows["confidence"])
     return weigh(confidence, group, back, config.weights, config.weight_temperature, config.weight_power)
 
 
@@ -197,7 +194,7 @@ def _groups(box: Ballots, status: Ints, version: str, n_planned: dict[str, int],
     rows, group, names, votes = box.rows, box.group, box.groups, box.votes
     n = len(names)
     head = rows.take(pa.array(np.unique(group, return_index=True)[1])) if n else rows.slice(0, 0)
-    cut = _equal(rows["finish_reason"], "length")
+    cut = equal(rows["finish_reason"], "length")
     silent = box.back & ~cut & rows["answer"].is_null().to_numpy()
     accepted = status == 0
     rules = pa.array([stop_rule.get(name) for name in names.to_pylist()], pa.string())
@@ -223,7 +220,7 @@ def _scores(box: Ballots, status: Ints, version: str) -> pa.Table:
     rows, group, choice, values, back = box.rows, box.group, box.choice, box.answers, box.back
     n = rows.num_rows
     labelled, agrees = (status == 0)[group], (choice >= 0) & (choice == box.votes.winner[group])
-    cut, silent = _equal(rows["finish_reason"], "length"), rows["answer"].is_null().to_numpy()
+    cut, silent = equal(rows["finish_reason"], "length"), rows["answer"].is_null().to_numpy()
     kind = np.select([~back, ~labelled, agrees, cut, silent], [0, 1, 2, 3, 4], 5)
     verdicts = pa.array(["error", "abstain", "pass", "fail", "fail", "fail"]).take(pa.array(kind))
     details = pa.array([None, None, None, "length", "unparsed: no answer", "another vote"]).take(pa.array(kind))

@@ -15,9 +15,10 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from ratoon import schema
+from ratoon.columns import codes_and_values, codes_of, equal, truths
 from ratoon.errors import Conservation, DataError
 from ratoon.metrics.stats.estimators import wilson_columns
-from ratoon.metrics.voting.plurality import Votes, codes_of, plurality
+from ratoon.metrics.voting.plurality import Votes, plurality
 
 Array = NDArray[Any]
 
@@ -71,9 +72,9 @@ def planned(rollouts: pa.Table, assignments: pa.Table) -> dict[str, int]:
 
 
 def _grouped(rows: pa.Table, planned: dict[str, int]) -> pa.Table:
-    group, _ = codes_of(rows["group_id"])
-    scorer, _ = codes_of(rows["scorer"])
-    version, _ = codes_of(rows["version"])
+    group = codes_of(rows["group_id"])
+    scorer = codes_of(rows["scorer"])
+    version = codes_of(rows["version"])
     if (group < 0).any():
         raise DataError("a rollout has no group_id", "write group_id = ids.group_id(prompt, policy, sampling)")
     _, first, at = np.unique(np.stack([group, scorer, version], 1), axis=0, return_index=True, return_inverse=True)
@@ -98,17 +99,13 @@ def latest(iterations: pa.ChunkedArray, at: Array, n: int) -> pa.Array:
     return pa.array(latest, pa.int32(), mask=latest < 0)
 
 
-def _mask(condition: pa.ChunkedArray) -> Array:
-    return pc.fill_null(condition, False).to_numpy().astype(bool)
-
-
 def _counts(rows: pa.Table, at: Array, n: int) -> dict[str, Any]:
     def count(mask: Array) -> Array:
         return np.bincount(at[mask], minlength=n)
 
     status, detail = rows["status"], rows["detail"]
-    passed = count(_mask(pc.equal(status, "pass")))
-    valid = passed + count(_mask(pc.equal(status, "fail")))
+    passed = count(equal(status, "pass"))
+    valid = passed + count(equal(status, "fail"))
     unparsed = pc.or_(pc.equal(detail, "empty"), pc.starts_with(detail, "unparsed"))
     lo, hi = wilson_columns(passed, valid)
     none = valid == 0
@@ -116,8 +113,8 @@ def _counts(rows: pa.Table, at: Array, n: int) -> dict[str, Any]:
         "n": np.bincount(at, minlength=n),
         "n_valid": valid,
         "n_passed": passed,
-        "n_truncated": count(_mask(pc.equal(rows["finish_reason"], "length"))),
-        "n_unparsed": count(_mask(pc.and_(pc.equal(status, "fail"), unparsed))),
+        "n_truncated": count(equal(rows["finish_reason"], "length")),
+        "n_unparsed": count(truths(pc.and_(pc.equal(status, "fail"), unparsed))),
         "pass_rate": pa.array(passed / np.maximum(valid, 1), mask=none),
         "pass_lo": pa.array(lo, mask=none),
         "pass_hi": pa.array(hi, mask=none),
@@ -126,9 +123,9 @@ def _counts(rows: pa.Table, at: Array, n: int) -> dict[str, Any]:
 
 def _votes(rows: pa.Table, at: Array, n: int) -> dict[str, Any]:
     """Plurality over canonical answers: winner, share, margin to the second, entropy in nats, and how it came out."""
-    answer, values = codes_of(rows["answer"])
-    back = _mask(pc.is_valid(rows["status"])) & ~_mask(pc.equal(rows["status"], "error"))
-    cut = _mask(pc.equal(rows["finish_reason"], "length"))
+    answer, values = codes_and_values(rows["answer"])
+    back = truths(pc.is_valid(rows["status"])) & ~equal(rows["status"], "error")
+    cut = equal(rows["finish_reason"], "length")
     votes = plurality(at, np.where(cut, -1, answer), back, n)
     return vote_columns(votes, values) | {
         "vote_status": np.where(votes.tie, "tie", np.where(votes.voters > 0, "plurality", "none")).tolist()

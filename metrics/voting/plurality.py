@@ -7,7 +7,7 @@ size. Self-consistency: Wang et al. (2203.11171); softmax weights: CISC (2502.06
 
 from __future__ import annotations
 
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -133,10 +133,3 @@ def _entropy(of: Ints, mass: Floats, n: int) -> Floats:
         share = mass / whole[of]
         terms = np.where(share > 0, -share * np.log(share), 0.0)
     return np.maximum(np.bincount(of, weights=terms, minlength=n), 0.0)
-
-
-def codes_of(column: Any) -> tuple[Ints, Any]:
-    """Dictionary codes of an Arrow column (-1 for null) and the values they stand for."""
-    whole = column.combine_chunks() if hasattr(column, "combine_chunks") else column
-    encoded = whole.dictionary_encode()
-    return encoded.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int64), encoded.dictionary

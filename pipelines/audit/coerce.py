@@ -12,6 +12,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from ratoon.messages import all_text, split_reply, turns_in
+
 _TRUE, _FALSE = (
     {"true", "1", "1.0", "pass", "passed", "correct", "yes"},
     {"false", "0", "0.0", "fail", "failed", "incorrect", "no"},
@@ -66,27 +68,15 @@ def _text(value: Any, last: bool) -> str | None:
     if isinstance(value, bytes):
         return value.decode("utf-8", "replace")
     if isinstance(value, list) and value and all(isinstance(m, Mapping) for m in value):
-        said = [_said(m) for m in value]
-        return (said[-1] if last else "\n".join(s for s in said if s)) if any(said) else None
+        turns = turns_in(value)
+        return _text(turns[-1]["content"] if last else all_text(turns), last)
     return _text(json.dumps(value, ensure_ascii=False, default=str), last) if isinstance(value, list | dict) else str(value)
-
-
-def _said(message: Mapping[str, Any]) -> str:
-    return _text(message.get("content", message.get("value")), False) or ""
 
 
 def turns(conversations: Iterable[Any]) -> tuple[list[str | None], list[str | None]]:
     """What was asked, and the last reply, of lists of messages (role and content, or from and value)."""
-    prompts: list[str | None] = []
-    replies: list[str | None] = []
-    for turns in conversations:
-        good = [m for m in turns if isinstance(m, Mapping)] if isinstance(turns, list) else []
-        mine = [i for i, m in enumerate(good) if str(m.get("role", m.get("from"))) in ("assistant", "gpt", "model")]
-        end = mine[-1] if mine else len(good)
-        asked = "\n".join(filter(None, (_said(m) for m in good[:end])))
-        prompts.append(asked or None)
-        replies.append(_said(good[end]) if mine else None)
-    return prompts, replies
+    parted = [split_reply(turns_in(conversation)) for conversation in conversations]
+    return [_text(all_text(asked), False) for asked, _ in parted], [_text(reply, False) for _, reply in parted]
 
 
 def _truth(value: Any) -> bool | None:

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from ratoon.columns import numbers
 from ratoon.errors import MissingExtra, ModelError
 from ratoon.metrics.embeddings import embed as embeddings
 from ratoon.metrics.embeddings import neighbours, spectrum
@@ -19,7 +20,7 @@ from ratoon.metrics.qdc import tiers
 from ratoon.metrics.report import Drift as DriftSection
 from ratoon.metrics.report import NotComputed, Occupancy, RegionRow, Test, drift
 from ratoon.metrics.report import region_map as regions
-from ratoon.metrics.report.frame import numbers, text_of
+from ratoon.metrics.report.frame import text_of
 from ratoon.metrics.report.region_map import Regions
 from ratoon.metrics.stats.calibration import rate
 from ratoon.metrics.stats.measures import Measure, of_estimate
@@ -246,7 +247,7 @@ class _Meaner:
 
 def lengths(now: Known, was: Known) -> dict[str, Measure]:
     """How far the lengths of the sides lie apart, in tenths of the other side."""
-    a, b = (numbers(side.table, "words") for side in (now, was))
+    a, b = (numbers(side.table["words"]) for side in (now, was))
     a, b = a[~np.isnan(a)], b[~np.isnan(b)]
     if min(len(a), len(b)) < 50:
         return {}
@@ -296,7 +297,7 @@ def selection(side: Side, placed: Placed, config: AuditConfig) -> dict[str, Meas
         return {}
     everyone = np.arange(len(placed.at))
     size = max(2, spectrum.sample_size(len(kept)))
-    quality = numbers(side.rows, "passed")[placed.at]
+    quality = numbers(side.rows["passed"])[placed.at]
     found: dict[str, Measure] = {}
     for suffix, rows in (("", kept), ("_control", _cut(everyone, len(kept), config.seed))):
         one = mean(mean_of("quality", quality[rows], np.arange(len(rows))), rate=True)

@@ -11,9 +11,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from ratoon.columns import numbers
 from ratoon.metrics.embeddings import spectrum
 from ratoon.metrics.report import Plane, PlanePoint
-from ratoon.metrics.report.frame import numbers
 from ratoon.metrics.stats.sketches import mean, mean_of
 from ratoon.pipelines.audit.embedded import Placed
 from ratoon.pipelines.audit.side import Side
@@ -26,7 +26,7 @@ _CUTS = (0.25, 0.5, 0.75, 1.0)
 def plane(side: Side, placed: Placed, config: AuditConfig) -> Plane | None:
     """Settings, the chosen one and its control; None where fewer than two subsets are large enough."""
     rows = side.rows.take(pa.array(placed.at))
-    passed, rate, agreed = (numbers(rows, name) for name in ("passed", "pass_rate", "vote_share"))
+    passed, rate, agreed = (numbers(rows[name]) for name in ("passed", "pass_rate", "vote_share"))
     passed = np.where(np.isnan(passed), rate, passed)
     subsets = _subsets(rows, passed, rate, agreed, config.seed)
     least = min(100, max(_LEAST, rows.num_rows // 10))

@@ -16,12 +16,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from ratoon.columns import numbers
 from ratoon.filters.decontaminate import DecontaminateConfig
 from ratoon.metrics.qdc import tiers
 from ratoon.metrics.report import NotComputed, answers, language, repetition
 from ratoon.metrics.report import frame as frames
 from ratoon.metrics.report import pass_vs_agreement as passes
-from ratoon.metrics.report.frame import BEHAVIOURS, COUNTED, numbers, text_of
+from ratoon.metrics.report.frame import BEHAVIOURS, COUNTED, text_of
 from ratoon.metrics.stats import sketches
 from ratoon.metrics.stats.calibration import ece, rate
 from ratoon.metrics.stats.correlation import spearman
@@ -82,7 +83,7 @@ class _Making:
 
     def share(self, metric: str, flags: Any, unit: str = "rows", said: str = "") -> None:
         """The share of rows whose flag is known that have it; nothing where none is known."""
-        column = flags if isinstance(flags, np.ndarray) else numbers(pa.table({"x": flags}), "x")
+        column = flags if isinstance(flags, np.ndarray) else numbers(flags)
         seen = column[~np.isnan(column.astype(float))]
         if len(seen):
             one = rate(int(seen.sum()), len(seen))
@@ -91,7 +92,7 @@ class _Making:
 
     def repeats(self) -> None:
         """Copies and cuts."""
-        words = np.nan_to_num(numbers(self.counts, "words")).astype(np.int64)
+        words = np.nan_to_num(numbers(self.counts["words"])).astype(np.int64)
         self.flags["duplicate_of"] = frames.duplicates(self.rows, words)
         self.share("diversity.exact_duplicates", np.asarray(pc.is_valid(self.flags["duplicate_of"])).astype(float))
         cut, how = frames.truncated(self.rows, self.counts)
@@ -111,7 +112,7 @@ class _Making:
             )
             return
         self._groups()
-        passed = numbers(rows, "passed")
+        passed = numbers(rows["passed"])
         known = passed[~np.isnan(passed)]
         if len(known) and np.ptp(known) == 0:
             self.missing("what sets right rows apart from wrong ones", f"every judged row {'passed' if known[0] else 'failed'}",
@@ -120,7 +121,7 @@ class _Making:
             odd = answers.conflicts(rows)
             judged = np.where(np.isnan(passed) | np.asarray(pc.is_null(rows["answer"])), np.nan, odd.astype(float))
             self.flags["conflict"] = pa.array(odd, mask=np.isnan(judged))
-            if (numbers(rows, "group_n") > 1).any():
+            if (numbers(rows["group_n"]) > 1).any():
                 self.share("quality.conflicts", judged, "verdicts")
             if n <= self.config.matched:
                 gold = answers.against_gold(rows)
@@ -129,7 +130,7 @@ class _Making:
 
     def _groups(self) -> None:
         groups = passes.groups(self.rows)
-        n, p = numbers(groups, "group_n"), numbers(groups, "pass_rate")
+        n, p = numbers(groups["group_n"]), numbers(groups["pass_rate"])
         several = n >= 2
         if not several.any():
             self.missing("agreement, learnability", "no task has two judged rows", "map the task: --column task_id=COLUMN")
@@ -152,7 +153,7 @@ class _Making:
 
     def _corner(self, groups: pa.Table) -> None:
         limits = self.config.limits
-        agreed = ~np.isnan(numbers(groups, "vote_share")) & (numbers(groups, "group_n") >= limits.corner_rows)
+        agreed = ~np.isnan(numbers(groups["vote_share"])) & (numbers(groups["group_n"]) >= limits.corner_rows)
         if not agreed.any():
             return
         corner = passes.in_corner(groups, limits.corner_share, limits.corner_rows)
@@ -160,7 +161,7 @@ class _Making:
         self.flags["corner"] = pa.array(passes.in_corner(self.rows, limits.corner_share, limits.corner_rows))
         labels = {v for v in pc.unique(self.rows["label_source"]).to_pylist() if v}
         if "consensus" in labels:
-            sure, right = numbers(groups, "vote_share")[agreed], numbers(groups, "pass_rate")[agreed] >= 0.5
+            sure, right = numbers(groups["vote_share"])[agreed], numbers(groups["pass_rate"])[agreed] >= 0.5
             if len(sure) >= 100:
                 self.found["consensus.ece"] = Measure("consensus.ece", VERSION, ece(sure, right), len(sure))
 
@@ -251,7 +252,7 @@ class _Making:
     def near(self) -> None:
         """Rows of some length that nearly repeat a row of another task, and which one."""
         n = self.rows.num_rows
-        long = np.nan_to_num(numbers(self.counts, "words")) >= _WORDS
+        long = np.nan_to_num(numbers(self.counts["words"])) >= _WORDS
         stored = self.side.stored.get("near")
         at = np.arange(n) if stored is not None else self._sampled(self.config.pairs)
         at = at[long[at]]
@@ -288,11 +289,11 @@ class _Making:
         for one in tiers.cheap(tiers.sketch(table), {"unit": "row"}):
             self.found.setdefault(one.metric, one)
         at = pc.index_in(self.rows["task_id"], value_set=pc.unique(self.rows["task_id"])).to_numpy().astype(np.int64)
-        acts = np.sum([numbers(self.counts, name) for name in BEHAVIOURS], axis=0)
+        acts = np.sum([numbers(self.counts[name]) for name in BEHAVIOURS], axis=0)
         self._mean("complexity.behaviours", acts, at)
-        reward = numbers(self.rows, "reward")
+        reward = numbers(self.rows["reward"])
         self._mean("quality.reward", reward, at)
-        by = reward if np.isfinite(reward).any() else numbers(self.rows, "passed")
+        by = reward if np.isfinite(reward).any() else numbers(self.rows["passed"])
         self._by_length(by)
         self._families()
 
@@ -301,7 +302,7 @@ class _Making:
         self.found |= {m.metric: m for m in of_estimate(metric, VERSION, found, {"unit": "row"})}
 
     def _by_length(self, reward: NDArray[np.float64]) -> None:
-        words = numbers(self.counts, "words")
+        words = numbers(self.counts["words"])
         both = np.isfinite(reward) & np.isfinite(words)
         r = spearman(reward[both], words[both]) if both.sum() >= 20 else None
         if r is not None:

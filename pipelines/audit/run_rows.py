@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ratoon import ids, schema, sql
+from ratoon.messages import user_texts
 from ratoon.metrics.qdc.tiers import sample_of
 from ratoon.metrics.report import Dropped, Series, Stage, Twin
 from ratoon.metrics.report.frame import COUNTED, FRAME
@@ -60,8 +61,8 @@ def read(store: Store, iteration: int, most: int, seed: int) -> tuple[pa.Table, 
     """
     crop = crop_of(store, iteration)
     tasks = store.read("tasks", crop.pool, ["task_id", "messages", "answer", "family", "split"])
-    said = _said(tasks)
-    asked = pa.table({"task_id": tasks["task_id"], "prompt": said, "answer": tasks["answer"], "family": tasks["family"],
+    questions = user_texts(tasks["messages"])
+    asked = pa.table({"task_id": tasks["task_id"], "prompt": questions, "answer": tasks["answer"], "family": tasks["family"],
                       "split": tasks["split"]})  # fmt: skip
     curated = [m for m in store.find("curate", iteration) if m.shard == "default"] or store.find("curate", iteration)[-1:]
     wanted = ["rollout_id", "group_id", "task_id", "iteration", "text", "token_ids", "finish_reason"]
@@ -73,18 +74,18 @@ def read(store: Store, iteration: int, most: int, seed: int) -> tuple[pa.Table, 
     }  # fmt: skip
     rows = sql.over(tables, _ROWS, memory_limit="2GB", spill=None).select(FRAME.names).cast(FRAME)
     digest = ids.digest([store.run_id, iteration, crop.groups.content_digest, *(m.content_digest for m in curated)])
-    return rows, _held(store, tasks, said), digest
+    return rows, _held(store, tasks, questions), digest
 
 
 def held(store: Store, iteration: int) -> pa.Table:
     """The items that a round's rows must not hold: the run's held-out tasks, and its benchmarks."""
     tasks = store.read("tasks", crop_of(store, iteration).pool, ["task_id", "messages", "answer", "split"])
-    return _held(store, tasks, _said(tasks))
+    return _held(store, tasks, user_texts(tasks["messages"]))
 
 
-def _held(store: Store, tasks: pa.Table, said: pa.ChunkedArray) -> pa.Table:
-    out = pc.fill_null(pc.not_equal(tasks["split"], "train"), False)
-    items = [benchmarks.held_out(tasks.filter(out), said.filter(out))]
+def _held(store: Store, tasks: pa.Table, questions: pa.Array) -> pa.Table:
+    out = pc.fill_null(pc.not_equal(tasks["split"], "train"), False).combine_chunks()
+    items = [benchmarks.held_out(tasks.filter(out), questions.filter(out))]
     items += [store.read("benchmarks", store.find("benchmarks"))] if store.find("benchmarks") else []
     return pa.concat_tables(items)
 
@@ -120,14 +121,6 @@ def known_before(store: Store, iteration: int, row_ids: pa.ChunkedArray) -> dict
         if made := store.find(stage, iteration):
             found[stage] = store.read("edges", made[-1:], ["a_id", "b_id", "similarity", "evidence"])
     return found
-
-
-def _said(tasks: pa.Table) -> pa.ChunkedArray:
-    """What the user's turns of each task say."""
-    found = []
-    for messages in tasks["messages"].to_pylist():
-        found.append("\n".join(m["content"] or "" for m in messages or () if m["role"] == "user") or None)
-    return pa.chunked_array([pa.array(found, pa.string())])
 
 
 def before(store: Store, iteration: int) -> int | None:

@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from ratoon.columns import numbers
 from ratoon.metrics.embeddings import cosine_pairs as cosines
 from ratoon.metrics.embeddings import neighbours
 from ratoon.metrics.report import (
@@ -31,7 +32,7 @@ from ratoon.metrics.report import (
 )  # fmt: skip
 from ratoon.metrics.report import correlations as correlating
 from ratoon.metrics.report import repetition as repeating
-from ratoon.metrics.report.frame import COUNTED, numbers, text_of
+from ratoon.metrics.report.frame import COUNTED, text_of
 from ratoon.metrics.stats.measures import Measure
 from ratoon.pipelines.audit.embedded import Meaning, Placed
 from ratoon.pipelines.audit.row_flags import Known
@@ -169,7 +170,7 @@ def repetition(side: Side, known: Known, placed: Placed | None) -> Repetition:
 def correlations(table: pa.Table) -> Correlations | None:
     """Of numbers of the subject's rows, at most a hundred thousand of them."""
     rows = table.filter(pc.equal(table["side"], "subject")).slice(0, 100_000)
-    columns = {n: numbers(rows, n) for n in _CORRELATED if n in rows.column_names and rows[n].null_count < rows.num_rows}
+    columns = {n: numbers(rows[n]) for n in _CORRELATED if n in rows.column_names and rows[n].null_count < rows.num_rows}
     return correlating.correlations(columns, "words") if rows.num_rows else None
 
 

@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 
 from ratoon import schema
 from ratoon.errors import UsageError
+from ratoon.messages import last_texts, user_texts
 from ratoon.metrics.qdc.tiers import sample_of
 from ratoon.metrics.report.answers import completed
 from ratoon.metrics.report.frame import frame
@@ -113,16 +114,11 @@ def _held_around(path: Path, iteration: int) -> pa.Table:
 
 
 def _dataset_columns(table: pa.Table) -> dict[str, Any]:
-    def said(column: str, last: bool) -> list[str | None]:
-        turns = table[column].to_pylist()
-        if last:
-            return [m[-1]["content"] if m else None for m in turns]
-        return ["\n".join(t["content"] or "" for t in m if t["role"] == "user") if m else None for m in turns]
-
     names = ("task_id", "iteration", "pass_rate", "label_source", "split")
     return {name: table[name] for name in names} | {
         "row_id": table["rollout_id"] if not table["rollout_id"].null_count else table["example_id"],
-        "place": table["example_id"], "prompt": said("prompt", False), "completion": said("completion", True),
+        "place": table["example_id"], "prompt": user_texts(table["prompt"]),
+        "completion": last_texts(table["completion"], "assistant"),
         "passed": table["label"], "group_n": table["n"], "n_tokens": pc.list_value_length(table["token_ids"]),
     }  # fmt: skip
 

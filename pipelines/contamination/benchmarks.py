@@ -11,6 +11,7 @@ import pyarrow as pa
 from ratoon import schema
 from ratoon.errors import DataError, MissingExtra
 from ratoon.generators.tasks.files import SUFFIXES, read_file
+from ratoon.messages import all_text, turns_in
 from ratoon.pipelines.runtime.stage import Built, key, run_stage
 from ratoon.store.store import Counts, Manifest, Store
 
@@ -66,7 +67,7 @@ def texts_of(row: dict[str, Any]) -> Iterator[tuple[str, str]]:
         if isinstance(value, str) and value:
             yield name, value
         elif isinstance(value, list) and value and all(isinstance(m, dict) and "content" in m for m in value):
-            yield name, "\n".join(str(m["content"] or "") for m in value)
+            yield name, all_text(turns_in(value)) or ""
 
 
 def rows_of(name: str, unreadable: list[str] | None = None) -> Iterator[tuple[str, dict[str, Any]]]:

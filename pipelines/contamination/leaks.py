@@ -15,6 +15,7 @@ from ratoon.config import semantic
 from ratoon.filters.decontaminate import DecontaminateConfig
 from ratoon.generators.proposers.candidates import Candidate, Leak
 from ratoon.generators.tasks.task_rows import text_key
+from ratoon.messages import user_texts
 from ratoon.metrics.text import contamination
 from ratoon.metrics.text.contamination import ContaminationConfig
 from ratoon.pipelines.contamination import benchmarks
@@ -41,18 +42,18 @@ def found(
     candidates: Sequence[Candidate], held_out: pa.Table, known: pa.Table | None, config: ContaminationConfig
 ) -> dict[str, Leak]:
     """The same of tables: held-out tasks, and rows of table `benchmarks`."""
-    said = ["\n".join(m["content"] or "" for m in messages or () if m["role"] == "user")
-            for messages in held_out["messages"].to_pylist()]  # fmt: skip
-    by_key = _by_key(held_out, said)
+    questions = user_texts(held_out["messages"])
+    by_key = _by_key(held_out, questions)
     keyed = {c.subject_id: Leak("problem_key", by_key[key]) for c in candidates for key in _keys(c) if key in by_key}
-    items = [benchmarks.held_out(held_out, pa.array(said, pa.string()))] + ([known] if known is not None else [])
+    items = [benchmarks.held_out(held_out, questions)] + ([known] if known is not None else [])
     return _matched(candidates, contamination.build(pa.concat_tables(items), config)) | keyed
 
 
-def _by_key(held_out: pa.Table, said: Sequence[str]) -> dict[str, str]:
+def _by_key(held_out: pa.Table, questions: pa.Array) -> dict[str, str]:
     """The task of each problem key, and of each question as a key."""
     task_ids = held_out["task_id"].to_pylist()
-    found = dict(zip(map(text_key, said), task_ids, strict=True))
+    texts = zip(questions.to_pylist(), task_ids, strict=True)
+    found = {text_key(text): task for text, task in texts if text is not None}
     return found | dict(zip(held_out["problem_key"].to_pylist(), task_ids, strict=True))
 
 

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ratoon import hashes, schema
+from ratoon.messages import last_texts
 from ratoon.metrics.qdc import complexity, tiers
 from ratoon.metrics.stats import sketches
 from ratoon.metrics.stats.sketches import Sketch
@@ -58,8 +59,7 @@ def _asked(lookup: Lookup, pool: Sequence[Manifest], rows: pa.Table) -> pa.Table
     wanted = pc.unique(rows["task_id"])
     parts = [lookup.rows("tasks", m, "task_id", wanted, ["task_id", "messages", "answer"]) for m in pool]
     tasks = pa.concat_tables(parts)
-    said = [[m["content"] for m in messages or [] if m["role"] == "user"] for messages in tasks["messages"].to_pylist()]
-    prompts = pa.array([turns[-1] if turns else None for turns in said], pa.string())
+    prompts = last_texts(tasks["messages"], "user")
     return pa.table({"task_id": tasks["task_id"], "prompt": prompts, "answer": tasks["answer"]})
 
 

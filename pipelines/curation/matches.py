@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ratoon.config import semantic
+from ratoon.messages import user_texts
 from ratoon.metrics.embeddings import embed as embeddings
 from ratoon.metrics.text import contamination
 from ratoon.pipelines.contamination import benchmarks
@@ -64,13 +65,9 @@ def reviewed(store: Store, config: CurationConfig, crop: Crop, near: float) -> M
 def _compared(store: Store, crop: Crop, frozen: Manifest | None) -> tuple[pa.Array, pa.Array, pa.Table]:
     """Training tasks and what they ask, and the items of held-out tasks and of the frozen benchmarks."""
     tasks = store.read("tasks", crop.pool, ["task_id", "split", "messages", "answer"])
-    said = pa.array([_question(messages) for messages in tasks["messages"].to_pylist()], pa.string())
+    questions = user_texts(tasks["messages"])
     held = pc.and_(pc.is_valid(tasks["split"]), pc.not_equal(tasks["split"], "train")).combine_chunks()
-    items = [benchmarks.held_out(tasks.filter(held), said.filter(held))]
+    items = [benchmarks.held_out(tasks.filter(held), questions.filter(held))]
     items += [store.read("benchmarks", [frozen])] if frozen else []
     asked = pc.invert(held)
-    return tasks["task_id"].combine_chunks().filter(asked), said.filter(asked), pa.concat_tables(items)
-
-
-def _question(messages: list[dict[str, str]] | None) -> str:
-    return "\n".join(m["content"] or "" for m in messages or [] if m["role"] == "user")
+    return tasks["task_id"].combine_chunks().filter(asked), questions.filter(asked), pa.concat_tables(items)

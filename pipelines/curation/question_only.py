@@ -18,6 +18,7 @@ from ratoon import schema
 from ratoon.config import semantic
 from ratoon.errors import DataError
 from ratoon.generators import prompts as prompting
+from ratoon.messages import user
 from ratoon.pipelines.recipe.recipe import PromptConfig, Recipe
 from ratoon.pipelines.runtime.context import Context
 from ratoon.pipelines.runtime.rollout_set import Crop
@@ -50,7 +51,7 @@ def rendered(tasks: pa.Table, renderer: Renderer, config: PromptConfig) -> tuple
     for row in tasks.select(["task_id", "meta"]).to_pylist():
         asked = json.loads(row["meta"] or "{}").get("asked")
         if asked:
-            rows.append({"task_id": row["task_id"], "messages": [{"role": "user", "content": asked}]})
+            rows.append({"task_id": row["task_id"], "messages": [user(asked)]})
     return prompting.build(schema.from_rows("tasks", rows), renderer, config.system, config.few_shot, ROLE)
 
 

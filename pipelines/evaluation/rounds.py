@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from ratoon import ids, schema
 from ratoon.config import semantic
+from ratoon.messages import last_texts
 from ratoon.metrics.embeddings import clusters, spectrum
 from ratoon.metrics.embeddings import embed as embeddings
 from ratoon.metrics.qdc import tiers
@@ -223,9 +224,8 @@ class _View:
         return found.take(pc.index_in(wanted, value_set=found["task_id"].combine_chunks()))
 
     def prompts(self, task_ids: list[str]) -> pa.Array:
-        said = self.tasks(pa.array(task_ids, pa.string()), ["messages"])["messages"].to_pylist()
-        turns = [[m["content"] for m in messages or [] if m["role"] == "user"] for messages in said]
-        return pa.array([t[-1] if t else "" for t in turns], pa.string())
+        asked = self.tasks(pa.array(task_ids, pa.string()), ["messages"])["messages"]
+        return pc.fill_null(last_texts(asked, "user"), "")
 
     def families(self, rows: Rows) -> pa.ChunkedArray:
         return self.tasks(pc.unique(rows.task_id), ["family"])["family"]

@@ -19,6 +19,7 @@ from ratoon.config import semantic
 from ratoon.engine import Policy, Sampling
 from ratoon.errors import EngineDead, Stopped
 from ratoon.generators import rollouts as driver
+from ratoon.messages import user_text
 from ratoon.metrics.evaluation import judge_report as judged
 from ratoon.metrics.verifiers import judge as judging
 from ratoon.metrics.verifiers.judge import JudgeConfig, Judgment, Reader
@@ -169,8 +170,8 @@ def _prompts(ctx: Context, crop: Crop, config: JudgeConfig, contents: Sequence[C
     wanted = pa.array(sorted({task for task, _, _ in contents}), pa.string())
     tasks = ctx.store.read("tasks", crop.pool, ["task_id", "messages"])
     tasks = tasks.filter(pc.is_in(tasks["task_id"], value_set=wanted))
-    said = {row["task_id"]: _question(row["messages"]) for row in tasks.to_pylist()}
-    talks = [judging.messages(config, said[task], text, other) for task, text, other in contents]
+    questions = {row["task_id"]: user_text(row["messages"]) or "" for row in tasks.to_pylist()}
+    talks = [judging.messages(config, questions[task], text, other) for task, text, other in contents]
     rendered, template = ctx.renderer.render(talks), ctx.renderer.template_digest
     rows = [
         {"prompt_id": ids.prompt_id(task, judging.ROLE, template, tokens), "task_id": task, "role": judging.ROLE,
@@ -178,10 +179,6 @@ def _prompts(ctx: Context, crop: Crop, config: JudgeConfig, contents: Sequence[C
         for (task, _, _), talk, tokens in zip(contents, talks, rendered, strict=True)
     ]  # fmt: skip
     return schema.from_rows("prompts", rows)
-
-
-def _question(messages: Sequence[Mapping[str, str]] | None) -> str:
-    return "\n".join(m["content"] or "" for m in messages or () if m["role"] == "user")
 
 
 def _fresh(ctx: Context, prompts: pa.Table, bench: Bench) -> tuple[pa.Table, pa.Table]:

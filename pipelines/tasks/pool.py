@@ -15,6 +15,7 @@ from ratoon.generators.hidden import hide_gold
 from ratoon.generators.splits import assign_splits, leaks
 from ratoon.generators.tasks import propose_all, verifiers_of, versions
 from ratoon.generators.tasks.task_rows import text_key
+from ratoon.messages import user_turns
 from ratoon.metrics import verifiers
 from ratoon.metrics.verifiers.score import score_gold
 from ratoon.pipelines.recipe.recipe import Recipe
@@ -123,7 +124,7 @@ def _spare_held_out(rows: pa.Table, few_shot: Sequence[tuple[str, str]]) -> None
         return
     held = rows.filter(pc.not_equal(rows["split"], "train")).select(["task_id", "problem_key", "split", "messages"])
     for row in held.to_pylist():
-        said = [message["content"] for message in row["messages"] if message["role"] == "user"]
+        said = user_turns(row["messages"])
         for question in (row["problem_key"], *map(text_key, said), text_key("\n".join(said))):
             if question in shown:
                 raise ConfigError(

@@ -23,6 +23,7 @@ from ratoon.generators.proposers.candidates import VERSION, Candidate, decisions
 from ratoon.generators.proposers.catalogue import PROPOSERS, ProposerConfig
 from ratoon.generators.proposers.from_documents import DocumentsConfig
 from ratoon.generators.proposers.prompts import Ask, Known, key_of, rows_of
+from ratoon.messages import opening, user
 from ratoon.pipelines.runtime import records
 from ratoon.pipelines.runtime.context import Context
 from ratoon.pipelines.runtime.stage import Built, key, run_stage, with_descendants
@@ -207,10 +208,7 @@ def _by_prompt(ctx: Context, manifest: Manifest, found: dict[str, Ask]) -> dict[
 def _bare(ctx: Context, candidate: Candidate) -> list[dict[str, str]]:
     """A question without its passage, after all that stands before every task of a solver."""
     prompt = ctx.recipe.prompt
-    head = [] if prompt.system is None else [{"role": "system", "content": prompt.system}]
-    for user, assistant in prompt.few_shot:
-        head += [{"role": "user", "content": user}, {"role": "assistant", "content": assistant}]
-    return [*head, {"role": "user", "content": candidate.text}]
+    return [*opening(prompt.system, prompt.few_shot), user(candidate.text)]
 
 
 class Made(NamedTuple):

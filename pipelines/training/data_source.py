@@ -17,6 +17,7 @@ from ratoon.errors import DataError
 from ratoon.generators import imported, imported_tables
 from ratoon.generators.imported import Row
 from ratoon.generators.tasks.files import SUFFIXES
+from ratoon.messages import assistant
 from ratoon.render import Renderer
 from ratoon.sft.data import dataset, examples
 from ratoon.store.store import Store
@@ -134,7 +135,7 @@ def _views(
     token_ids, logprobs, _ = imported_tables.completion_ids(row, renderer)
     shared = {
         "split": "train", "weight": 1.0, "task_id": group_id, "group_id": group_id, "rollout_id": rollout_id,
-        "prompt": row.messages, "completion": [{"role": "assistant", "content": row.text}],
+        "prompt": row.messages, "completion": [assistant(row.text)],
         "prompt_token_ids": prompt["token_ids"], "token_ids": token_ids, "loss_mask": [1] * len(token_ids or ()),
         "logprobs": logprobs, "logprob_source": row.logprob_source if logprobs else None,
         "temperature": _TEMPERATURE if row.sampling[0] is None else row.sampling[0],

@@ -19,6 +19,7 @@ from ratoon import schema
 from ratoon.config import semantic
 from ratoon.errors import Refused
 from ratoon.filters.decontaminate import DecontaminateConfig
+from ratoon.messages import all_texts, user_texts
 from ratoon.metrics.report.rules import Case, findings
 from ratoon.metrics.stats.calibration import collapse
 from ratoon.metrics.stats.estimators import Estimate
@@ -155,7 +156,7 @@ def leaked(rows: pa.Table, tasks: pa.Table, known: pa.Table, config: Contaminati
         name: f"the problem of held-out task {owner[k]}"
         for name, task in zip(names, ids, strict=True) if (k := key_of.get(task)) is not None and k in owner
     }  # fmt: skip
-    asked = pa.array([_asked(messages) for messages in held["messages"].to_pylist()], pa.string())
+    asked = user_texts(held["messages"])
     own = held.select(["task_id", "split"]).append_column("answer", pa.nulls(held.num_rows, pa.string()))  # questions only
     for items, whole in ((benchmarks.held_out(own, asked), True), (known, False)):
         found = _held(rows, items, config, whole) | found
@@ -168,20 +169,13 @@ def _held(rows: pa.Table, items: pa.Table, config: ContaminationConfig, whole: b
         return {}
     index, rule = contamination.build(items, config), DecontaminateConfig()
     found: dict[str, str] = {}
-    for column in ("prompt", "completion"):
-        texts = pa.array(
-            [_asked(messages, any_role=column == "completion") for messages in rows[column].to_pylist()], pa.string()
-        )
+    for texts in (user_texts(rows["prompt"]), all_texts(rows["completion"])):
         for edge in contamination.matches(index, rows["rollout_id"].combine_chunks(), texts).to_pylist():
             tier, share = json.loads(edge["evidence"])["tier"], edge["similarity"]
             told = share >= 1.0 if whole else tier != contamination.COVERAGE or share >= rule.coverage
             if told:
                 found.setdefault(edge["a_id"], f"{edge['b_id']} ({tier}, {share:.0%} of its words)")
     return found
-
-
-def _asked(messages: Sequence[Mapping[str, Any]] | None, any_role: bool = False) -> str:
-    return "\n".join(m["content"] or "" for m in messages or () if any_role or m["role"] == "user")
 
 
 def below_floor(ctx: Context) -> list[Found]:

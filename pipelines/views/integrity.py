@@ -12,10 +12,10 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from ratoon import faults
 from ratoon.errors import RatoonError
 from ratoon.sft.data import dataset
 from ratoon.sft.models import policy as policies
+from ratoon.store import faults
 from ratoon.store.store import Manifest, Store
 
 _MINE = re.compile(r"^\.(?P<name>.+?)(\.old)?\.(?P<pid>\d+)$")

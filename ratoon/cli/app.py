@@ -244,7 +244,7 @@ def doctor(
     json: Json = False,
 ) -> None:
     """What this machine can run, and the command that mends what it can't."""
-    from ratoon.doctor import doctor as examine
+    from ratoon.cli.doctor import doctor as examine
 
     raise typer.Exit(examine(prepare=prepare, as_json=json))
 

@@ -15,8 +15,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
-from ratoon import faults
 from ratoon.errors import StoreError
+from ratoon.store import faults
 
 Bytes = bytes | bytearray | memoryview
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})

@@ -18,8 +18,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ratoon import faults
 from ratoon.errors import StoreError
+from ratoon.store import faults
 from ratoon.store.files import write_error
 
 _PACK_FROM = 8

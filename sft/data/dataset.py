@@ -20,10 +20,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from ratoon import faults
 from ratoon.errors import DataError
 from ratoon.sft.data import card, examples
-from ratoon.store import digests
+from ratoon.store import digests, faults
 from ratoon.store.files import explained, new_folder
 
 INFO = "dataset.json"

@@ -20,14 +20,13 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ratoon import ids
+from ratoon import ids, messages
 from ratoon.errors import ConfigError, DataError
 from ratoon.sft.data import card, dataset
 from ratoon.sft.data.export_groups import GROUP_EXPORTS, GROUP_USE
 from ratoon.store.files import explained, new_folder
 
 Row = Mapping[str, Any]
-_SHAREGPT = {"system": "system", "user": "human", "assistant": "gpt", "tool": "tool"}
 
 
 def trl_sft(row: Row) -> dict[str, Any]:
@@ -48,8 +47,7 @@ def trl_sft_ids(row: Row) -> dict[str, Any]:
 
 def sharegpt(row: Row) -> dict[str, Any]:
     """ShareGPT turns: from system, human or gpt."""
-    turns = row["prompt"] + row["completion"]
-    return {"conversations": [{"from": _SHAREGPT.get(t["role"], t["role"]), "value": t["content"]} for t in turns]}
+    return {"conversations": messages.sharegpt(row["prompt"] + row["completion"])}
 
 
 def axolotl(row: Row) -> dict[str, Any]:

@@ -6,12 +6,11 @@ train without any error and spoil the model, so everything that a table can show
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from ratoon.columns import codes_of, numbers
 from ratoon.errors import DataError, TrainError
 from ratoon.sft.training.job import NftConfig, TrainConfig
 
@@ -29,13 +28,13 @@ def check_rows(rows: pa.Table, config: TrainConfig) -> None:
     _check_present(rows, config.nft)
     _check_tokens(rows)
     labels = labels_of(rows)
-    rate, n = (_numbers(rows, name) for name in ("pass_rate", "n"))
+    rate, n = (numbers(rows[name]) for name in ("pass_rate", "n"))
     _refuse(rows, ~((rate >= 0) & (rate <= 1)), "have a pass rate outside [0, 1]", "pass rates are shares of right answers")
     _refuse(rows, (labels & (rate == 0)) | (~labels & (rate == 1)), "have a label that their pass rate rules out", _RATE_HINT)
     for name in ("temperature", "weight"):
-        values = _numbers(rows, name)
+        values = numbers(rows[name])
         _refuse(rows, ~np.isfinite(values) | (values < 0), f"have a {name} that is negative or not finite", f"mend {name}")
-    greedy = _numbers(rows, "temperature") == 0
+    greedy = numbers(rows["temperature"]) == 0
     _refuse(rows, greedy, "were sampled at temperature 0", "sample at temperature 1: greedy choice has no probabilities")
     _check_groups(rows)
     _check_rates(rows, labels, rate, n)
@@ -90,9 +89,9 @@ def without(rows: pa.Table, keep: np.ndarray) -> pa.Table:
 
 def reweight(rows: pa.Table, keep: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The weights of `without`, and which rows it leaves."""
-    groups = _codes(rows["group_id"])
+    groups = codes_of(rows["group_id"], null_is_a_value=True)
     side = 2 * groups + labels_of(rows)
-    weight = _numbers(rows, "weight")
+    weight = numbers(rows["weight"])
     before = np.bincount(side, weight, minlength=2 * (groups.max(initial=0) + 1))
     after = np.bincount(side, weight * keep, minlength=len(before))
     lost = ((before > 0) & (after == 0)).reshape(-1, 2).any(axis=1)
@@ -154,9 +153,9 @@ def _check_tokens(rows: pa.Table) -> None:
 
 
 def _check_groups(rows: pa.Table) -> None:
-    groups = _codes(rows["group_id"])
+    groups = codes_of(rows["group_id"], null_is_a_value=True)
     for name in (*(n for n in _SAME if n in rows.column_names), "prompt_token_ids"):
-        codes = _codes(rows[name] if name != "prompt_token_ids" else _as_bytes(rows[name]))
+        codes = codes_of(rows[name] if name != "prompt_token_ids" else _as_bytes(rows[name]), null_is_a_value=True)
         first = np.zeros(groups.max(initial=0) + 1, np.int64)
         first[groups[::-1]] = codes[::-1]
         unlike = codes != first[groups]
@@ -170,7 +169,7 @@ def _check_groups(rows: pa.Table) -> None:
 
 def _check_rates(rows: pa.Table, labels: np.ndarray, rate: np.ndarray, n: np.ndarray) -> None:
     """In groups that are here as a whole the labels must give the pass rate."""
-    groups = _codes(rows["group_id"])
+    groups = codes_of(rows["group_id"], null_is_a_value=True)
     whole = np.bincount(groups)[groups] == n
     share = (np.bincount(groups, labels) / np.maximum(np.bincount(groups), 1))[groups]
     _refuse(
@@ -185,10 +184,6 @@ def _refuse(rows: pa.Table, bad: np.ndarray, what: str, hint: str) -> None:
     if bad.any():
         ids = rows["example_id" if "example_id" in rows.column_names else "group_id"]
         raise DataError(f"{int(bad.sum())} of {len(bad)} rows {what}, such as {ids[int(np.argmax(bad))].as_py()}", hint)
-
-
-def _numbers(rows: pa.Table, name: str) -> np.ndarray:
-    return np.array([_number(v) for v in rows[name].to_pylist()])
 
 
 def _number(value: object) -> float:
@@ -216,13 +211,6 @@ def _as_bytes(lists: pa.ChunkedArray) -> pa.Array:
 
 def _any(owner: np.ndarray, bad: np.ndarray, rows: pa.Table) -> np.ndarray:
     return np.asarray(np.bincount(owner[bad], minlength=rows.num_rows) > 0)
-
-
-def _codes(column: pa.ChunkedArray | pa.Array) -> np.ndarray:
-    """Equal values, equal numbers from 0; nulls are equal to each other."""
-    array = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
-    indices: Sequence[int] = pc.dictionary_encode(array, null_encoding="encode").indices.to_numpy()
-    return np.asarray(indices, np.int64)
 
 
 def _count(rows: pa.Table) -> int:

@@ -25,12 +25,13 @@ from ratoon.generators.proposers.rewrite import RewriteConfig
 from ratoon.generators.proposers.self_guide import SelfGuideConfig
 from ratoon.generators.tasks import mix
 from ratoon.generators.tasks.mix import MixConfig
-from ratoon.generators.tasks.task_rows import task_row, user_message
+from ratoon.generators.tasks.task_rows import task_row
+from ratoon.messages import user
 
 
 def people(*texts: str, family: str = "sums") -> list[dict[str, Any]]:
     return rows_of([
-        task_row(source="s", family=family, messages=user_message(text), problem_key=f"key of {text}", answer="7",
+        task_row(source="s", family=family, messages=[user(text)], problem_key=f"key of {text}", answer="7",
                  verifier="numeric", verifier_args={}, split="train")
         for text in texts
     ])  # fmt: skip

@@ -20,7 +20,8 @@ from ratoon.generators.proposers.prompts import Ask, Known
 from ratoon.generators.proposers.self_instruct import SelfInstructConfig
 from ratoon.generators.tasks.seeds import PACKAGED, SeedsConfig
 from ratoon.generators.tasks.seeds import propose as seeds
-from ratoon.generators.tasks.task_rows import task_row, text_key, user_message
+from ratoon.generators.tasks.task_rows import task_row, text_key
+from ratoon.messages import user
 from ratoon.novelty import tokens_of
 from ratoon.text import rouge_l
 
@@ -37,7 +38,7 @@ def people() -> list[dict[str, Any]]:
 
 
 def machine(kind: str, instruction: str) -> dict[str, Any]:
-    row = task_row(source="self_instruct", family="f", messages=user_message(instruction), problem_key=text_key(instruction),
+    row = task_row(source="self_instruct", family="f", messages=[user(instruction)], problem_key=text_key(instruction),
                    answer=None, verifier=None, verifier_args={})  # fmt: skip
     return row | {"meta": {"kind": kind, "instruction": instruction, "input": "", "output": "x"}}
 

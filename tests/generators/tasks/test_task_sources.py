@@ -10,7 +10,8 @@ from ratoon import schema
 from ratoon.errors import ConfigError, DataError
 from ratoon.generators.tasks import TASK_SOURCES, TaskConfig, propose, propose_all
 from ratoon.generators.tasks.entry import EntryConfig
-from ratoon.generators.tasks.task_rows import task_row, text_key, user_message
+from ratoon.generators.tasks.task_rows import task_row, text_key
+from ratoon.messages import user
 
 
 def capitals(config, seed):
@@ -51,7 +52,7 @@ def test_a_source_of_ones_own_gives_whole_tasks_and_its_bad_items_are_failures()
     proposal = propose(arm(), 7, functions={"capitals": capitals})
     assert proposal.tasks.schema == schema.TABLES["tasks"]
     first, second = proposal.tasks.to_pylist()
-    assert first["messages"] == user_message("Capital of France?")
+    assert first["messages"] == [user("Capital of France?")]
     assert (first["family"], first["verifier"], first["split"], first["level"]) == ("capitals", "exact", "eval", "easy")
     assert (second["verifier"], second["verifier_args"]) == ("choice", '{"n":7}')
     assert proposal.oracles["oracle"].to_pylist() == ["Paris", "Lima!"]
@@ -125,7 +126,7 @@ def test_failures_of_all_arms_are_kept_and_planned_adds_up():
 def test_an_id_hangs_on_content_and_not_on_the_arm():
     def row(**change):
         fields = {
-            "source": "s", "family": "f", "messages": user_message("Q"), "problem_key": "q", "answer": "1", "verifier": "exact",
+            "source": "s", "family": "f", "messages": [user("Q")], "problem_key": "q", "answer": "1", "verifier": "exact",
             "verifier_args": {"b": 1, "a": [2]},
         }  # fmt: skip
         return task_row(**(fields | change))

@@ -10,11 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ratoon.columns import numbers
 from ratoon.metrics.embeddings.embed import unit
 from ratoon.metrics.report import answers, correlations, examples, language, repetition
 from ratoon.metrics.report import pass_vs_agreement as passes
 from ratoon.metrics.report import region_map as regions
-from ratoon.metrics.report.frame import counted, duplicates, frame, numbers, truncated
+from ratoon.metrics.report.frame import counted, duplicates, frame, truncated
 
 
 def rows(found: list[dict[str, Any]]) -> pa.Table:
@@ -212,7 +213,7 @@ def test_copies_are_found_whatever_the_order_and_the_first_id_stays() -> None:
 def test_equal_short_replies_of_judged_rows_are_no_copies() -> None:
     long = "a b c d e f g h i j k l"
     table = rows([{"task_id": "t", "prompt": "q", "completion": c, "passed": True} for c in ("4", "4", long, long)])
-    assert duplicates(table, numbers(counted(table), "words").astype(int)).to_pylist() == [None, None, None, "r2"]
+    assert duplicates(table, numbers(counted(table)["words"]).astype(int)).to_pylist() == [None, None, None, "r2"]
 
 
 def test_texts_that_end_unfinished_at_one_greatest_length_are_cut() -> None:

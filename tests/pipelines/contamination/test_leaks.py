@@ -7,7 +7,8 @@ import pytest
 
 from ratoon import schema
 from ratoon.generators.proposers.candidates import Candidate
-from ratoon.generators.tasks.task_rows import task_row, user_message
+from ratoon.generators.tasks.task_rows import task_row
+from ratoon.messages import user
 from ratoon.metrics.text.contamination import ContaminationConfig
 from ratoon.pipelines.contamination import leaks
 
@@ -16,7 +17,7 @@ HELD = "A farmer has seventeen sheep and all but nine of them run away during a 
 
 def held_out(*pairs: tuple[str, str]) -> pa.Table:
     return schema.from_rows("tasks", [
-        task_row(source="s", family="f", messages=user_message(text), problem_key=key, answer="9", verifier="numeric",
+        task_row(source="s", family="f", messages=[user(text)], problem_key=key, answer="9", verifier="numeric",
                  verifier_args={}, split="eval")
         for text, key in pairs
     ])  # fmt: skip

@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
-from ratoon import faults
 from ratoon.errors import StoreError
 from ratoon.metrics.verifiers.pool import VerifierPool
+from ratoon.store import faults
 from ratoon.store.store import Store
 
 BENCHMARKS = Path(__file__).resolve().parents[3] / "benchmarks"

@@ -11,7 +11,8 @@ import pytest
 
 from ratoon import schema
 from ratoon.errors import ConfigError
-from ratoon.generators.tasks.task_rows import task_row, user_message
+from ratoon.generators.tasks.task_rows import task_row
+from ratoon.messages import user
 from ratoon.pipelines.runtime.context import Context
 from ratoon.pipelines.tasks import pool as propose
 
@@ -57,7 +58,7 @@ def test_the_versions_of_verifiers_and_of_reasoning_gym_are_in_the_key_of_the_ta
 
 def test_a_problem_on_two_sides_is_a_fault_that_is_told() -> None:
     rows = [
-        task_row(source="s", family="f", messages=user_message(text), problem_key="1+1", answer="2", verifier=None,
+        task_row(source="s", family="f", messages=[user(text)], problem_key="1+1", answer="2", verifier=None,
                  verifier_args={}, split=split)
         for text, split in (("1 + 1?", "train"), ("One and one?", "eval"))
     ]  # fmt: skip

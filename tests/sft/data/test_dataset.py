@@ -9,10 +9,10 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from ratoon import faults
 from ratoon.errors import DataError, StoreError
 from ratoon.sft.data import dataset, examples
 from ratoon.sft.data.dataset import DatasetInfo
+from ratoon.store import faults
 
 Tables = Callable[..., dict[str, pa.Table]]
 

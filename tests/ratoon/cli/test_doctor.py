@@ -12,7 +12,7 @@ from threading import Thread
 
 import pytest
 
-from ratoon import doctor
+from ratoon.cli import doctor
 from ratoon.machine.installed import Check
 
 
@@ -88,7 +88,7 @@ def test_json_says_the_same_as_the_checks() -> None:
 
 
 def test_examining_imports_no_heavy_library() -> None:
-    code = "import sys; from ratoon import doctor; doctor.examine(); print(*{m.split('.')[0] for m in sys.modules})"
+    code = "import sys; from ratoon.cli import doctor; doctor.examine(); print(*{m.split('.')[0] for m in sys.modules})"
     environment = {name: value for name, value in os.environ.items() if name != "PREFECT_API_URL"}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
     assert not {"torch", "transformers", "vllm", "prefect", "fastapi", "duckdb"} & set(done.stdout.split())

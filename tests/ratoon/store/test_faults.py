@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from ratoon import faults
 from ratoon.errors import StoreError
+from ratoon.store import faults
 from ratoon.store.files import LocalFiles
 from ratoon.store.journal import Journal
 
