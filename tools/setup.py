@@ -6,7 +6,7 @@ It finds a Python of at least 3.11, makes `.venv`, installs ratoon editable unde
 of vLLM brings along, and checks the result. Environment variables, all optional:
 
     PYTHON               the interpreter to build `.venv` with
-    RATOON_EXTRAS        extras to install instead of `run,cpu,train,tasks,audit,dev` (with CUDA: `vllm` for `cpu`)
+    RATOON_EXTRAS        extras to install instead of `run,cpu,train,tasks,embed,audit,dev` (with CUDA: `vllm` for `cpu`)
     RATOON_TORCH_INDEX   a mirror of PyTorch's index of CPU wheels
 
 Why pip, and why a repair: docs/decisions/0001-pip-and-a-repair.md.
@@ -26,7 +26,7 @@ VENV = ROOT / ".venv"
 PYTHON = VENV / "bin" / "python"
 STAMP = VENV / ".ready"
 CONSTRAINTS = ROOT / "constraints.txt"
-EXTRAS = os.environ.get("RATOON_EXTRAS", "run,cpu,train,tasks,audit,dev")
+EXTRAS = os.environ.get("RATOON_EXTRAS", "run,cpu,train,tasks,embed,audit,dev")
 TORCH_INDEX = os.environ.get("RATOON_TORCH_INDEX", "https://download.pytorch.org/whl/cpu")
 # 3.11 first: the pins of constraints.txt were measured on it.
 CANDIDATES = ("python3.11", "python3.12", "python3.13", "python3", "python")

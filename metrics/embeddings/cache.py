@@ -27,6 +27,18 @@ def keys_of(texts: Sequence[str]) -> Keys:
     return np.frombuffer(digests, _KEY)
 
 
+def stored_width(folder: Path) -> int | None:
+    """Numbers in a stored vector; None where none is stored whole."""
+    for path in sorted(folder.glob("*.rows.npy")):
+        try:
+            rows = np.load(path, mmap_mode="r")
+        except (OSError, ValueError, EOFError):
+            continue
+        if rows.ndim == 2:
+            return int(rows.shape[1])
+    return None
+
+
 class Vectors:
     """The stored vectors of one model, `width` wide; what other processes add later is not seen."""
 

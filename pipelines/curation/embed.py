@@ -41,9 +41,8 @@ def embedded(store: Store, config: CurationConfig, crop: Crop) -> Manifest:
             embeddings.embed([t or "" for t in texts[start : start + _AT_ONCE].to_pylist()], config.embedding, cache, half=True)
             for start in range(0, len(texts), _AT_ONCE)
         ]
-        width = embeddings.width(config.embedding)
-        data = np.concatenate([np.zeros((0, width), np.float16), *rows])
-        offsets = pa.py_buffer(np.arange(len(ids) + 1, dtype=np.int32) * 2 * width)
+        data = np.concatenate(rows) if rows else np.zeros((0, 0), np.float16)
+        offsets = pa.py_buffer(np.arange(len(ids) + 1, dtype=np.int32) * 2 * data.shape[1])
         vectors = pa.Array.from_buffers(pa.binary(), len(ids), [None, offsets, pa.py_buffer(data.tobytes())])
         columns = {"subject_id": ids, "version": pa.repeat(made_by, len(ids)), "vector": vectors}
         return Built.of("embeddings", schema.from_columns("embeddings", columns, len(ids)))
