@@ -63,7 +63,15 @@ MAX_FILE_LINES = 400
 MAX_FUNCTION_LINES = 50
 MAX_FOLDER_FILES = 20
 # One component is one file there, however many there are.
-CATALOGUES = {"filters", "metrics/verifiers", "generators/tasks", "generators/proposers", "generators/environments", "recipes"}
+CATALOGUES = {
+    "filters",
+    "metrics/verifiers",
+    "generators/tasks",
+    "generators/proposers",
+    "generators/environments",
+    "recipes",
+    "ratoon/rows/layouts",
+}
 
 
 def modules() -> Iterator[tuple[str, Path]]:

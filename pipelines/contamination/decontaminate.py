@@ -1,7 +1,7 @@
 """Any data set against any benchmarks: which rows hold an item, how much of each was hit, and the rows that hold none.
 
-Rows are matched text column by text column; a row's strongest match counts. The index can be frozen in a file: the same items
-and settings give the same digest, and a changed file is refused.
+Every text of a row is compared, turn by turn and joined; a row's strongest match counts. The index can be frozen in a file: the
+same items and settings give the same digest, and a changed file is refused.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from hashlib import file_digest
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,19 +18,23 @@ import pyarrow.parquet as pq
 from ratoon.errors import DataError, UsageError
 from ratoon.metrics.text import contamination
 from ratoon.metrics.text.contamination import TIERS, ContaminationConfig, Index
-from ratoon.pipelines.contamination import benchmarks
+from ratoon.pipelines.contamination import benchmarks, clean_rows
 from ratoon.pipelines.contamination.near_questions import Reviewer
-from ratoon.sft.data import card
-from ratoon.store.files import new_folder
+from ratoon.pipelines.contamination.row_texts import Text, texts_of, without_text
+from ratoon.rows import record as records
+from ratoon.rows.rows import Rows, open_rows
 
 _BATCH = 4096
 _META = b"ratoon.contamination"
+Batch = list[tuple[str, list[Text]]]
 
 
 class Report(NamedTuple):
     """How many rows were read, and are contaminated, by tier; items hit per benchmark; every match; rows nobody could read.
 
-    `review` are rows near a question by embeddings, which count as clean; null where nobody asked.
+    `review` are rows near a question by embeddings, which count as clean; null where nobody asked. `reading` tells how the
+    rows were read, and each benchmark; `not_compared` the columns that hold no text; `without_text` the rows that hold none;
+    `too_short` the items with too few words for a run: a question is found where a whole turn is equal, an answer never.
     """
 
     rows: int
@@ -43,29 +46,56 @@ class Report(NamedTuple):
     unreadable: list[str]
     clean: str | None = None
     review: list[dict[str, Any]] | None = None
+    reading: str = ""
+    read_benchmarks: list[str] | None = None
+    not_compared: list[str] | None = None
+    without_text: int = 0
+    too_short: dict[str, int] | None = None
 
 
 def decontaminate(
     dataset: str, against: Sequence[str], *, index: Path | None = None, freeze: Path | None = None, out: Path | None = None,
-    coverage: float = 0.5, config: ContaminationConfig | None = None, review: float | None = None,
+    coverage: float = 0.5, config: ContaminationConfig | None = None, review: float | None = None, split: str | None = None,
 ) -> Report:  # fmt: skip
     """Match every row of `dataset` (a file, folder or hub id); `out` is a new folder for clean rows and matches; with
     `review`, a cosine, rows that near a question are listed too, and stay.
 
-    Raises UsageError where neither benchmarks nor a frozen index is given or `out` exists, DataError for what cannot be read.
+    Raises UsageError where neither benchmarks nor a frozen index is given, `out` exists, or something beside the rows was not
+    read and `out` would call the rest clean; DataError for what cannot be read.
     """
     if out is not None and os.path.lexists(out):
         raise UsageError(f"{out} exists", "give a folder that does not exist yet")
     built = load(index) if index is not None else None
-    if against:
-        rows = [benchmarks.items(name) for name in against]
-        rows += [built.items] if built is not None else []
-        built = contamination.build(pa.concat_tables([r.select(_columns()) for r in rows]), config or ContaminationConfig())
-    if built is None:
+    readings: list[str] = []
+    rows = [built.items] if built is not None else []
+    for name in against:
+        items, reading = benchmarks.opened(name)
+        rows.append(items)
+        readings.append(reading.line())
+    if not rows:
         raise UsageError("nothing to compare with", "give --against BENCHMARK or --index FILE")
+    items = pa.concat_tables([r.select(_columns()) for r in rows])
+    if against:
+        built = contamination.build(items, config or ContaminationConfig())
+    assert built is not None
     if freeze is not None:
         save(built, freeze)
-    return _report(dataset, built, out, coverage, None if review is None else Reviewer(built.items, review))
+    opened = open_rows(dataset, split=split)
+    _refuse_unread(opened, out)
+    reviewer = None if review is None else Reviewer(built.items, review)
+    report = _report(opened, built, items, out, coverage, reviewer)
+    return report._replace(read_benchmarks=readings or None)
+
+
+def _refuse_unread(rows: Rows, out: Path | None) -> None:
+    """What lies among the rows and is of a kind nobody reads can't be called clean."""
+    unread = {name: why for name, why in rows.reading.left_out.items() if why.endswith("is not read")}
+    if out is not None and unread:
+        name, why = next(iter(unread.items()))
+        raise UsageError(
+            f"{len(unread)} files of {rows.name} were not read, such as {name} ({why}), so the rest is not all of it",
+            "convert them, or move them elsewhere",
+        )
 
 
 def save(index: Index, path: Path) -> None:
@@ -96,40 +126,43 @@ def _columns() -> list[str]:
     return ["item_id", "benchmark", "part", "text"]
 
 
-def _report(dataset: str, index: Index, out: Path | None, coverage: float, reviewer: Reviewer | None) -> Report:
+def _report(rows: Rows, index: Index, items: pa.Table, out: Path | None, coverage: float, reviewer: Reviewer | None) -> Report:
+    roles = records.columns(rows)
     matches: list[dict[str, Any]] = []
     near: list[dict[str, Any]] = []
-    count, unreadable = 0, list[str]()
-    keep = _Writer(out) if out is not None else None
-    for batch in _batches(dataset, unreadable):
+    unreadable, silent, other = list[str](), 0, dict[str, None]()
+    for batch in _batches(rows, roles, unreadable, other):
         found = _matched(batch, index, coverage)
-        count += len(batch)
+        silent += sum(not texts for _, texts in batch)
         matches += found.values()
         near += reviewer.of(batch, found) if reviewer is not None else []
-        if keep is not None:
-            keep.write([row for at, (_, row) in enumerate(batch) if at not in found])
+    count = rows.reading.rows
+    rows.reading.check()
     if not count:
-        raise DataError(f"{dataset} holds no row", "give a file, a folder, or a Hugging Face id")
-    if keep is not None:
-        keep.close(matches, near)
-    tiers = {tier: sum(m["tier"] == tier for m in matches) for tier in TIERS}
+        raise DataError(f"{rows.name} holds no row", "give a file, a folder, or a Hugging Face id")
+    if silent == count:
+        raise DataError(f"no row of {rows.name} holds a text to compare", f"its columns: {', '.join(rows.columns()) or 'none'}")
+    told = rows.reading.line()
+    near.sort(key=lambda one: -one["cosine"])
+    if out is not None:
+        clean_rows.write(rows, {match["row"] for match in matches}, out, matches, near, unreadable)
     return Report(
-        count,
-        len(matches),
-        tiers,
-        _hit(index, matches),
-        matches,
-        index.digest,
-        unreadable,
-        str(out) if out else None,
-        None if reviewer is None else sorted(near, key=lambda one: -one["cosine"]),
-    )
+        count, len(matches), {tier: sum(m["tier"] == tier for m in matches) for tier in TIERS}, _hit(items, matches), matches,
+        index.digest, unreadable, str(out) if out else None, None if reviewer is None else near, told,
+        not_compared=list(other), without_text=silent, too_short=_too_short(items, index),
+    )  # fmt: skip
 
 
-def _batches(dataset: str, unreadable: list[str]) -> Iterator[list[tuple[str, dict[str, Any]]]]:
-    batch: list[tuple[str, dict[str, Any]]] = []
-    for row in benchmarks.rows_of(dataset, unreadable):
-        batch.append(row)
+def _batches(rows: Rows, roles: Mapping[str, str], unreadable: list[str], other: dict[str, None]) -> Iterator[Batch]:
+    """Texts by row; what is unreadable and which columns hold no text is added to the last two."""
+    batch: Batch = []
+    for item in rows.items():
+        if item.problem is not None:
+            unreadable.append(f"{item.where}: {item.problem}")
+            continue
+        if not batch:  # of one row in so many: columns hold the same kind of thing throughout
+            other.update(dict.fromkeys(without_text(item.row)))
+        batch.append((item.where, texts_of(item.row, roles)))
         if len(batch) == _BATCH:
             yield batch
             batch = []
@@ -137,23 +170,24 @@ def _batches(dataset: str, unreadable: list[str]) -> Iterator[list[tuple[str, di
         yield batch
 
 
-def _matched(batch: list[tuple[str, dict[str, Any]]], index: Index, coverage: float) -> dict[int, dict[str, Any]]:
+def _matched(batch: Batch, index: Index, coverage: float) -> dict[int, dict[str, Any]]:
     """The strongest match of each row that has one, by its place in the batch."""
-    texts = [(at, column, text) for at, (_, row) in enumerate(batch) for column, text in benchmarks.texts_of(row)]
-    names = pa.array([str(i) for i in range(len(texts))], pa.string())
-    clean = [text.encode("utf-8", "replace").decode() for _, _, text in texts]
+    cut: dict[str, list[str]] = {}
+    for _, texts in batch:
+        for piece in (piece for text in texts for piece in text.pieces if piece not in cut):
+            cut[piece] = contamination.cut(piece.encode("utf-8", "replace").decode(), index.config)
+    owners = [(at, text) for at, (_, texts) in enumerate(batch) for text in texts]
+    joined = [[word for piece in text.pieces for word in cut[piece]] for _, text in owners]
     best: dict[int, dict[str, Any]] = {}
-    for edge in contamination.matches(index, names, pa.array(clean, pa.string())).to_pylist():
-        at, column, _ = texts[int(edge["a_id"])]
-        told = {
-            "row": batch[at][0],
-            "column": column,
-            "item": edge["b_id"],
-            "covered": edge["similarity"],
-            **json.loads(edge["evidence"]),
-        }
-        if told["tier"] == "coverage" and told["covered"] < coverage:
+    for (at, text), match in zip(owners, contamination.compare(index, joined), strict=True):
+        whole = next((m for piece in text.pieces if (m := contamination.exact(index, cut[piece])) is not None), None)
+        match = whole or match
+        if match is None or (match.tier == contamination.COVERAGE and match.share < coverage):
             continue
+        told = {
+            "row": batch[at][0], "column": text.column, "item": index.items["item_id"][match.item].as_py(),
+            "covered": match.share, "tier": match.tier, "words": match.words,
+        }  # fmt: skip
         if at not in best or _rank(told) < _rank(best[at]):
             best[at] = told
     return best
@@ -163,46 +197,26 @@ def _rank(match: Mapping[str, Any]) -> tuple[int, float, str]:
     return TIERS.index(match["tier"]), -match["covered"], match["item"]
 
 
-def _hit(index: Index, matches: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Per benchmark how many of its questions some row holds."""
-    hit = {match["item"] for match in matches}
+def _hit(items: pa.Table, matches: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Per benchmark how many of its items some row holds, by question or answer."""
+    hit = {_item(match["item"]) for match in matches}
     told: dict[str, dict[str, Any]] = {}
-    for item, name, part in zip(*(index.items[c].to_pylist() for c in ("item_id", "benchmark", "part")), strict=True):
-        row = told.setdefault(name, {"benchmark": name, "items": 0, "items hit": 0, "share": 0.0})
-        row["items"] += part == "question"
-        row["items hit"] += item in hit and part == "question"
-        row["share"] = round(row["items hit"] / max(1, row["items"]), 4)
+    names = zip(items["item_id"].to_pylist(), items["benchmark"].to_pylist(), strict=True)
+    for item, benchmark in dict.fromkeys((_item(item), benchmark) for item, benchmark in names):
+        row = told.setdefault(benchmark, {"benchmark": benchmark, "items": 0, "items hit": 0, "share": 0.0})
+        row["items"] += 1
+        row["items hit"] += item in hit
+        row["share"] = round(row["items hit"] / row["items"], 4)
     return list(told.values())
 
 
-class _Writer:
-    """Clean rows as JSON lines, and every match, in a folder that has its name only once it is whole."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.temporary = new_folder(folder.with_name(f".{folder.name}.part"))
-        self.file = (self.temporary / "train.jsonl").open("w", encoding="utf-8")
-
-    def write(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        for row in rows:
-            self.file.write(json.dumps(row, ensure_ascii=True, default=str) + "\n")
-
-    def close(self, matches: Sequence[Mapping[str, Any]], near: Sequence[Mapping[str, Any]]) -> None:
-        self.file.close()
-        evidence = self.temporary / "removed"
-        evidence.mkdir()
-        (evidence / "matches.json").write_text(json.dumps(list(matches), indent=1, ensure_ascii=False), encoding="utf-8")
-        if near:
-            (self.temporary / "review.json").write_text(json.dumps(list(near), indent=1, ensure_ascii=False), encoding="utf-8")
-        with (self.temporary / "train.jsonl").open("rb") as rows:
-            content = file_digest(rows, "sha256").hexdigest()
-        front = "\n".join(["---", *card.config_lines({"train": "train.jsonl"}, content), "---", ""])
-        (self.temporary / "README.md").write_text(f"{front}\n{_CARD}", encoding="utf-8")
-        self.temporary.rename(self.folder)
+def _item(item_id: str) -> str:
+    """The item of which a question or an answer is part."""
+    return item_id.rpartition(":")[0]
 
 
-_CARD = """\
-Rows that hold no item of the benchmarks they were compared with by `ratoon decontaminate`; `removed/matches.json` has, for
-every row that went, the item, the tier and the words they share. Not seen: items with other numbers,
-translations, free paraphrases.
-"""
+def _too_short(items: pa.Table, index: Index) -> dict[str, int]:
+    """Questions that only a whole turn equals, and answers that are not looked for."""
+    short = [len(words) < index.config.short for words in index.words]
+    questions = sum(brief and part == "question" for brief, part in zip(short, index.items["part"].to_pylist(), strict=True))
+    return {"questions": questions, "answers": items.num_rows - index.items.num_rows}

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from ratoon import schema
 from ratoon.metrics.embeddings import embed as embeddings
 from ratoon.metrics.embeddings.embed import EmbeddingConfig
-from ratoon.pipelines.contamination import benchmarks
+from ratoon.pipelines.contamination.row_texts import Text
 
 KIND = "review"
 NEAR = 0.9
@@ -37,12 +37,14 @@ class Reviewer:
         self.names, self.texts = asked["item_id"].to_pylist(), asked["text"].to_pylist()
         self.vectors = embeddings.embed(self.texts, self.config, cache) if self.texts else None
 
-    def of(self, batch: Sequence[tuple[str, dict[str, Any]]], matched: Collection[int]) -> list[dict[str, Any]]:
-        """The nearest question of each row of a batch whose cosine is at least `near`; `matched` rows are told elsewhere."""
+    def of(self, batch: Sequence[tuple[str, Sequence[Text]]], matched: Collection[int]) -> list[dict[str, Any]]:
+        """The nearest question of each row of a batch (its place and texts) whose cosine is at least `near`.
+
+        `matched` rows are told elsewhere.
+        """
         texts = [
-            (at, column, text) for at, (_, row) in enumerate(batch) if at not in matched
-            for column, text in benchmarks.texts_of(row) if text.strip()
-        ]  # fmt: skip
+            (at, text.column, "\n".join(text.pieces)) for at, (_, row) in enumerate(batch) if at not in matched for text in row
+        ]
         if not texts or self.vectors is None:
             return []
         best, most = self._nearest(embeddings.embed([text for *_, text in texts], self.config))

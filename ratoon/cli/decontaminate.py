@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import json as jsons
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from ratoon.metrics.text.contamination import ContaminationConfig
+    from ratoon.pipelines.contamination.decontaminate import Report
 
 
 def decontaminate(
@@ -21,6 +25,10 @@ def decontaminate(
     freeze: Annotated[
         Path | None, typer.Option("--freeze", metavar="FILE", help="keep the benchmarks' index in a new file")
     ] = None,
+    boilerplate: Annotated[
+        Path | None, typer.Option("--boilerplate", metavar="FILE", help="phrases that tell nothing, one a line, beside ours")
+    ] = None,
+    split: Annotated[str | None, typer.Option(help="the split to read; all of them if not said")] = None,
     coverage: Annotated[float, typer.Option(min=0.25, max=1, help="share of an item's words from which a row counts")] = 0.5,
     review: Annotated[bool, typer.Option("--review", help="list rows near a question by embeddings; they are kept")] = False,
     near: Annotated[float, typer.Option(min=0, max=1, help="cosine from which --review lists a row")] = 0.9,
@@ -30,13 +38,36 @@ def decontaminate(
     """Which rows hold an item of a benchmark: whole text, any 13 words in a row, half of its words in runs of 8."""
     from ratoon.pipelines.contamination.decontaminate import decontaminate as compare
 
-    found = compare(dataset, against or [], index=index, freeze=freeze, out=out, coverage=coverage,
-                    review=near if review else None)  # fmt: skip
+    found = compare(dataset, against or [], index=index, freeze=freeze, out=out, coverage=coverage, split=split,
+                    config=_config(boilerplate), review=near if review else None)  # fmt: skip
     if json:
         typer.echo(jsons.dumps(found._asdict(), indent=2, ensure_ascii=False))
         return
-    from ratoon.cli.print import print_records, print_rows
+    _print(found, n, near)
 
+
+def _config(boilerplate: Path | None) -> ContaminationConfig | None:
+    from ratoon.errors import UsageError
+    from ratoon.metrics.text.contamination import ContaminationConfig
+
+    if boilerplate is None:
+        return None
+    try:
+        lines = boilerplate.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"--boilerplate {boilerplate} cannot be read: {error}", "give a text file, a phrase a line") from None
+    return ContaminationConfig(boilerplate=tuple(line.strip() for line in lines if line.strip()))
+
+
+def _print(found: Report, n: int, near: float) -> None:
+    from ratoon.cli.print import print_records, print_rows
+    from ratoon.terminal import plain
+
+    typer.echo(plain(f"read {found.reading}"))
+    for line in found.read_benchmarks or ():
+        typer.echo(plain(f"against {line}"))
+    for line in _untold(found):
+        typer.echo(plain(line))
     tiers = ", ".join(f"{tier} {count}" for tier, count in found.tiers.items())
     typer.echo(f"{found.contaminated} of {found.rows} rows hold an item ({tiers}); index {found.digest}")
     print_rows(found.benchmarks, title="benchmarks")
@@ -47,7 +78,20 @@ def decontaminate(
             f"{len(found.review)} more rows are near a question (cosine {near:g} and above): look at them; they are kept"
         )
         print_records("for review", found.review[:n])
-    if found.unreadable:
-        typer.echo(f"{len(found.unreadable)} rows could not be read, the first {found.unreadable[0]}")
     if found.clean:
         typer.echo(f"clean rows and all matches: {found.clean}")
+
+
+def _untold(found: Report) -> list[str]:
+    """What was not compared, a line each."""
+    lines = []
+    if found.not_compared:
+        lines.append(f"columns not compared, since they hold no text: {', '.join(found.not_compared)}")
+    if found.without_text:
+        lines.append(f"{found.without_text} rows hold no text to compare")
+    short = found.too_short or {}
+    if short.get("questions"):
+        lines.append(f"{short['questions']} questions under 8 words are found only where a whole turn or text is equal")
+    if short.get("answers"):
+        lines.append(f"{short['answers']} answers are too short to be looked for")
+    return lines
