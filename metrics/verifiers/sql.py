@@ -1,7 +1,8 @@
-"""A reply's query against a gold query on a small database, in DuckDB inside the sandbox; knows where a query stands.
+"""A reply's query against a gold query on a small database, in DuckDB or SQLite inside the sandbox; knows where a query stands.
 
-Results are compared as multisets of rows, or place by place where order is asked for; columns by position, numbers to nine
-digits. The share of rows that agree is kept as the value, so that partial credit can be had; only an equal result passes.
+Results are compared as multisets of rows, or place by place where the gold orders them; columns by position or in any order,
+numbers to nine digits. The share of rows that agree is kept as the value, so that partial credit can be had; only an equal
+result passes. Whatever the reply's query does to its database or process is its own fault, and fails.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import importlib.metadata
 import importlib.util
 import json
 import re
+import sqlite3
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -19,30 +21,33 @@ from pydantic import Field
 from ratoon.config import Config
 from ratoon.metrics.sandbox import sandbox
 from ratoon.metrics.sandbox.sandbox import Limits, NoSandbox, Outcome
+from ratoon.metrics.verifiers.blocks import blocks
 from ratoon.metrics.verifiers.formats import queries, wordings
-from ratoon.metrics.verifiers.verdict import EMPTY, Verdict, abstained, errored, failed, parsed_args, passed, unparsed
+from ratoon.metrics.verifiers.verdict import EMPTY, Verdict, abstained, failed, parsed_args, passed, unparsed
 from ratoon.metrics.verifiers.verifier import Formats
 
 _INSIDE = Path(__file__).parents[1] / "sandbox" / "run_sql.py"
-# Blocks in other languages are found too, or else the end of one would be read as the beginning of the next.
-_BLOCK = re.compile(r"^[ \t]*(```+|~~~+)[ \t]*([\w+-]*)[^\n`]*\n(.*?)^[ \t]*\1", re.MULTILINE | re.DOTALL)
-_BARE = re.compile(r"(?:[\s(]|--[^\n]*\n|/\*(?:[^*]|\*(?!/))*\*/)*(?:select|with|from|values)\b", re.IGNORECASE)
+_DIALECTS = re.compile(r"(?:[\w-]*sql[\w-]*|duckdb|postgres|mariadb|bigquery|snowflake|oracle|hive|spark|presto|trino)?")
 
 
 class SqlArgs(Config):
     """What a task's `verifier_args` may say."""
 
     database: str = Field(min_length=1, description="SQL that makes the database: `create table …; insert into …;`")
-    ordered: bool = Field(False, description="whether the order of rows counts")
-    extract: Literal["block", "whole"] = Field("block", description="the last ```sql block (or a reply that is a bare query)")
+    engine: Literal["duckdb", "sqlite"] = Field("duckdb", description="whose dialect database and gold are in")
+    ordered: bool | None = Field(None, description="whether the order of rows counts; not set: where the gold has ORDER BY")
+    columns: Literal["position", "any_order"] = Field("position", description="whether the order of columns counts")
+    extract: Literal["block", "whole"] = Field(
+        "block", description="the last block of SQL, named or not, or a reply that is a bare query"
+    )
     max_rows: int = Field(10_000, ge=1, description="a result of more rows fails")
     timeout_s: float = Field(3.0, gt=0, description="seconds for both queries; keep it below verify.timeout_s")
     memory_mb: int = Field(256, ge=64, description="memory DuckDB may use")
 
 
 def version() -> str:
-    """This file's version and DuckDB's, because both decide."""
-    return f"sql-2+{importlib.metadata.version('duckdb')}"
+    """This file's version and those of the engines, because all decide."""
+    return f"sql-3+{importlib.metadata.version('duckdb')}+{sqlite3.sqlite_version}"
 
 
 def verify(text: str, answer: str | None, args: Mapping[str, Any]) -> Verdict:
@@ -56,11 +61,21 @@ def verify(text: str, answer: str | None, args: Mapping[str, Any]) -> Verdict:
     query = _query(text, config.extract)
     if query is None:
         return unparsed("no query")
-    job = {"schema": config.database, "gold": answer, "query": query, "ordered": config.ordered, "most": config.max_rows,
-           "memory": f"{config.memory_mb}MB"}  # fmt: skip
+    ordered = queries.is_ordered(answer) if config.ordered is None else config.ordered
+    job = {
+        "schema": config.database,
+        "gold": answer,
+        "query": query,
+        "engine": config.engine,
+        "ordered": ordered,
+        "any_columns": config.columns == "any_order",
+        "most": config.max_rows,
+        "memory": f"{config.memory_mb}MB",
+    }
     # DuckDB maps more address space than it uses: the bound on the process is wide, `memory_limit` is the narrow one.
-    limits = Limits(wall_s=config.timeout_s, memory_mb=config.memory_mb + 1024)
-    return _verdict(sandbox.run(_INSIDE, job, limits, _packages()), config)
+    duckdb = config.engine == "duckdb"
+    limits = Limits(wall_s=config.timeout_s, memory_mb=config.memory_mb + 1024 * duckdb)
+    return _verdict(sandbox.run(_INSIDE, job, limits, _packages() if duckdb else ()), config, ordered)
 
 
 def specimen(answer: str, args: Mapping[str, Any]) -> str:
@@ -76,10 +91,11 @@ def formats(args: Mapping[str, Any]) -> Formats:
 def _query(text: str, extract: str) -> str | None:
     if extract == "whole":
         return text
-    blocks = [str(body) for _, language, body in _BLOCK.findall(text) if language.lower() in ("", "sql", "duckdb")]
-    if blocks:
-        return blocks[-1]
-    return text if _BARE.match(text) else None
+    found = [block for block in blocks(text) if _DIALECTS.fullmatch(block.language)]
+    named = [block for block in found if block.language]
+    if found:
+        return (named or found)[-1].body
+    return text if queries.is_query(text) else None
 
 
 def _packages() -> list[Path]:
@@ -90,18 +106,21 @@ def _packages() -> list[Path]:
     return [Path(spec.origin).parent.parent]
 
 
-def _verdict(outcome: Outcome, config: SqlArgs) -> Verdict:
+def _verdict(outcome: Outcome, config: SqlArgs, ordered: bool) -> Verdict:
+    said: dict[str, Any] = {}
+    for line in outcome.output.splitlines():  # ours: no query writes here
+        said |= json.loads(line)
+    if "gold_error" in said:
+        hint = "" if config.engine == "sqlite" else '; is it SQLite\'s dialect? verifier_args.engine = "sqlite"'
+        return abstained(f"the gold query fails in {config.engine}: {said['gold_error']}{hint}")
+    if "gold" not in said:
+        how = outcome.ended if outcome.ended != "done" else f"status {outcome.code}"
+        return abstained(f"the gold query ends with {how} and no result")
     if outcome.ended != "done":
         return failed(outcome.ended)
-    try:
-        said = json.loads(outcome.output)
-    except ValueError:
-        return errored(f"the sandbox ended with status {outcome.code} and no result")
-    if "gold_error" in said:
-        return abstained(f"the gold query fails: {said['gold_error']}")
-    if "error" in said:
-        return failed(f"wrong: {said['error']}")
+    if "share" not in said:
+        return failed(f"wrong: {said.get('error', f'the query ended the engine with status {outcome.code}')}")
     if said["share"] == 1.0:
         return passed(said["digest"])
-    where = " in their places" if config.ordered else ""
+    where = " in their places" if ordered else ""
     return failed(f"wrong: {said['rows']} rows, {said['share']:.0%} as the gold's{where}", said["digest"], said["share"])

@@ -17,6 +17,8 @@ _QUERY = re.compile(r"(?:[\s(]|--[^\n]*\n|/\*(?:[^*]|\*(?!/))*\*/)*(?:select|wit
 _SELECT = re.compile(r"\A(\s*)select\b", re.IGNORECASE)
 # Which rows come first is not said by a query around it.
 _CHOOSES = re.compile(r"\b(?:limit|offset|fetch|sample|random|uuid)\b", re.IGNORECASE)
+# Texts, quoted names and comments.
+_PASSAGES = re.compile(r"'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"|`[^`]*`|--[^\n]*|/\*.*?\*/", re.DOTALL)
 _QUOTED = re.compile(r"['\"$]|--|/\*")
 
 
@@ -31,7 +33,8 @@ def right(answer: str, args: Mapping[str, Any]) -> Values:
     }
     if not _QUOTED.search(body):
         found["a word a line"] = "\n".join(body.split())
-    if _nests(body) and not args.get("ordered") and not _CHOOSES.search(body):
+    ordered = args.get("ordered")
+    if _nests(body) and not (is_ordered(answer) if ordered is None else ordered) and not _CHOOSES.search(body):
         found["common table"] = f"with asked as (\n{body}\n)\nselect * from asked"
         found["subquery"] = f"select * from (\n{body}\n) as asked"
     return found
@@ -62,6 +65,38 @@ def is_query(text: str) -> bool:
     (True, False)
     """
     return _QUERY.match(text) is not None
+
+
+def is_ordered(text: str) -> bool:
+    """Whether a query itself orders its rows: ORDER BY outside brackets, or within brackets around all of it.
+
+    >>> is_ordered("select a from t order by b -- ok"), is_ordered("select rank() over (order by a), 'order by' from t")
+    (True, False)
+    """
+    bare = _PASSAGES.sub(" ", text).strip().rstrip(";").strip()
+    while bare.startswith("(") and _closing(bare) == len(bare) - 1:
+        bare = bare[1:-1].strip()
+    return re.search(r"\border\s+by\b", _outside(bare), re.IGNORECASE) is not None
+
+
+def _closing(text: str) -> int:
+    """Where the bracket that opens the text is closed; -1 where nowhere."""
+    depth = 0
+    for at, sign in enumerate(text):
+        depth += (sign == "(") - (sign == ")")
+        if depth == 0:
+            return at
+    return -1
+
+
+def _outside(text: str) -> str:
+    """The text without what stands in brackets."""
+    depth, kept = 0, []
+    for sign in text:
+        depth += sign == "("
+        kept.append(sign if depth == 0 else " ")
+        depth -= sign == ")" and depth > 0
+    return "".join(kept)
 
 
 def _nests(body: str) -> bool:

@@ -114,6 +114,10 @@ BLOCK = (
     Wording("draft", "A first try:\n" + _OTHER_SQL + "\nThat is wrong. Instead:\n" + _SQL, "unfenced"),
     Wording("table before", "The table:\n```text\na | b\n```\nThe query:\n" + _SQL, "unfenced"),
     Wording("text after", _SQL + "\nIt gives:\n```text\na | b\n```\n", "unfenced"),
+    Wording("output after", _SQL + "\nIt gives:\n```\na | b\n```\n", "unfenced"),
+    Wording("other dialect", "```postgresql\n{said}\n```", "unfenced"),
+    Wording("unclosed fence", "The query is\n```sql\n{said}", "unfenced"),
+    Wording("half a fence", "{said}\n```", "query"),
 )
 USUAL = {
     "last": LAST,
@@ -137,10 +141,7 @@ RIGHT_TRAPS = {
         Wording("output after", _PYTHON + "\nIt prints:\n```\nsum = 4\n```\n", "unfenced"),
     ),
     "first_block": (Wording("input before", "Given:\n```\n2 3\n```\nthis adds:\n" + _PYTHON, "unfenced"),),
-    "block": (
-        Wording("output after", _SQL + "\nIt gives:\n```\na | b\n```\n", "unfenced"),
-        Wording("words after", "{said}\n\nThis gives the rows.", "query"),
-    ),
+    "block": (Wording("words after", "{said}\n\nThis gives the rows.", "query"),),
 }
 # Wrong answers beside the right one: the reply takes it back, or never chooses.
 WRONG = {
