@@ -1,6 +1,7 @@
 """OpenAI-compatible servers, `vllm serve` first of all; it knows the wire by `openai_wire` and no model library.
 
-One thread with one event loop serves every caller, so that all shards together keep `concurrency` replies under way. Samples
+One thread with one event loop serves every caller, so that all shards together keep `concurrency` replies under way at each
+server (`openai_fleet` says which server is asked). Samples
 of one prompt go out as one request with `n`; a server that refuses `n` gets them one by one, and one that sends fewer is asked
 for the missing ones. What passes is asked again (`openai_http`); whatever else goes wrong is one failed completion. No seed is
 sent with a request: it kills vLLM's CPU engine, and samples are recorded, not reproduced.
@@ -18,6 +19,7 @@ import threading
 import time
 from collections.abc import Coroutine, Iterable, Iterator, Sequence
 from concurrent.futures import CancelledError, Future
+from contextlib import suppress
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -27,17 +29,18 @@ from ratoon.engine import Completion, Policy, Request, Usage, failed
 from ratoon.errors import EngineError, Unsupported
 from ratoon.generators.engines import openai_wire as wire
 from ratoon.generators.engines.openai_config import OpenAIConfig
+from ratoon.generators.engines.openai_fleet import Fleet, Server
 from ratoon.generators.engines.openai_http import HttpClient
 from ratoon.generators.engines.openai_wire import Refused
 from ratoon.generators.engines.requestlog import RequestLog
-from ratoon.generators.engines.slots import Slots
 
 _MODELS_S = 10.0  # a server that is up lists its models at once
 _MODELS_BYTES = 16 << 20
+_FILE_S = 10
 
 
 class OpenAIEngine:
-    """Asks one endpoint from a background event loop; `generate` may run in many threads at once.
+    """Asks its servers from a background event loop; `generate` may run in many threads at once.
 
     `vocabulary` is how many ids the model's tokenizer has: an answer with another id is none of this model's.
     """
@@ -48,7 +51,8 @@ class OpenAIEngine:
         self._config, self._vocabulary = config, vocabulary
         self._client = HttpClient(config)
         self._log = RequestLog(request_log)
-        self._served: tuple[Policy, str] | None = None
+        self._fleet = Fleet(config.urls(), config.concurrency)
+        self._policy: Policy | None = None
         self._samples = config.samples_per_request  # 1 once the server refused more
         self._loop: asyncio.AbstractEventLoop | None = None
         self._opening = threading.Lock()  # nothing may be handed to a loop that is about to stop
@@ -57,8 +61,8 @@ class OpenAIEngine:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="openai-engine", daemon=True)
         self._thread.start()
-        self._slots = Slots(self._config.concurrency)
         self._submit(self._client.open()).result()
+        self._submit(self._watch())
         return self
 
     def __exit__(self, *exc: object) -> None:
@@ -72,28 +76,26 @@ class OpenAIEngine:
         self._log.close()
 
     def use(self, policy: Policy) -> None:
-        """Find the name the server has for `policy`. Raises EngineError when it serves no such model or does not answer."""
-        listed = self._submit(self._models()).result()
-        base_name = [self._config.model] if self._config.model and policy.iteration == 0 else []
-        names = [policy.path, policy.policy_id, *base_name]
-        name = next((name for name in reversed(names) if name in listed), None)
-        if name is None:
+        """Find the name each server has for `policy`. Raises EngineError when none serves it or none answers."""
+        answers = self._submit(self._find(policy)).result()
+        if not any(server.name for server in self._fleet.servers):
             raise EngineError(
-                f"{self._config.base_url} serves {', '.join(listed) or 'no model'}, not {policy.policy_id} ({policy.path})",
+                f"{'; '.join(answers)}, not {policy.policy_id} ({policy.path})",
                 f"start the server with --served-model-name {policy.policy_id}"
-                + ("" if policy.iteration else ", or set engine.openai.model"),
+                + ("" if policy.iteration else ", or set engine.openai.model")
+                + "; check engine.openai.base_url and api_key_env",
             )
-        self._served = (policy, name)
+        self._policy = policy
 
     def generate(self, requests: Iterable[Request]) -> Iterator[Completion]:
-        """Completions as they finish; `concurrency` of this caller's requests are handed over at a time."""
+        """Completions as they finish; `concurrency` a server of this caller's requests are handed over at once."""
         done: queue.SimpleQueue[Future[list[Completion]]] = queue.SimpleQueue()
         source, running = iter(requests), dict[Future[list[Completion]], int]()
         try:
             while True:
-                room = self._config.concurrency - sum(running.values())
+                room = self._config.concurrency * len(self._fleet.servers) - sum(running.values())
                 for group in _of_one_prompt(islice(source, room), self._samples):
-                    future = self._submit(self._answer(group))
+                    future = self._submit(self._complete(group))
                     running[future] = len(group)
                     future.add_done_callback(done.put)
                 if not running:
@@ -123,57 +125,117 @@ class OpenAIEngine:
         await asyncio.gather(*others, return_exceptions=True)
         await self._client.close()
 
-    async def _models(self) -> list[str]:
+    async def _find(self, policy: Policy) -> list[str]:
+        """Ask every server for its models and note the name it has for `policy`; what each said."""
+        return await asyncio.gather(*(self._look(server, policy) for server in self._fleet.servers))
+
+    async def _look(self, server: Server, policy: Policy) -> str:
+        for attempt in range(self._config.max_retries + 1):
+            try:
+                listed = await self._models(server)
+                break
+            except Refused as error:
+                if not error.again or attempt == self._config.max_retries:
+                    server.name = None
+                    return f"{server.url}/models: {error.error_class}: {error.message}"
+                await asyncio.sleep(self._client.wait(attempt, error.after))
+        self._fleet.reopen(server, _name_of(policy, listed, self._config.model))
+        return f"{server.url} serves {', '.join(listed) or 'no model'}"
+
+    async def _models(self, server: Server) -> list[str]:
         limit = min(self._config.timeout_s, _MODELS_S)
+        listed = await self._client.send("GET", server.url + "/models", None, limit, _MODELS_BYTES)
         try:
-            listed, _ = await self._client.ask("GET", "/models", None, limit, _MODELS_BYTES, lambda answer: answer)
             return [str(model["id"]) for model in listed["data"]]
-        except (Refused, KeyError, TypeError) as error:
-            told = f"{error.error_class}: {error.message}" if isinstance(error, Refused) else "no list of models"
-            hint = "check engine.openai.base_url and api_key_env, and that the server runs"
-            raise EngineError(f"{self._config.base_url}/models: {told}", hint) from None
+        except (KeyError, TypeError):
+            raise Refused("Garbage", "no list of models") from None
 
-    async def _answer(self, group: list[Request]) -> list[Completion]:
-        """Samples of one prompt from their place in the line to their completions; what is wrong with one is in it."""
-        taken = await self._slots.take(len(group))
+    async def _watch(self) -> None:
+        """Every second ask servers that were left alone whether they are back; every 10 s read the file of addresses."""
+        while True:
+            for _ in range(_FILE_S):
+                await asyncio.sleep(1.0)
+                if (policy := self._policy) is not None and len(self._fleet.servers) > 1:
+                    await asyncio.gather(*(self._probe(server, policy) for server in self._fleet.due()))
+            if self._config.base_urls_file is not None:
+                with suppress(EngineError):  # a file that is being written is read the next time
+                    self._fleet.replace(self._config.urls())
+
+    async def _probe(self, server: Server, policy: Policy) -> None:
         try:
-            for request in group:
-                self._log.sent(request.request_id)
-            return await self._complete(group)
-        finally:
-            self._slots.give(taken)
+            listed = await self._models(server)
+        except Refused:
+            self._fleet.close(server)
+        else:
+            self._fleet.reopen(server, _name_of(policy, listed, self._config.model))
 
-    async def _complete(self, group: list[Request]) -> list[Completion]:
-        """One completion a request, asking again for those that an answer lacks."""
+    async def _complete(self, group: list[Request], first: bool = True) -> list[Completion]:
+        """One completion for each of these samples of one prompt, asking again for those that an answer lacks.
+
+        `first`: none of them was sent before; then they are put into the log of requests.
+        """
         completions: list[Completion] = []
         while left := group[len(completions) :]:
             started = time.monotonic()
             try:
-                (choices, told), paid = await self._ask(left)
+                choices, counted, paid, started = await self._ask(left, first and not completions)
             except Refused as error:
                 if error.error_class == "BadRequest" and len(left) > 1:
                     return [*completions, *await self._one_by_one(left)]
-                seconds = time.monotonic() - started
-                return [*completions, *_all_failed(left, error, seconds)]
+                return [*completions, *_all_failed(left, error, time.monotonic() - started)]
             seconds = time.monotonic() - started
             read = [self._read(*pair, seconds) for pair in zip(choices, left, strict=False)]
-            completions += _with_usage(read, left[: len(read)], told, paid)
+            completions += _with_usage(read, left[: len(read)], counted, paid)
         return completions
 
     async def _one_by_one(self, group: list[Request]) -> list[Completion]:
         """Each request alone, after several at once were refused; where the first is refused too, all are."""
-        first = await self._complete(group[:1])
-        if (first[0].error or "").startswith("BadRequest"):
-            error = Refused("BadRequest", (first[0].error or "").partition(": ")[2])
-            return [*first, *_all_failed(group[1:], error, first[0].seconds)]
+        head = await self._complete(group[:1], first=False)
+        if (head[0].error or "").startswith("BadRequest"):
+            error = Refused("BadRequest", (head[0].error or "").partition(": ")[2])
+            return [*head, *_all_failed(group[1:], error, head[0].seconds)]
         self._samples = 1
-        return first + [reply for request in group[1:] for reply in await self._complete([request])]
+        return head + [reply for request in group[1:] for reply in await self._complete([request], first=False)]
 
-    async def _ask(self, group: list[Request]) -> tuple[tuple[list[dict[str, Any]], Usage | None], int]:
-        n, path = len(group), wire.PATHS[self._config.mode]
-        body, most = self._body(group[0], n), wire.most_bytes(group[0], n)
-        limit = self._config.timeout_s
-        return await self._client.ask("POST", path, body, limit, most, lambda answer: wire.choices(answer, n))
+    async def _ask(self, group: list[Request], log: bool) -> tuple[list[dict[str, Any]], Usage | None, int, float]:
+        """Choices for these samples, what the server counted, attempts paid in vain, and when the answer was asked for.
+
+        Asks again as often as it takes and the config allows, each time whichever server has room. Raises Refused.
+        """
+        self._check(group[0])
+        n, paid, attempt = len(group), 0, 0
+        while True:
+            server = await self._fleet.take(n)
+            started, refused = time.monotonic(), None
+            try:
+                for request in group if log and attempt == 0 else ():
+                    self._log.sent(request.request_id)
+                choices, counted = wire.choices(await self._post(server, group), n)
+                return choices, counted, paid, started
+            except Refused as error:
+                refused = error
+            finally:
+                self._fleet.give(server, n, refused)
+            paid += refused.paid
+            if not refused.again or attempt == self._config.max_retries:
+                refused.paid = paid
+                raise refused
+            await asyncio.sleep(self._client.wait(attempt, refused.after))
+            attempt += 1
+
+    async def _post(self, server: Server, group: list[Request]) -> Any:
+        n, limit = len(group), self._config.timeout_s
+        body, most = self._body(group[0], n, server.name or ""), wire.most_bytes(group[0], n)
+        return await self._client.send("POST", server.url + wire.PATHS[self._config.mode], body, limit, most)
+
+    def _check(self, request: Request) -> None:
+        """Raise Refused where no server may be asked this at all."""
+        if self._policy is None or request.policy_id != self._policy.policy_id:
+            in_use = self._policy and self._policy.policy_id
+            raise Refused("WrongPolicy", f"asked for {request.policy_id}, in use is {in_use}")
+        wanted, served = request.sampling.logprobs_mode, self._config.served_logprobs
+        if self._config.mode == "tokens" and wanted not in ("none", served):
+            raise Refused("Unsupported", f"asked for {wanted}, engine.openai.served_logprobs is {served}")
 
     def _read(self, choice: dict[str, Any], request: Request, seconds: float) -> Completion:
         try:
@@ -184,13 +246,8 @@ class OpenAIEngine:
         except Refused as error:
             return failed(request, error.error_class, error.message, seconds)
 
-    def _body(self, request: Request, n: int) -> bytes:
-        if self._served is None or request.policy_id != self._served[0].policy_id:
-            in_use = self._served and self._served[0].policy_id
-            raise Refused("WrongPolicy", f"asked for {request.policy_id}, in use is {in_use}")
-        model, wanted, config = self._served[1], request.sampling.logprobs_mode, self._config
-        if config.mode == "tokens" and wanted not in ("none", config.served_logprobs):
-            raise Refused("Unsupported", f"asked for {wanted}, engine.openai.served_logprobs is {config.served_logprobs}")
+    def _body(self, request: Request, n: int, model: str) -> bytes:
+        config = self._config
         try:
             if config.mode == "tokens":
                 body = wire.tokens_body(request, model, n)
@@ -199,6 +256,12 @@ class OpenAIEngine:
             return json.dumps(body, separators=(",", ":"), allow_nan=False).encode()
         except ValueError as error:
             raise Refused("BadRequest", f"the request cannot be written as JSON: {error}") from None
+
+
+def _name_of(policy: Policy, listed: Sequence[str], base_name: str | None) -> str | None:
+    """The name under which a server that lists these models serves the policy; null where it does not."""
+    names = [policy.path, policy.policy_id, *([base_name] if base_name and policy.iteration == 0 else [])]
+    return next((name for name in reversed(names) if name in listed), None)
 
 
 def _of_one_prompt(requests: Iterable[Request], most: int) -> Iterator[list[Request]]:

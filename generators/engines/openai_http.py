@@ -1,9 +1,9 @@
-"""One server over HTTP: bytes of a request in, the JSON of its answer out, bounded in bytes and in time.
+"""HTTP: bytes of a request in, the JSON of its answer out, once, bounded in bytes and in time; or why not.
 
-A time-out counts from when a request is sent. Time-outs, lost connections, 408, 429, 5xx and answers that are no JSON are asked
-again after a wait drawn from [0, base * 2**attempt] (full jitter), never sooner than `Retry-After` says. A body is read up to a
-bound and unpacked up to the same bound, so that neither an endless answer nor a bomb of gzip fills the memory. A redirect is
-not followed: it would carry the key elsewhere. It knows no prompt and no completion.
+A time-out counts from when a request is sent. Time-outs, lost connections, 408, 429, 5xx and answers that are no JSON may be
+asked again after a wait drawn from [0, base * 2**attempt] (full jitter), never sooner than `Retry-After` says. A body is read
+up to a bound and unpacked up to the same bound, so that neither an endless answer nor a bomb of gzip fills the memory. A
+redirect is not followed: it would carry the key elsewhere. It knows no prompt and no completion.
 """
 
 from __future__ import annotations
@@ -15,24 +15,24 @@ import os
 import random
 import zlib
 from base64 import b64encode
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import Any, TypeVar
+from typing import Any
 from urllib.parse import quote, urlsplit
 
 from ratoon.errors import EngineError, MissingExtra
 from ratoon.generators.engines.openai_config import OpenAIConfig
 from ratoon.generators.engines.openai_wire import Refused, error_under_200
 
-Read = TypeVar("Read")
 _QUOTED = 200  # characters of a server's own message that are passed on
 _LONG = ("context length", "context_length_exceeded")
 _ERROR_BYTES = 1 << 20
+_LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 class HttpClient:
-    """Asks one server from one event loop; to be made and closed on that loop."""
+    """One session for every server of an engine, on one event loop."""
 
     def __init__(self, config: OpenAIConfig) -> None:
         try:
@@ -47,7 +47,7 @@ class HttpClient:
         """Open the session: no request is sent."""
         headers = {"Content-Type": "application/json", "Accept-Encoding": "identity"}
         headers |= {"Authorization": f"Bearer {self._key}"} if self._key else {}
-        local = urlsplit(self._config.base_url).hostname in ("127.0.0.1", "localhost", "::1")
+        local = all(urlsplit(url).hostname in _LOOPBACK for url in self._config.urls())
         self._session = self._aiohttp.ClientSession(
             connector=self._aiohttp.TCPConnector(limit=0),
             headers=headers,
@@ -62,36 +62,17 @@ class HttpClient:
         if self._session is not None:
             await self._session.close()
 
-    async def ask(
-        self, method: str, path: str, body: bytes | None, timeout_s: float, most_bytes: int,
-        read: Callable[[Any], Read],
-    ) -> tuple[Read, int]:  # fmt: skip
-        """What `read` makes of the JSON of a 200, and how many attempts before may have been paid for in vain.
-
-        Asks again as often as it takes and the config allows, also where `read` refuses the answer. Raises Refused.
-        """
-        paid = 0
-        for attempt in range(self._config.max_retries + 1):
-            try:
-                return read(await self._send(method, path, body, timeout_s, most_bytes)), paid
-            except Refused as error:
-                paid += error.paid
-                if not error.again or attempt == self._config.max_retries:
-                    error.paid = paid
-                    raise
-                await asyncio.sleep(self._wait(attempt, error.after))
-        raise AssertionError("unreachable")
-
-    def _wait(self, attempt: int, after: float | None) -> float:
-        """Full jitter; what the server asked for is waited for first, up to the longest wait."""
+    def wait(self, attempt: int, after: float | None) -> float:
+        """Seconds to wait before asking again: full jitter, after what the server asked for, up to the longest wait."""
         bound = min(self._config.max_backoff_s, self._config.backoff_s * 2**attempt)
         return min(self._config.max_backoff_s, after or 0.0) + random.uniform(0, bound)
 
-    async def _send(self, method: str, path: str, body: bytes | None, timeout_s: float, most_bytes: int) -> Any:
+    async def send(self, method: str, url: str, body: bytes | None, timeout_s: float, most_bytes: int) -> Any:
+        """The JSON of a 200, of at most `most_bytes`. Raises Refused."""
         connecting = self._aiohttp.ClientConnectorError
         try:
             async with asyncio.timeout(timeout_s):
-                status, headers, data = await self._exchange(method, path, body, most_bytes)
+                status, headers, data = await self._exchange(method, url, body, most_bytes)
         except TimeoutError:
             message = f"no answer within {timeout_s:g} s of sending"
             raise Refused("Timeout", message, again=True, paid=1) from None
@@ -115,10 +96,9 @@ class HttpClient:
         return answer
 
     async def _exchange(
-        self, method: str, path: str, body: bytes | None, most_bytes: int
+        self, method: str, url: str, body: bytes | None, most_bytes: int
     ) -> tuple[int, Mapping[str, str], bytes]:
         """Status, headers and the whole body of one answer. Raises Refused where it is longer than `most_bytes`."""
-        url = self._config.base_url + path
         async with self._session.request(method, url, data=body, allow_redirects=False) as response:
             most = most_bytes if response.status == 200 else _ERROR_BYTES
             data = bytearray()
@@ -132,10 +112,11 @@ class HttpClient:
     def _refusal(self, status: int, text: str, retry_after: str | None, told: str | None = None) -> Refused:
         message = f"{told or f'HTTP {status}'}: {self._clean(_server_message(text))}"
         if status == 429:
-            return Refused("RateLimited", message, again=True, after=_seconds(retry_after))
+            return Refused("RateLimited", message, again=True, after=_seconds(retry_after), status=status)
         if status >= 500 or status == 408:
-            return Refused("ServerError", message, again=True, after=_seconds(retry_after))
-        return Refused("PromptTooLong" if any(words in text for words in _LONG) else "BadRequest", message)
+            return Refused("ServerError", message, again=True, after=_seconds(retry_after), status=status)
+        too_long = any(words in text for words in _LONG)
+        return Refused("PromptTooLong" if too_long else "BadRequest", message, status=status)
 
     def _clean(self, text: str) -> str:
         """A server's words, short and without the key, should it quote it, plain or encoded."""

@@ -28,13 +28,27 @@ _AGAIN = ("error", "abort")  # the server's own failure, told as a finish
 class Refused(Exception):
     """An answer or request that makes no completion: `error_class`, a message, and whether asking again may help.
 
-    `after` is the wait that a server asked for, in seconds; `paid` how many attempts may have been paid for in vain.
+    `after` is the wait that a server asked for, in seconds; `paid` how many attempts may have been paid for in vain;
+    `status` the HTTP status, where there was one.
     """
 
-    def __init__(self, error_class: str, message: str, again: bool = False, after: float | None = None, paid: int = 0) -> None:
+    def __init__(
+        self, error_class: str, message: str, again: bool = False, after: float | None = None, paid: int = 0,
+        status: int | None = None,
+    ) -> None:  # fmt: skip
         super().__init__(message)
         self.error_class, self.message, self.again = error_class, message, again
-        self.after, self.paid = after, paid
+        self.after, self.paid, self.status = after, paid, status
+
+    @property
+    def busy(self) -> bool:
+        """Whether the server has too much to do."""
+        return self.status in (429, 503) or self.error_class == "Timeout"
+
+    @property
+    def broken(self) -> bool:
+        """Whether the server itself failed, whatever it was asked."""
+        return self.error_class in ("ConnectionLost", "Timeout") or (self.status or 0) >= 500
 
 
 def tokens_body(request: Request, model: str, n: int) -> dict[str, Any]:

@@ -61,8 +61,9 @@ def all_given(engine: EngineConfig, sets: Iterable[str]) -> bool:
 def _claims(engine: EngineConfig) -> dict[tuple[str, ...], Any]:
     """What the engine of the chosen kind asks for, by its path in the recipe; what only says how fast is left out."""
     if engine.kind == "openai":
-        fields = {"base_url": engine.openai.base_url, "api_key_env": engine.openai.api_key_env}
-        return {("engine", "openai", name): value for name, value in fields.items() if value is not None}
+        section = engine.openai.model_dump(mode="json")  # as config.json holds them
+        names = ("base_url", "base_urls", "base_urls_file", "api_key_env")
+        return {("engine", "openai", name): section[name] for name in names if section[name]}
     if engine.kind == "vllm":
         args = engine.vllm.model_dump(mode="json")["args"]  # as config.json holds them
         harmless = {name for name in args if name in HOW_FAST and isinstance(args[name], bool | int | float)}

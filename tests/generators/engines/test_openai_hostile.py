@@ -16,7 +16,6 @@ from hypothesis import strategies as st
 from ratoon.engine import Completion, Policy, Request, Sampling, Usage
 from ratoon.generators.engines.openai import OpenAIEngine
 from ratoon.generators.engines.openai_config import OpenAIConfig
-from ratoon.generators.engines.slots import Slots
 
 _spec = importlib.util.spec_from_file_location("endpoint", Path(__file__).with_name("endpoint.py"))
 assert _spec is not None
@@ -220,24 +219,3 @@ def test_any_answer_that_json_can_write_gives_one_completion_a_request(any_answe
         completions = list(engine.generate(asked))
         assert sorted(c.request_id for c in completions) == sorted(r.request_id for r in asked)
         assert all(c.error is not None or c.text is not None or c.token_ids for c in completions)
-
-
-async def _cancelled_while_waiting() -> int:
-    import asyncio
-
-    slots = Slots(2)
-    assert await slots.take(2) == 2
-    waiting = asyncio.create_task(slots.take(2))
-    behind = asyncio.create_task(slots.take(1))
-    await asyncio.sleep(0)
-    waiting.cancel()
-    slots.give(2)
-    assert await behind == 1
-    slots.give(1)
-    return await slots.take(5)
-
-
-def test_whoever_is_cancelled_in_the_line_takes_no_place_along() -> None:
-    import asyncio
-
-    assert asyncio.run(_cancelled_while_waiting()) == 2

@@ -21,7 +21,7 @@ SERVER = {"base_url": "https://theirs.example/v1", "api_key_env": "MY_OTHER_SECR
 CHAT = {"kind": "openai", "openai": SERVER | {"mode": "chat", "model": "base", "max_retries": 0}}
 PLAIN = ["sampling.logprobs_mode=none", "suites.heldout.n=1", "suites.heldout.sampling={logprobs_mode='none'}"]
 
-_spec = importlib.util.spec_from_file_location("endpoint", Path(__file__).parents[1] / "generators" / "engines" / "endpoint.py")
+_spec = importlib.util.spec_from_file_location("endpoint", Path(__file__).parents[2] / "generators" / "engines" / "endpoint.py")
 assert _spec is not None
 assert _spec.loader is not None
 _endpoint = importlib.util.module_from_spec(_spec)

@@ -1,0 +1,189 @@
+"""Many servers behind one engine: who is asked, who is left alone, and that nothing is lost when one goes."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ratoon.engine import Completion, Policy, Request, Sampling
+from ratoon.errors import EngineError
+from ratoon.generators.engines.openai import OpenAIEngine
+from ratoon.generators.engines.openai_config import OpenAIConfig
+from ratoon.generators.engines.openai_fleet import Fleet
+from ratoon.generators.engines.openai_wire import Refused
+
+_spec = importlib.util.spec_from_file_location("endpoint", Path(__file__).with_name("endpoint.py"))
+assert _spec is not None
+assert _spec.loader is not None
+_module = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(_module)
+Endpoint = _module.Endpoint
+
+BASE = Policy("m_base", "/models/base")
+SAMPLING = Sampling(max_tokens=16, stop_token_ids=(258,))
+BUSY = Refused("RateLimited", "planted", again=True, status=429)
+BROKEN = Refused("ConnectionLost", "planted", again=True)
+WRONG = Refused("BadRequest", "planted", status=400)
+
+
+def requests(n: int, first: int = 0) -> list[Request]:
+    """One sample of each of `n` prompts."""
+    return [Request(f"r_{i}", "m_base", [i], SAMPLING) for i in range(first, first + n)]
+
+
+def engine(servers: list[Any], **changes: Any) -> OpenAIEngine:
+    quick = {"timeout_s": 10.0, "max_retries": 5, "backoff_s": 0.01, "concurrency": 4}
+    config = quick | {"base_urls": [server.url for server in servers]} | changes
+    return OpenAIEngine(OpenAIConfig.model_validate(config))
+
+
+def ids(completions: list[Completion]) -> list[str]:
+    assert [c.error for c in completions] == [None] * len(completions)
+    return sorted(c.request_id for c in completions)
+
+
+def well_fleet(n: int, most: int = 8) -> Fleet:
+    """`n` servers that serve the policy."""
+    fleet = Fleet([f"http://server{i}/v1" for i in range(n)], most)
+    for server in fleet.servers:
+        fleet.reopen(server, "m_base")
+    return fleet
+
+
+def test_all_servers_are_asked_and_none_beyond_its_share() -> None:
+    with Endpoint(lambda body, n: "slow:0.02") as a, Endpoint(lambda body, n: "slow:0.02") as b, engine([a, b]) as both:
+        both.use(BASE)
+        assert ids(list(both.generate(requests(40)))) == sorted(r.request_id for r in requests(40))
+    assert min(a.calls, b.calls) >= 10
+    assert max(a.peak, b.peak) <= 4
+
+
+def test_a_server_that_dies_in_mid_run_loses_nothing_and_carries_load_again_once_it_is_back() -> None:
+    with Endpoint(lambda body, n: "slow:0.01") as a, Endpoint(lambda body, n: "slow:0.01") as b, engine([a, b]) as both:
+        both.use(BASE)
+        stream = both.generate(requests(60))
+        first = [next(stream) for _ in range(10)]
+        b.behaviour = lambda body, n: "hang-up"
+        assert len(ids([*first, *stream])) == 60
+        b.behaviour = lambda body, n: "ok"
+        before, deadline, number = b.calls, time.monotonic() + 10, 1000
+        while b.calls < before + 10 and time.monotonic() < deadline:
+            list(both.generate(requests(8, first=number)))
+            number += 8
+            time.sleep(0.1)
+    assert b.calls >= before + 10
+
+
+def test_a_server_that_serves_another_policy_gets_no_request() -> None:
+    with Endpoint() as a, Endpoint(models=("m_other",)) as b, engine([a, b]) as both:
+        both.use(BASE)
+        ids(list(both.generate(requests(20))))
+    assert (a.calls, b.calls) == (20, 0)
+
+
+def test_a_server_that_does_not_answer_at_the_start_is_no_reason_to_stop() -> None:
+    with Endpoint() as a, Endpoint() as b, engine([a, b], max_retries=1) as both:
+        b.__exit__()
+        both.use(BASE)
+        assert len(ids(list(both.generate(requests(20))))) == 20
+
+
+def test_no_server_at_all_is_told_with_each_address() -> None:
+    with Endpoint(models=("m_x",)) as a, Endpoint(models=()) as b, engine([a, b]) as both, pytest.raises(EngineError) as caught:
+        both.use(BASE)
+    assert a.url in str(caught.value)
+    assert "m_x" in str(caught.value)
+    assert f"{b.url} serves no model" in str(caught.value)
+
+
+def test_addresses_come_from_a_file_and_a_file_without_any_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "servers.txt"
+    path.write_text("# two\nhttp://a:8000/v1/\n\nhttp://b:8000/v1\nhttp://a:8000/v1\n", encoding="utf-8")
+    assert OpenAIConfig(base_urls_file=str(path)).urls() == ["http://a:8000/v1", "http://b:8000/v1"]
+    for text in ("", "# none\n", "a:8000\n", "http://me:secret@a/v1\n"):
+        path.write_text(text, encoding="utf-8")
+        with pytest.raises(EngineError, match="base_urls_file"):
+            OpenAIConfig(base_urls_file=str(path)).urls()
+
+
+def test_a_busy_server_is_given_half_and_then_slowly_more() -> None:
+    async def play() -> list[float]:
+        fleet = well_fleet(1)
+        (server,), limits = fleet.servers, []
+        for error in (BUSY, BUSY, None, None):
+            await fleet.take(1)
+            fleet.give(server, 1, error)
+            limits.append(server.limit)
+        return limits
+
+    first, second, third, fourth = asyncio.run(play())
+    assert (first, second) == (4.0, 4.0)  # the second was sent before the first came back, for all one knows
+    assert third == 4.25
+    assert fourth == pytest.approx(4.25 + 1 / 4.25)
+
+
+def test_only_failures_of_the_server_itself_open_its_breaker() -> None:
+    async def play(errors: list[Refused | None]) -> bool:
+        fleet = well_fleet(2)
+        server = fleet.servers[0]
+        for error in errors:
+            server.under_way += 1
+            fleet.give(server, 1, error)
+        return server.closed_until is not None
+
+    assert asyncio.run(play([BROKEN] * 3))
+    assert not asyncio.run(play([WRONG] * 9))
+    assert not asyncio.run(play([BUSY] * 9))
+    assert not asyncio.run(play([BROKEN, BROKEN, None, BROKEN, BROKEN]))
+
+
+def test_where_no_server_is_well_one_is_asked_all_the_same() -> None:
+    async def play() -> str:
+        fleet = well_fleet(2)
+        for server in reversed(fleet.servers):
+            fleet.close(server)
+        return (await asyncio.wait_for(fleet.take(1), 5)).url
+
+    assert asyncio.run(play()) == "http://server1/v1"
+
+
+@given(st.lists(st.tuples(st.integers(1, 8), st.booleans(), st.sampled_from([None, BUSY, BROKEN, WRONG])), max_size=40))
+def test_what_is_taken_is_given_back_whoever_is_cancelled(steps: list[tuple[int, bool, Refused | None]]) -> None:
+    async def play() -> list[int]:
+        fleet = well_fleet(2, most=4)
+        waiting = [(n, cancel, error, asyncio.create_task(fleet.take(n))) for n, cancel, error in steps]
+        await asyncio.sleep(0)
+        for _, cancel, _, task in waiting:
+            if cancel:
+                task.cancel()
+        for n, _, error, task in waiting:
+            try:
+                fleet.give(await asyncio.wait_for(task, 5), n, error)
+            except asyncio.CancelledError:
+                continue
+        return [server.under_way for server in fleet.servers]
+
+    assert asyncio.run(play()) == [0, 0]
+
+
+def test_samples_of_several_callers_share_the_servers() -> None:
+    done: list[Completion] = []
+    with Endpoint(lambda body, n: "slow:0.01") as a, Endpoint(lambda body, n: "slow:0.01") as b, engine([a, b]) as both:
+        both.use(BASE)
+        threads = [
+            threading.Thread(target=lambda first=first: done.extend(both.generate(requests(20, first)))) for first in (0, 100)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert len(ids(done)) == 40
+    assert max(a.peak, b.peak) <= 4
