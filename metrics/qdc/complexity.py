@@ -9,7 +9,6 @@ the ratio of perplexities (Superfiltering, 2402.00530); above 1 the instruction 
 
 from __future__ import annotations
 
-import ast
 import math
 from collections.abc import Hashable, Sequence
 from typing import NamedTuple
@@ -122,24 +121,6 @@ def behaviours(texts: Texts) -> pa.Table:
     """How often each of the four behaviours is worded in a text, English only; null for a null."""
     column = strings(texts)
     return pa.table({name: pc.count_substring_regex(column, pattern=pattern) for name, pattern in BEHAVIOURS.items()})
-
-
-def code_structure(source: str) -> dict[str, int] | None:
-    """Nodes, branches and nesting of Python source by its syntax tree; None where it does not parse."""
-    try:
-        tree = ast.parse(source)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return None
-    branching = (ast.If, ast.For, ast.While, ast.Try, ast.IfExp, ast.comprehension, ast.Match, ast.AsyncFor)
-    nodes, branches, deepest = 0, 0, 0
-    waiting: list[tuple[ast.AST, int]] = [(tree, 0)]
-    while waiting:
-        node, depth = waiting.pop()
-        nodes, deepest = nodes + 1, max(deepest, depth)
-        branch = isinstance(node, branching)
-        branches += branch
-        waiting += [(child, depth + branch) for child in ast.iter_child_nodes(node)]
-    return {"nodes": nodes, "branches": branches, "nesting": deepest}
 
 
 def ifd_of(given: Sequence[float], alone: Sequence[float]) -> Ifd:

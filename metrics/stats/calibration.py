@@ -93,14 +93,6 @@ def risk_coverage(confidence: Column, right: Column) -> list[RiskCoverage]:
     return [RiskCoverage(float(t), float(n / len(sure)), float(w / n), int(n)) for t, n, w in points]
 
 
-def risk_at(confidence: Column, right: Column, threshold: float) -> RiskCoverage:
-    """The point of the risk-coverage curve at one threshold; the risk of accepting nothing is None."""
-    sure, good = _columns(confidence, right)
-    accepted = sure >= threshold
-    n = int(accepted.sum())
-    return RiskCoverage(threshold, n / len(sure), float((n - good[accepted].sum()) / n) if n else None, n)
-
-
 def rate(successes: int, n: int) -> Estimate:
     """A proportion with its Wilson interval, as `rogan_gladen` takes it. Raises UsageError where n is 0.
 

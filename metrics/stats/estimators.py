@@ -51,16 +51,6 @@ def pass_at_k(n: int, c: int, k: int) -> float:
     return 1.0 - math.comb(n - c, k) / math.comb(n, k)
 
 
-def pass_hat_k(n: int, c: int, k: int) -> float:
-    """The chance that all `k` of `n` samples are right when `c` are (pass^k). Raises UsageError on impossible counts.
-
-    >>> round(pass_hat_k(10, 3, 2), 4)
-    0.0667
-    """
-    _check_counts(n, c, k)
-    return math.comb(c, k) / math.comb(n, k)
-
-
 def _check_counts(n: int, c: int, k: int) -> None:
     for name, value in (("n", n), ("c", c), ("k", k)):
         if isinstance(value, bool) or int(value) != value:

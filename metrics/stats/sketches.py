@@ -131,20 +131,6 @@ def quantile(sketch: Sketch, q: float) -> float | None:
     return float(2 ** ((at + inside) / 4) - 1)
 
 
-def divergence(a: Sketch, b: Sketch) -> float | None:
-    """Jensen-Shannon divergence of two histograms in nats: 0 for the same shape, ln 2 for nothing in common."""
-    if not a.n or not b.n:
-        return None
-    p, q = a.values / a.values.sum(), b.values / b.values.sum()
-    m = (p + q) / 2
-
-    def kl(x: Floats) -> float:
-        some = x > 0
-        return float((x[some] * np.log(x[some] / m[some])).sum())
-
-    return max(0.0, (kl(p) + kl(q)) / 2)
-
-
 def table(sketches: Iterable[Sketch], scope_kind: str, scope_id: str, iteration: int | None) -> pa.Table:
     """Table `sketches`."""
     rows = [

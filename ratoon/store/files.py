@@ -13,7 +13,6 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Protocol
 
 from ratoon.errors import StoreError
 from ratoon.store import faults
@@ -25,24 +24,8 @@ _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EOPNOTSUPP, errno.E
 _serial = itertools.count()
 
 
-class Files(Protocol):
-    """Four verbs; names are relative, with `/`."""
-
-    def put_new(self, name: str, data: Bytes) -> None:
-        """Write a file that must not exist yet. Raises FileExistsError when it does, StoreError when it cannot be written."""
-
-    def read(self, name: str) -> bytes:
-        """The whole file. Raises FileNotFoundError."""
-
-    def list(self, prefix: str = "") -> list[str]:
-        """The names of all files under the folder `prefix`, sorted; none where there is no such folder."""
-
-    def delete(self, name: str) -> None:
-        """Remove a file, or a folder with all it holds, hidden names too; nothing where it is gone already."""
-
-
 class LocalFiles:
-    """The verbs on a local folder."""
+    """Four verbs on a local folder: all the file system that a run sees. Names are relative, with `/`."""
 
     def __init__(self, root: Path) -> None:
         self.root = Path(root)

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ratoon.errors import DataError
-from ratoon.metrics.qdc.complexity import behaviours, code_structure, difficulty, ifd, ifd_of, learnability, structure
+from ratoon.metrics.qdc.complexity import behaviours, difficulty, ifd, ifd_of, learnability, structure
 
 
 def groups(passed: list[int | None], valid: list[int | None]) -> pa.Table:
@@ -70,15 +70,6 @@ def test_any_text_has_counts_and_a_null_has_none(texts: list[str | None]) -> Non
         for text, row in zip(texts, table.to_pylist(), strict=True):
             assert all((value is None) == (text is None) for value in row.values())
     assert structure(pa.nulls(2))["steps"].to_pylist() == [None, None]
-
-
-def test_code_is_measured_by_its_tree() -> None:
-    plain, nested = code_structure("x = 1"), code_structure("for i in a:\n    if i:\n        print(i)")
-    assert plain == {"nodes": 5, "branches": 0, "nesting": 0}
-    assert nested is not None
-    assert (nested["branches"], nested["nesting"]) == (2, 2)
-    assert code_structure("def (") is None
-    assert code_structure("x\0") is None
 
 
 class Bigrams:

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ratoon.errors import DataError, UsageError
-from ratoon.metrics.stats.calibration import auroc, brier, collapse, difference, ece, rate, risk_at, risk_coverage, rogan_gladen
+from ratoon.metrics.stats.calibration import auroc, brier, collapse, difference, ece, rate, risk_coverage, rogan_gladen
 from ratoon.metrics.stats.estimators import Estimate
 
 labelled = st.lists(st.tuples(st.integers(0, 8).map(lambda k: k / 8), st.booleans()), min_size=1, max_size=40)
@@ -59,8 +59,6 @@ def test_risk_falls_with_coverage_where_confidence_ranks() -> None:
     curve = risk_coverage([0.9, 0.5, 0.5, 0.1], [1, 1, 0, 0])
     assert [(p.threshold, p.coverage, p.n) for p in curve] == [(0.9, 0.25, 1), (0.5, 0.75, 3), (0.1, 1.0, 4)]
     assert [p.risk for p in curve] == pytest.approx([0, 1 / 3, 1 / 2])
-    assert risk_at([0.9, 0.5, 0.5, 0.1], [1, 1, 0, 0], 0.5) == curve[1]
-    assert risk_at([0.4], [1], 0.5).risk is None
 
 
 def test_rogan_gladen_undoes_the_errors_it_is_told() -> None:

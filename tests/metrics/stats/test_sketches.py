@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from ratoon.errors import DataError
 from ratoon.metrics.stats import sketches
-from ratoon.metrics.stats.sketches import KEPT, Sketch, distinct, divergence, histogram, mean_of, merge, quantile, unlike
+from ratoon.metrics.stats.sketches import KEPT, Sketch, distinct, histogram, mean_of, merge, quantile, unlike
 from ratoon.metrics.text.hashed_words import mixed
 from ratoon.metrics.text.lexical_diversity import gram_sketches, text_sketch
 
@@ -79,15 +79,11 @@ def test_unlike_items_are_counted_within_the_sketchs_error_in_any_split(n: int) 
     assert merged.values.tolist() == whole.values.tolist()
 
 
-def test_quantiles_and_divergence_of_histograms() -> None:
+def test_quantiles_of_histograms() -> None:
     values = np.arange(1000, dtype=np.float64)
     assert quantile(histogram("x", values), 0.5) == pytest.approx(500, rel=0.05)
     assert quantile(histogram("x", values), 1.0) == pytest.approx(999, rel=0.2)
     assert quantile(histogram("x", values[:0]), 0.5) is None
-    near, far = histogram("x", np.zeros(5)), histogram("x", np.full(9, 1e5))
-    assert divergence(near, far) == pytest.approx(math.log(2))
-    assert divergence(near, near) == 0
-    assert divergence(near, histogram("x", values[:0])) is None
 
 
 def test_unlike_sketches_have_no_union() -> None:
