@@ -15,7 +15,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from ratoon import ids, schema
+from ratoon import ids, reply, schema
 from ratoon.errors import DataError
 from ratoon.generators.imported import SAMPLING, Row
 from ratoon.generators.tasks.task_rows import task_row, text_key
@@ -161,10 +161,13 @@ def rollouts(placed: Sequence[Placed], iteration: int, renderer: Renderer | None
     for i, one in enumerate(placed):
         token_ids, logprobs, how = completion_ids(one.row, renderer)
         meta = {"import": one.row.where, "tokens": how} | ({} if one.row.label is None else {"label": one.row.label})
+        starts = reply.parts(one.row.text, reply.THINK if renderer is None else renderer.layout).answer_start
+        meta |= {reply.UNFINISHED: True} if starts is None else {}
         rows.append({
             "rollout_id": ids.rollout_id(one.prompt_id, one.policy_id, one.sampling_id, samples[i]), "group_id": one.group_id,
             "task_id": one.task_id, "prompt_id": one.prompt_id, "policy_id": one.policy_id, "sampling_id": one.sampling_id,
             "iteration": iteration, "role": "solver", "turn": 0, "sample": samples[i], "text": one.row.text,
+            "answer_start": starts,
             "token_ids": token_ids, "logprobs": logprobs, "loss_mask": None if token_ids is None else [1] * len(token_ids),
             "logprob_source": None if logprobs is None else one.row.logprob_source or "import",
             "finish_reason": one.row.finish_reason, "meta": ids.canonical_json(meta),

@@ -3,9 +3,11 @@
 It knows no engine and no verdict. Finished completions reach the journal within `_WAIT` seconds, whatever the engine does
 next, so that a kill repeats only what was in flight. The table is made from the records the journal holds, so a resumed
 shard has the same bytes as an unbroken one. A record: `id`, `ids` (little-endian int32, base64), `lp` (float32 likewise, or
-null), `src`, `fin`, `err`, `s` (seconds), `p` (prompt tokens), `text` where an endpoint gives no ids, `top` (per token
-the likeliest ids with their log-probs) where they were asked for, and `usage` where a server counted tokens. The row's `meta`
-holds `top` as `top_logprobs`, `usage`, and as `lone_surrogates` how many characters of the endpoint's text were replaced.
+null), `src`, `fin`, `err`, `s` (seconds), `p` (prompt tokens), `text` where an endpoint gives no ids, `think` where it sent
+the thinking apart, `top` (per token the likeliest ids with their log-probs) where they were asked for, and `usage` where a
+server counted tokens. The row's `meta` holds `top` as `top_logprobs`, `usage`, as `lone_surrogates` how many characters of the
+endpoint's text were replaced, `reasoning_content` where the thinking was put in front of the text here, and
+`unfinished_thinking`.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ratoon import ids, schema
+from ratoon import ids, reply, schema
 from ratoon.engine import Completion, Engine, Policy, Request, Sampling
 from ratoon.errors import DataError, EngineError
 from ratoon.render import Renderer
@@ -127,7 +129,8 @@ def run(
     have = done.keys() | set(kept["rollout_id"].to_pylist())
     asked = [request for request in plan.requests if request.request_id not in have]
     done |= _ask(asked, engine, journal, on_done)
-    rollouts = _assemble(plan.coordinates, kept, done, renderer, iteration)
+    ends = _prompt_ends(plan, renderer)
+    rollouts = _assemble(plan.coordinates, kept, done, renderer, iteration, ends)
     rollouts = _constrained(rollouts, {r.request_id: r.schema for r in plan.requests if r.schema is not None})
     return rollouts, _failures(rollouts, retry)
 
@@ -248,6 +251,8 @@ def _record(completion: Completion) -> Record:
         record["text"] = completion.text
     if completion.usage is not None:
         record["usage"] = asdict(completion.usage)
+    if completion.reasoning is not None:
+        record["think"] = completion.reasoning
     if completion.top_logprobs is not None:
         record["top"] = [{str(i): round(lp, 4) for i, lp in top.items()} for top in completion.top_logprobs]
     return _encodable(record)
@@ -257,10 +262,11 @@ def _encodable(record: Record) -> Record:
     """The record with its text and error as UTF-8 can hold them; `replaced` counts the lone surrogates of the text."""
     if record["err"] is not None:
         record["err"] = message_without_surrogates(record["err"])
-    if "text" in record:
-        record["text"], replaced = without_surrogates(record["text"])
-        if replaced:
-            record["replaced"] = replaced
+    for name in ("think", "text"):
+        if name in record:
+            record[name], replaced = without_surrogates(record[name])
+            if replaced:
+                record["replaced"] = record.get("replaced", 0) + replaced
     return record
 
 
@@ -268,19 +274,29 @@ def _packed(code: str, numbers: Sequence[float]) -> str:
     return b64encode(array(code, numbers).tobytes()).decode()
 
 
-def _assemble(coordinates: pa.Table, kept: pa.Table, done: dict[str, Record], renderer: Renderer, iteration: int) -> pa.Table:
+def _prompt_ends(plan: Plan, renderer: Renderer) -> dict[str, str]:
+    """How each prompt begins its reply, by prompt id: it may have opened the thinking, or closed it."""
+    asked = dict(zip(plan.coordinates["prompt_id"].to_pylist(), plan.requests, strict=True))
+    return {name: renderer.prompt_end([*r.prompt_token_ids, *(r.prefix_token_ids or ())]) for name, r in asked.items()}
+
+
+def _assemble(
+    coordinates: pa.Table, kept: pa.Table, done: dict[str, Record], renderer: Renderer, iteration: int, ends: dict[str, str]
+) -> pa.Table:  # fmt: skip
     """One row per planned rollout in the plan's order: those kept from before, and those made of records."""
     wanted = coordinates["rollout_id"].combine_chunks()
     fresh = coordinates.filter(pc.invert(pc.is_in(wanted, kept["rollout_id"].combine_chunks())))
     records = [done[rollout_id] for rollout_id in fresh["rollout_id"].to_pylist()]
-    table = _from_records(fresh, records, renderer, iteration)
+    table = _from_records(fresh, records, renderer, iteration, ends)
     if not len(kept):
         return table
     both = pa.concat_tables([kept.cast(table.schema), table]).combine_chunks()
     return both.take(pc.index_in(wanted, both["rollout_id"].combine_chunks()))
 
 
-def _from_records(coordinates: pa.Table, records: list[Record], renderer: Renderer, iteration: int) -> pa.Table:
+def _from_records(
+    coordinates: pa.Table, records: list[Record], renderer: Renderer, iteration: int, ends: dict[str, str]
+) -> pa.Table:  # fmt: skip
     n = len(records)
     blobs = [b64decode(record["ids"]) for record in records]
     flat = np.frombuffer(b"".join(blobs), "<i4")
@@ -290,26 +306,31 @@ def _from_records(coordinates: pa.Table, records: list[Record], renderer: Render
     lp_blobs = [b64decode(lp) if lp is not None else b"" for lp in logprobs]
     lp_lengths = np.fromiter(map(len, lp_blobs), np.int64, n) // 4
     lp_flat = np.frombuffer(b"".join(lp_blobs), "<f4")
+    prompt_ends = [ends[prompt] for prompt in coordinates["prompt_id"].to_pylist()]
+    texts, starts = _texts(records, flat.tolist(), lengths.tolist(), renderer, prompt_ends)
     columns: dict[str, Any] = {name: coordinates[name] for name in coordinates.column_names}
     columns |= {
         "iteration": pa.array(np.full(n, iteration, np.int32)),
         "turn": pa.array(np.zeros(n, np.int32)),
-        "text": _texts(records, flat.tolist(), lengths.tolist(), renderer),
+        "text": texts,
+        "answer_start": starts,
         "token_ids": _lists(flat, lengths, no_ids),
         "logprobs": _lists(lp_flat, lp_lengths, np.array([lp is None for lp in logprobs], bool)),
         "logprob_source": [record["src"] for record in records],
         "loss_mask": _lists(np.ones(len(flat), np.int8), lengths, no_ids),
         "finish_reason": [record["fin"] for record in records],
         "error": [record["err"] for record in records],
-        "meta": [_meta(record) for record in records],
+        "meta": [_meta(r, t is not None and at is None) for r, t, at in zip(records, texts, starts, strict=True)],
         "seconds": [record["s"] for record in records],
     }
     return schema.from_columns("rollouts", columns, rows=n)
 
 
-def _meta(record: Record) -> str | None:
+def _meta(record: Record, unfinished: bool) -> str | None:
     names = {"top": "top_logprobs", "replaced": "lone_surrogates", "usage": "usage"}
     meta = {names[name]: record[name] for name in names if name in record}
+    meta |= {"reasoning_content": True} if "think" in record else {}
+    meta |= {reply.UNFINISHED: True} if unfinished else {}
     return json.dumps(meta, separators=(",", ":")) if meta else None
 
 
@@ -324,15 +345,33 @@ def _lists(flat: np.ndarray, lengths: np.ndarray, null: np.ndarray) -> pa.ListAr
     return pa.ListArray.from_arrays(pa.array(offsets), pa.array(flat), mask=pa.array(null))
 
 
-def _texts(records: list[Record], flat: list[int], lengths: list[int], renderer: Renderer) -> list[str | None]:
-    """What the ids say without the end-of-turn id; an endpoint's own text where it gave no ids; null for errors."""
+def _texts(
+    records: list[Record], flat: list[int], lengths: list[int], renderer: Renderer, ends: Sequence[str]
+) -> tuple[list[str | None], list[int | None]]:  # fmt: skip
+    """What the ids say without the end-of-turn id, and where each answer begins; an endpoint's own text where it gave no ids;
+    null for errors."""
     sequences, start = [], 0
     for record, length in zip(records, lengths, strict=True):
         end = start + length
         sequences.append(flat[start : end - (record["fin"] == "stop" and length > 0)])
         start = end
-    decoded = renderer.decode_batch(sequences)
-    return [None if r["err"] is not None else r.get("text", text) for r, text in zip(records, decoded, strict=True)]
+    texts: list[str | None] = []
+    starts: list[int | None] = []
+    for record, (text, parts) in zip(records, renderer.replies(sequences, ends), strict=True):
+        if "text" in record:
+            text = _with_thinking(record, renderer)
+            parts = reply.parts(text, renderer.layout)
+        texts.append(None if record["err"] is not None else text)
+        starts.append(None if record["err"] is not None else parts.answer_start)
+    return texts, starts
+
+
+def _with_thinking(record: Record, renderer: Renderer) -> str:
+    """An endpoint's text, behind the thinking that it sent apart; thinking without an answer stays open."""
+    before, after = renderer.layout.wrap
+    if "think" not in record:
+        return record["text"]
+    return before + record["think"] + (after + record["text"] if record["text"] or record["fin"] == "stop" else "")
 
 
 def _failures(rollouts: pa.Table, retry: frozenset[str]) -> pa.Table:

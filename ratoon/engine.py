@@ -116,6 +116,7 @@ class Completion:
     """What came back: token ids and log-probs as sampled (natural log, one per token), or a typed error.
 
     `logprobs` is null where the engine has none. `token_ids` holds the end-of-turn id iff `finish_reason` is `stop`.
+    `reasoning` is thinking that a server sent apart from `text`; null where it sent none.
     `top_logprobs` has per token the likeliest ids with their log-probs, where they were asked for and the engine has them.
     `error` is `CLASS: message`; then `token_ids` is empty and `finish_reason` is `error`. `seconds` is wall time.
     `usage` is what a server counted; null where the tokens themselves tell.
@@ -127,6 +128,7 @@ class Completion:
     finish_reason: FinishReason
     logprob_source: str | None = None
     text: str | None = None
+    reasoning: str | None = None
     error: str | None = None
     seconds: float | None = None
     prompt_tokens: int = 0

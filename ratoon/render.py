@@ -10,9 +10,9 @@ import json
 from collections.abc import Mapping, Sequence
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from ratoon import ids
+from ratoon import ids, reply
 from ratoon.errors import ConfigError, DataError, MissingExtra, ModelError
 
 Conversation = Sequence[Mapping[str, str]]
@@ -32,8 +32,14 @@ class Renderer:
     `end_of_turn_ids` begins with the tokenizer's own end-of-sequence id; the others are those of `generation_config.json`.
     """
 
-    def __init__(self, folder: Path, chat_template_kwargs: Mapping[str, Any] | None = None) -> None:
-        self.folder = Path(folder)
+    def __init__(
+        self,
+        folder: Path,
+        chat_template_kwargs: Mapping[str, Any] | None = None,
+        thinking: tuple[str, str] | Literal["none"] | None = None,
+    ) -> None:
+        """`thinking` names the tags around a reply's thinking; null reads them from the tokenizer's files."""
+        self.folder, self._thinking = Path(folder), thinking
         self.chat_template_kwargs = dict(chat_template_kwargs or {})
         if taken := sorted(_OURS & self.chat_template_kwargs.keys()):
             raise ConfigError(
@@ -70,12 +76,12 @@ class Renderer:
         texts = [self._text(conversation) for conversation in conversations]
         return [encoding.ids for encoding in self._backend.encode_batch_fast(texts, add_special_tokens=False)]
 
-    def _text(self, conversation: Conversation) -> str:
+    def _text(self, conversation: Conversation, begun: bool = True) -> str:
         from jinja2 import TemplateError
 
         try:
             return self._tokenizer.apply_chat_template(
-                list(conversation), tokenize=False, add_generation_prompt=True, **self.chat_template_kwargs
+                list(conversation), tokenize=False, add_generation_prompt=begun, **self.chat_template_kwargs
             )
         except (TemplateError, TypeError, ValueError, LookupError) as error:  # a template is a program of somebody else's
             roles = ", ".join(message["role"] for message in conversation)
@@ -93,6 +99,51 @@ class Renderer:
     def decode_batch(self, sequences: Sequence[Sequence[int]]) -> list[str]:
         """`decode` of each, at once."""
         return self._backend.decode_batch(list(sequences), skip_special_tokens=True)
+
+    @cached_property
+    def layout(self) -> reply.Layout:
+        """How this model's replies are laid out."""
+        return reply.layout(self._thinking, self._template, _response_template(self._tokenizer))
+
+    def prompt_end(self, token_ids: Sequence[int]) -> str:
+        """A prompt's text from where its last assistant turn begins, special tokens kept; empty where none begins."""
+        text = self._backend.decode(list(token_ids), skip_special_tokens=False) if self._turn else ""
+        at = text.rfind(self._turn)
+        return text[at:] if at >= 0 else text[-len(self._turn) :]
+
+    @cached_property
+    def _turn(self) -> str:
+        """What the template writes where the assistant is to begin."""
+        asked = [{"role": "user", "content": "?"}]
+        before, after = self._text(asked, begun=False), self._text(asked)
+        return after.removeprefix(before) if after.startswith(before) else ""
+
+    def replies(self, sequences: Sequence[Sequence[int]], prompt_ends: Sequence[str]) -> list[tuple[str, reply.Parts]]:
+        """Each sampled reply as text and taken apart: special tokens are dropped, but for those that mark its parts."""
+        found = []
+        for token_ids, text, end in zip(sequences, self.decode_batch(sequences), prompt_ends, strict=True):
+            tokens: dict[str, list[int]] = {mark: [] for mark in self._marks.values()}
+            if not self._marks.keys().isdisjoint(token_ids):
+                text = self._place(token_ids, tokens)
+            found.append((text, reply.parts(text, self.layout, prompt_end=end, tokens=tokens)))
+        return found
+
+    @cached_property
+    def _added(self) -> dict[int, Any]:
+        return self._backend.get_added_tokens_decoder()
+
+    @cached_property
+    def _marks(self) -> dict[int, str]:
+        """The marks of the layout that are tokens of their own."""
+        return {i: token.content for i, token in self._added.items() if token.content in self.layout.marks}
+
+    def _place(self, token_ids: Sequence[int], tokens: dict[str, list[int]]) -> str:
+        """The text of a reply that holds marks; where each stands goes to `tokens`."""
+        kept = [i for i in token_ids if i in self._marks or i not in self._added or not self._added[i].special]
+        for place, i in enumerate(kept):
+            if i in self._marks:
+                tokens[self._marks[i]].append(len(self._backend.decode(kept[:place], skip_special_tokens=False)))
+        return self._backend.decode(kept, skip_special_tokens=False)
 
 
 def _stamp(folder: Path) -> tuple[tuple[str, int, int], ...]:
@@ -144,6 +195,22 @@ def _json_or_empty(path: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}
+
+
+def _response_template(tokenizer: Any) -> Any:
+    """The tokenizer's response template as transformers compiles it; None where it has none, or none that we can read."""
+    given = getattr(tokenizer, "response_template", None)
+    if given is None:
+        return None
+    try:
+        from transformers.utils.chat_parsing.response_templates import load_response_template
+    except ImportError:  # an older transformers, which has no such templates
+        return None
+    try:
+        return load_response_template(given)
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        hint = "mend response_template in its tokenizer_config.json, or set verify.thinking"
+        raise ModelError(f"the response template of {tokenizer.name_or_path} cannot be read: {error}", hint) from None
 
 
 def _template_text(tokenizer: Any, folder: Path) -> str:

@@ -73,8 +73,8 @@ _COLUMNS: dict[str, list[tuple[str, pa.DataType]]] = {
     "rollouts": [
         ("rollout_id", _S), ("group_id", _S), ("task_id", _S), ("prompt_id", _S), ("policy_id", _S), ("sampling_id", _S),
         ("iteration", _I32), ("role", _S), ("turn", _I32), ("parent_id", _S), ("sample", _I32), ("text", _S),
-        ("token_ids", pa.list_(_I32)), ("logprobs", pa.list_(_F32)), ("logprob_source", _S), ("loss_mask", pa.list_(_I8)),
-        ("finish_reason", _S), ("error", _S), ("meta", _S), ("seconds", _F),
+        ("answer_start", _I32), ("token_ids", pa.list_(_I32)), ("logprobs", pa.list_(_F32)), ("logprob_source", _S),
+        ("loss_mask", pa.list_(_I8)), ("finish_reason", _S), ("error", _S), ("meta", _S), ("seconds", _F),
     ],
     "scores": [
         ("subject_kind", _S), ("subject_id", _S), ("other_id", _S), ("scorer", _S), ("version", _S), ("repeat", _I32),
@@ -140,7 +140,7 @@ TABLES: dict[str, pa.Schema] = {
 
 VOLATILE: dict[str, frozenset[str]] = {
     "policies": frozenset({"uri", "weights_digest", "master_digest", "start_digest"}),
-    "rollouts": frozenset({"seconds"}),
+    "rollouts": frozenset({"seconds", "answer_start"}),  # the latter follows from the text, and older parts have none
 }
 
 

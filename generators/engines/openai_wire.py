@@ -23,6 +23,7 @@ _FINISHED: dict[str, FinishReason] = {
 }  # fmt: skip
 _OTHERWISE = {"content_filter": "ContentFilter", "tool_calls": "ToolCalls", "function_call": "ToolCalls"}
 _AGAIN = ("error", "abort")  # the server's own failure, told as a finish
+_THOUGHTS = ("reasoning_content", "reasoning")  # two names that servers have for it
 
 
 class Refused(Exception):
@@ -187,6 +188,7 @@ def read_chat(choice: dict[str, Any], request: Request, seconds: float) -> Compl
     """The completion in a choice of `/v1/chat/completions`: text, no token ids and no log-probs.
 
     Content of null is an empty reply, content in parts is joined; a refusal is an error of its own class.
+    Thinking that the server took out of the text is `reasoning`.
     """
     message = choice.get("message")
     if not isinstance(message, dict):
@@ -195,11 +197,12 @@ def read_chat(choice: dict[str, Any], request: Request, seconds: float) -> Compl
     if not text and isinstance(message.get("refusal"), str) and message["refusal"]:
         raise Refused("Refusal", message["refusal"][:200])
     finish = _finish(choice)
+    thoughts = [message[name] for name in _THOUGHTS if isinstance(message.get(name), str) and message[name]]
     if not text and message.get("tool_calls"):
         raise Refused("ToolCalls", "the reply is a tool call and no tool was offered")
     return Completion(
         request_id=request.request_id, token_ids=(), logprobs=None, finish_reason=finish, text=text, seconds=seconds,
-        prompt_tokens=len(request.prompt_token_ids),
+        reasoning=thoughts[0] if thoughts else None, prompt_tokens=len(request.prompt_token_ids),
     )  # fmt: skip
 
 

@@ -23,6 +23,7 @@ from ratoon.engine import Completion, Engine, Policy, Request, Sampling
 from ratoon.errors import EngineError
 from ratoon.messages import user
 from ratoon.render import Renderer
+from ratoon.reply import parts as taken_apart
 
 VERSION = "judge-1"
 ROLE = SCORER = "judge"
@@ -137,19 +138,29 @@ class Reader:
     def read(
         self, text: str | None, token_ids: Sequence[int] | None, top: Sequence[Mapping[int, float]] | None, error: str | None
     ) -> Judgment:
-        """The judgment; `abstain` where it is off format, `error` where there is no reply."""
+        """The judgment in `text`, the answer of a reply of these ids; `abstain` where it is off format, `error` where there is
+        no reply."""
         if error is not None or text is None:
             return Judgment("error", None, error or "no text")
         said = _letter(text) if self._config.kind == "pairwise" else _digit(text, self._config.low, self._config.high)
         if said is None:
             return Judgment("abstain", None, "off format")
         if self._config.kind == "rubric" and top:
-            said = self._expected(token_ids or (), top, said)
+            said = self._expected(self._place(token_ids or (), text), top, said)
         return Judgment(None, said)
 
-    def _expected(self, token_ids: Sequence[int], top: Sequence[Mapping[int, float]], said: float) -> float:
+    def _place(self, token_ids: Sequence[int], answer: str) -> int:
+        """Where the answer's first visible token stands: thinking may come before it."""
+        wanted, place = answer.strip(), 0
+        for at in range(len(token_ids) - 1, -1, -1):
+            rest = self._renderer.decode(token_ids[at:]).strip()
+            if len(rest) > len(wanted):
+                break
+            place = at if self._renderer.decode([token_ids[at]]).strip() else place
+        return place
+
+    def _expected(self, place: int, top: Sequence[Mapping[int, float]], said: float) -> float:
         """The mean digit where the digit stands; the digit itself where its place has no log-probs."""
-        place = next((i for i, id in enumerate(token_ids) if self._renderer.decode([id]).strip()), 0)
         found = top[place] if place < len(top) else {}
         return expected_score(found, self._digits) if found.keys() & self._digits.keys() else said
 
@@ -206,7 +217,8 @@ def judge(
         for i, (item, tokens) in enumerate(zip(asked, prompts, strict=True))
     ]  # fmt: skip
     engine.use(policy)
-    said = _read(engine.generate(requests), Reader(config, renderer), renderer)
+    ends = {request.request_id: renderer.prompt_end(request.prompt_token_ids) for request in requests}
+    said = _read(engine.generate(requests), Reader(config, renderer), renderer, ends)
     if len(said) < len(requests):
         raise EngineError(f"the judge never answered {len(requests) - len(said)} of {len(requests)} requests", "ask again")
     found = {item: said[request.request_id] for item, request in zip(asked, requests, strict=True)}
@@ -224,10 +236,14 @@ def _one(judgments: Sequence[Judgment]) -> Judgment:
     return judgments[0] if len(judgments) == 1 else both_orders(*judgments)
 
 
-def _read(completions: Iterable[Completion], reader: Reader, renderer: Renderer) -> dict[str, Judgment]:
+def _read(
+    completions: Iterable[Completion], reader: Reader, renderer: Renderer, ends: Mapping[str, str]
+) -> dict[str, Judgment]:  # fmt: skip
     found = {}
     for c in completions:
-        text = None if c.error else c.text if c.text is not None else renderer.decode(list(c.token_ids))
+        ((_, parts),) = renderer.replies([list(c.token_ids)], [ends[c.request_id]])
+        parts = parts if c.text is None else taken_apart(c.text, renderer.layout)
+        text = None if c.error else parts.answer or ""
         found[c.request_id] = reader.read(text, c.token_ids, c.top_logprobs, c.error)
     return found
 

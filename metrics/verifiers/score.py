@@ -1,7 +1,8 @@
 """Rollouts in, verdicts out: one score per rollout whose task has a verifier; knows no verifier's rules.
 
-The policy's faults are failures: a reply cut off by length fails whatever it holds, though an answer that parses is recorded. A
-rollout that never came back is an `error`, not a failure. A gold that cannot be judged abstains whatever the policy wrote.
+What is judged is a reply's answer, behind its thinking. The policy's faults are failures: a reply cut off by length fails
+whatever it holds, though an answer that parses is recorded; so does one whose thinking never ended. A rollout that never came
+back is an `error`, not a failure. A gold that cannot be judged abstains whatever the policy wrote.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
-from ratoon import schema
+from ratoon import reply, schema
 from ratoon.errors import ConfigError, DataError
 from ratoon.metrics.verifiers import gold_reply
 from ratoon.metrics.verifiers.pool import Item, VerifierPool
@@ -25,12 +26,13 @@ class _Spec(NamedTuple):
 
 
 def score(rollouts: pa.Table, tasks: pa.Table, pool: VerifierPool) -> pa.Table:
-    """Table `scores` for rollouts (rollout_id, task_id, text, finish_reason, error) of tasks (task_id, answer, verifier,
-    verifier_args); rollouts of tasks without a verifier have no row. Raises DataError for an unknown task.
+    """Table `scores` for rollouts (rollout_id, task_id, text, answer_start, meta, finish_reason, error) of tasks (task_id,
+    answer, verifier, verifier_args); rollouts of tasks without a verifier have no row. Raises DataError for an unknown task.
     """
     specs = _specs(tasks)
     names = ("rollout_id", "task_id", "text", "finish_reason", "error")
-    ids, task_ids, texts, reasons, errors = (rollouts.column(name).to_pylist() for name in names)
+    ids, task_ids, texts, reasons, errors = (reply.answered(rollouts).column(name).to_pylist() for name in names)
+    unfinished = reply.unfinished(rollouts).to_pylist()
     try:
         wanted = [specs[task] for task in task_ids]
     except KeyError as error:
@@ -41,7 +43,8 @@ def score(rollouts: pa.Table, tasks: pa.Table, pool: VerifierPool) -> pa.Table:
     open_rows = [i for i, verdict in enumerate(verdicts) if verdict is None and wanted[i] is not None]
     items = [Item(spec.verifier, texts[i], spec.answer, spec.args or {}) for i in open_rows if (spec := wanted[i]) is not None]
     for i, verdict in zip(open_rows, pool.run(items), strict=True):
-        verdicts[i] = _cut(verdict) if reasons[i] == "length" else verdict
+        fault = reply.UNFINISHED if unfinished[i] else "length" if reasons[i] == "length" else None
+        verdicts[i] = verdict if fault is None else _faulty(verdict, fault)
     kept = [
         (id, spec.verifier, v) for id, spec, v in zip(ids, wanted, verdicts, strict=True) if spec is not None and v is not None
     ]
@@ -87,8 +90,8 @@ def _unasked(spec: _Spec | None, error: str | None, text: str | None) -> Verdict
     return _BAD_ARGS if spec.args is None else None
 
 
-def _cut(verdict: Verdict) -> Verdict:
-    return verdict if verdict.status == "abstain" else failed("length", verdict.answer)
+def _faulty(verdict: Verdict, fault: str) -> Verdict:
+    return verdict if verdict.status == "abstain" else failed(fault, verdict.answer)
 
 
 def _table(kind: str, rows: Sequence[tuple[str, str, Verdict]], pool: VerifierPool) -> pa.Table:

@@ -25,7 +25,7 @@ _PLAIN = r"(?s)(?:^|[A-Za-z=:] )(?P<number>-?[1-9][0-9]{0,17}|0)[.!]?\s*$"
 
 
 def readings(rollouts: pa.Table, reader: str, args: Mapping[str, Any], pool: VerifierPool) -> pa.Table:
-    """Table `scores` for rollouts (rollout_id, text, error): what verifier `reader` reads out of each."""
+    """Table `scores` for rollouts (rollout_id, text, error): what verifier `reader` reads out of each; `text` is an answer."""
     texts = pc.if_else(pc.is_null(rollouts["error"]), rollouts["text"], pa.scalar(None, pa.string())).combine_chunks()
     known = texts.dictionary_encode()
     answers, problems = read(known.dictionary, reader, args, pool)

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ratoon import hashes, schema
+from ratoon import hashes, reply, schema
 from ratoon.messages import last_texts
 from ratoon.metrics.qdc import complexity, tiers
 from ratoon.metrics.stats import sketches
@@ -46,7 +46,7 @@ def _lint_shard(store: Store, lookup: Lookup, rollouts: Manifest, pool: Sequence
     wanted = key("lint", rollouts.iteration, rollouts.shard, inputs=[rollouts], versions=VERSIONS)
 
     def build() -> Built:
-        rows = store.read("rollouts", [rollouts], ["rollout_id", "task_id", "text", "finish_reason", "token_ids"])
+        rows = store.read("rollouts", [rollouts], ["rollout_id", "task_id", *reply.COLUMNS, "finish_reason", "token_ids"])
         table, sums = _linted(rows, _asked(lookup, pool, rows))
         sums_table = sketches.table(sums, "shard", rollouts.shard or "", rollouts.iteration)
         return Built({"lint": table, "sketches": sums_table}, Counts(rows.num_rows, table.num_rows))
@@ -64,12 +64,13 @@ def _asked(lookup: Lookup, pool: Sequence[Manifest], rows: pa.Table) -> pa.Table
 
 
 def _linted(rows: pa.Table, tasks: pa.Table) -> tuple[pa.Table, list[Sketch]]:
-    """Table `lint` of some rollouts, in their order, and their sketches."""
+    """Table `lint` of some rollouts, in their order, and their sketches: of the whole reply, but empty and refusing answers."""
     text = rows["text"]
     at = pc.index_in(rows["task_id"], value_set=tasks["task_id"].combine_chunks())
     leaked = numbers.leaked(tasks["prompt"].to_pylist(), tasks["answer"].to_pylist())
     columns: dict[str, Any] = {
         **_columns(numbers.lint(text)),
+        **_of_answers(rows),
         **_columns(complexity.structure(text)),
         **_columns(complexity.behaviours(text)),
         **_digests(text),
@@ -82,6 +83,12 @@ def _linted(rows: pa.Table, tasks: pa.Table) -> tuple[pa.Table, list[Sketch]]:
     facts = table.append_column("task_id", rows["task_id"]).append_column("finish_reason", rows["finish_reason"])
     facts = facts.append_column("n_tokens", pc.list_value_length(rows["token_ids"]))
     return table, [*tiers.sketch(facts), *lexical.gram_sketches(text), lexical.text_sketch(text)]
+
+
+def _of_answers(rows: pa.Table) -> dict[str, pa.ChunkedArray]:
+    """What is asked of an answer alone, `empty` and `refusal`; nothing where every reply is all answer."""
+    answers = reply.answered(rows)
+    return {} if answers is rows else _columns(numbers.lint(answers["text"]).select(["empty", "refusal"]))
 
 
 def _digests(text: pa.ChunkedArray) -> dict[str, pa.Array]:

@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ratoon import schema
+from ratoon import reply, schema
 from ratoon.errors import DataError
 from ratoon.metrics.qdc.quality import corrected_pass_rate, pass_rate
 from ratoon.metrics.stats.estimators import Estimate
@@ -23,7 +23,7 @@ from ratoon.metrics.verifier_errors.on_real_replies import Natural
 from ratoon.pipelines.runtime.stage import Built, key, run_stage
 from ratoon.store.store import Counts, Manifest, Store
 
-_ROLLOUT = ["rollout_id", "task_id", "text", "finish_reason"]
+_ROLLOUT = ["rollout_id", "task_id", *reply.COLUMNS, "finish_reason"]
 _SCORE = ["subject_kind", "subject_id", "scorer", "version", "status", "detail"]
 
 
@@ -51,7 +51,7 @@ def _natural(store: Store) -> list[Natural]:
     if not oracles.num_rows:
         return []
     rollouts, scores = store.read("rollouts", columns=_ROLLOUT), store.read("scores", columns=_SCORE)
-    return naturals.natural(rollouts, scores, store.read("tasks", columns=["task_id", "verifier"]), oracles)
+    return naturals.natural(reply.answered(rollouts), scores, store.read("tasks", columns=["task_id", "verifier"]), oracles)
 
 
 def _corrected(store: Store, groups: Manifest, measured: Sequence[Measured]) -> list[dict[str, Any]]:

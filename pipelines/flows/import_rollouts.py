@@ -89,7 +89,8 @@ def _name(run: Path) -> str:
 
 def _renderer(store: Store, config: Recipe) -> Renderer:
     """The model's tokenizer. Raises DataError when the run's policies have another one."""
-    renderer = Renderer(base_models.prepare(config.model, store.root), dict(config.prompt.chat_template_kwargs))
+    folder = base_models.prepare(config.model, store.root)
+    renderer = Renderer(folder, dict(config.prompt.chat_template_kwargs), config.verify.thinking)
     digests = set(store.read("policies", columns=["tokenizer_digest"])["tokenizer_digest"].to_pylist()) - {None}
     if digests and renderer.tokenizer_digest not in digests:
         raise DataError(

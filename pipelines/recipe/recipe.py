@@ -139,6 +139,9 @@ class VerifyConfig(Config):
 
     workers: int = operational(2, ge=1, description="verifier processes")
     timeout_s: float = Field(5.0, gt=0, description="seconds one verification may take; beyond, its worker is killed")
+    thinking: tuple[str, str] | Literal["none"] | None = Field(
+        None, description="the tags around a reply's thinking, or \"none\"; null reads them from the tokenizer's own files"
+    )
     max_unjudged: float = Field(0.02, ge=0, le=1, description="share of abstain and error beyond which an evaluation is void")
     measure: MeasureConfig = Field(MeasureConfig(), description="verifiers measured on planted replies before a model is asked")
 

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ratoon import schema
+from ratoon import reply, schema
 from ratoon.config import semantic
 from ratoon.metrics.voting.consensus import ConsensusConfig, ballots
 from ratoon.metrics.voting.extracted_answers import READING
@@ -97,8 +97,9 @@ def _stand(
 ) -> _Race:  # fmt: skip
     read = ctx.store.read("scores", scores, columns=["subject_id", "scorer", "version", "status", "answer", "detail"])
     read = read.filter(pc.equal(read["scorer"], READING))
-    columns = [*_ROLLOUTS, "text"] if config.equivalence == "symbolic" else _ROLLOUTS
-    rows = ctx.store.read("rollouts", rollouts, columns=columns)
+    symbolic = config.equivalence == "symbolic"
+    rows = ctx.store.read("rollouts", rollouts, columns=[*_ROLLOUTS, *(reply.COLUMNS if symbolic else ())])
+    rows = reply.answered(rows) if symbolic else rows
     rows = rows.filter(pc.is_in(rows["rollout_id"], value_set=read["subject_id"].combine_chunks()))
     found = ballots(rows, read, config, ctx.same())
     plan = ctx.store.read("assignments", asked)

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ratoon import ids, schema
+from ratoon import ids, reply, schema
 from ratoon.metrics.stats.calibration import collapse
 from ratoon.metrics.stats.estimators import Estimate
 from ratoon.metrics.verifiers.pool import Item
@@ -93,8 +93,8 @@ def _truth(
     ctx: Context, crop: Crop, config: ConsensusConfig, oracles: dict[str, str]
 ) -> dict[str, list[tuple[str, bool | None]]]:
     """Per group its rollouts in id order with the oracle's verdict; None where nobody can judge."""
-    columns = ["rollout_id", "group_id", "task_id", "text", "finish_reason"]
-    rows = ctx.store.read("rollouts", crop.rollouts, columns=columns)
+    columns = ["rollout_id", "group_id", "task_id", *reply.COLUMNS, "finish_reason"]
+    rows = reply.answered(ctx.store.read("rollouts", crop.rollouts, columns=columns))
     rows = rows.filter(pc.is_in(rows["task_id"], value_set=pa.array(sorted(oracles), pa.string()))).sort_by("rollout_id")
     rows = rows.filter(pc.is_in(rows["group_id"], value_set=_voting(ctx, crop)))
     listed = rows.to_pylist()

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ratoon import ids, schema
+from ratoon import ids, reply, schema
 from ratoon.config import semantic
 from ratoon.engine import Policy, Sampling
 from ratoon.errors import EngineDead, Stopped
@@ -30,8 +30,8 @@ from ratoon.pipelines.runtime.stage import Built, drop_extra, key, run_stage
 from ratoon.pipelines.runtime.token_counts import token_counts
 from ratoon.store.store import ArtifactKey, Counts, Manifest
 
-_SOLVED = ["rollout_id", "group_id", "task_id", "text", "error"]
-_SAID = ["rollout_id", "text", "token_ids", "meta", "error"]
+_SOLVED = ["rollout_id", "group_id", "task_id", *reply.COLUMNS, "error"]
+_SAID = ["rollout_id", *reply.COLUMNS, "token_ids", "error"]
 _TOLD = 0.1  # share of judgments off format that is worth a word
 _FEW = 20  # judgments below which no share stops a run
 Content = tuple[str, str, str | None]
@@ -112,7 +112,8 @@ def _judge(ctx: Context, crop: Crop, rollouts: Manifest, bench: Bench, wanted: A
     assigned = _assignments(fresh, bench, crop.iteration)
     made, failures = _asked(ctx, bench, wanted, assigned, fresh, crop.iteration)
     reader = Reader(bench.config, ctx.renderer)
-    said = {row["rollout_id"]: _read(reader, row) for part in (made, earlier) for row in part.select(_SAID).to_pylist()}
+    replies = [reply.answered(part.select(_SAID)) for part in (made, earlier)]
+    said = {row["rollout_id"]: _read(reader, row) for part in replies for row in part.to_pylist()}
     by_content = dict(zip(contents, prompts["prompt_id"].to_pylist(), strict=True))
     scores = [row for one in subjects for row in _scores(one, by_content, said, bench)]
     tables = {"prompts": fresh, "assignments": assigned, "rollouts": made, "failures": failures,
@@ -146,7 +147,7 @@ def _asked(
 
 def _subjects(ctx: Context, rollouts: Manifest, config: JudgeConfig) -> list[Subject]:
     """What is judged of a shard: every reply that came back, or pairs of them."""
-    rows = ctx.store.read("rollouts", [rollouts], _SOLVED).sort_by("rollout_id").to_pylist()
+    rows = reply.answered(ctx.store.read("rollouts", [rollouts], _SOLVED)).sort_by("rollout_id").to_pylist()
     rows = [row for row in rows if row["error"] is None and row["text"] is not None]
     if config.kind == "pairwise":
         return list(_pairs(rows))
@@ -236,7 +237,7 @@ def _report(ctx: Context, config: JudgeConfig, crop: Crop, made: Sequence[Manife
     """What the round's judgments are worth, in `measures`."""
 
     def build() -> Built:
-        rows = ctx.store.read("rollouts", crop.rollouts, ["rollout_id", "text"])
+        rows = reply.answered(ctx.store.read("rollouts", crop.rollouts, ["rollout_id", *reply.COLUMNS]))
         lengths = dict(zip(rows["rollout_id"].to_pylist(), pc.utf8_length(rows["text"]).fill_null(0).to_pylist(), strict=True))
         verdicts = ctx.store.read("scores", crop.scores, ["subject_id", "status", "scorer"])
         table = judged.report(ctx.store.read("scores", made), verdicts, lengths, config, iteration=crop.iteration)
@@ -260,6 +261,6 @@ def _check(ctx: Context, config: JudgeConfig, iteration: int, report: Manifest, 
 def _example(ctx: Context, made: Sequence[Manifest]) -> str:
     scores = ctx.store.read("scores", made, ["judge_rollout_id", "detail"])
     off = pc.unique(scores.filter(pc.equal(scores["detail"], "off format"))["judge_rollout_id"])
-    rows = ctx.store.read("rollouts", made, columns=["rollout_id", "text"])
+    rows = reply.answered(ctx.store.read("rollouts", made, columns=["rollout_id", *reply.COLUMNS]))
     texts = rows.filter(pc.is_in(rows["rollout_id"], value_set=off))["text"].to_pylist()
     return max(texts, key=texts.count)[:60] if texts else ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from ratoon import reply
 from ratoon.metrics.voting import groups as grouping
 from ratoon.metrics.voting import paraphrase_pairs as twins
 from ratoon.metrics.voting.consensus import ConsensusConfig, consensus
@@ -22,7 +23,8 @@ def labelled(ctx: Context, rows: pa.Table, verdicts: pa.Table, plan: pa.Table) -
         return grouping.groups(rows, verdicts, plan), None
     voting = pc.is_in(rows["rollout_id"], value_set=read["subject_id"].combine_chunks())
     judged = grouping.groups(rows.filter(pc.invert(voting)), verdicts.filter(pc.not_equal(verdicts["scorer"], READING)), plan)
-    voters = _with_confidence(rows.filter(voting))
+    voters = rows.filter(voting)
+    voters = _with_confidence(reply.answered(voters) if "text" in voters.column_names else voters)
     stops = stop_rules(ctx.recipe, grouping.planned(voters, plan))
     made = consensus(voters, read, plan, config, same=ctx.same(), stop_rule=stops)
     if config.twins:
@@ -39,7 +41,7 @@ def _twin_of(ctx: Context, voters: pa.Table) -> dict[str, str]:
 def read_unjudged(ctx: Context, rows: pa.Table, tasks: pa.Table, config: ConsensusConfig) -> pa.Table:
     """What the rollouts say whose tasks no verifier judges: rows of `scores` that vote."""
     unjudged = tasks.filter(pc.is_null(tasks["verifier"]))["task_id"].combine_chunks()
-    mine = rows.filter(pc.is_in(rows["task_id"], value_set=unjudged))
+    mine = reply.answered(rows.filter(pc.is_in(rows["task_id"], value_set=unjudged)))
     return readings(mine, config.reader, config.reader_args, ctx.pool())
 
 
@@ -47,7 +49,7 @@ def voting_columns(config: ConsensusConfig | None) -> list[str]:
     """What votes read of a rollout beside its answer: log-probs as confidence, the text where symbols are compared."""
     if config is None:
         return []
-    return ["logprobs"] * (config.weights != "one") + ["text"] * (config.equivalence == "symbolic")
+    return ["logprobs"] * (config.weights != "one") + [*reply.COLUMNS] * (config.equivalence == "symbolic")
 
 
 def _with_confidence(rows: pa.Table) -> pa.Table:

@@ -13,8 +13,7 @@ from ratoon.config import semantic
 from ratoon.engine import Completion, Policy, Sampling, Usage
 from ratoon.errors import EngineDead
 from ratoon.generators import rollouts as driver
-from ratoon.generators.engines import EngineConfig
-from ratoon.pipelines.recipe.recipe import SamplingConfig
+from ratoon.pipelines.recipe.recipe import Recipe, SamplingConfig
 from ratoon.pipelines.runtime.context import Context
 from ratoon.pipelines.runtime.stage import Built, Manifests, key, run_stage
 from ratoon.pipelines.runtime.token_counts import token_counts
@@ -85,12 +84,15 @@ def sample_shard(
     return run_stage(ctx.store, wanted, lambda: _sample(ctx, shard, prompts, wanted, retry, earlier, on_done))
 
 
-def _shard_key(engine: EngineConfig, shard: Shard, attempt: int) -> ArtifactKey:
+def _shard_key(recipe: Recipe, shard: Shard, attempt: int) -> ArtifactKey:
+    engine, thinking = recipe.engine, recipe.verify.thinking
     assigned, made_by = shard.assigned, shard.policy_made_by
     slice_digest = content_digest(shard.rows, schema.KEYS["assignments"], frozenset())
     inputs = {assigned.artifact_id: slice_digest, made_by.artifact_id: made_by.content_digest}
     config = {"policy": shard.policy.policy_id, "sampling": shard.sampling.sampling_id, "attempt": attempt,
               "engine": [engine.kind, semantic(engine.section)]}  # fmt: skip
+    if thinking is not None:
+        config["thinking"] = list(thinking) if thinking != "none" else thinking
     if shard.schemas:
         config["schemas"] = ids.digest(dict(sorted(shard.schemas.items())))
     return key("rollouts", shard.iteration, shard.name, config=config, inputs=inputs)
@@ -101,13 +103,13 @@ def _attempt(ctx: Context, shard: Shard) -> tuple[ArtifactKey, frozenset[str], M
     attempt, live = 0, None
     for manifest in ctx.store.find("rollouts", shard.iteration):
         tried = int(manifest.key.config["attempt"])
-        if manifest.key.shard == shard.name and _shard_key(ctx.recipe.engine, shard, tried).artifact_id == manifest.artifact_id:
+        if manifest.key.shard == shard.name and _shard_key(ctx.recipe, shard, tried).artifact_id == manifest.artifact_id:
             attempt, live = tried, manifest
     if live is None or not ctx.retry_failed or live.counts.failed == 0:
-        return _shard_key(ctx.recipe.engine, shard, attempt), frozenset(), None
+        return _shard_key(ctx.recipe, shard, attempt), frozenset(), None
     errors = ctx.store.read("rollouts", [live], columns=["rollout_id", "error"])
     failed = errors.filter(pc.is_valid(errors["error"]))["rollout_id"].to_pylist()
-    return _shard_key(ctx.recipe.engine, shard, attempt + 1), frozenset(failed), live
+    return _shard_key(ctx.recipe, shard, attempt + 1), frozenset(failed), live
 
 
 def _sample(

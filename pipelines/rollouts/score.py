@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ratoon import schema
+from ratoon import reply, schema
 from ratoon.config import semantic
 from ratoon.errors import Stopped
 from ratoon.metrics import verifiers
@@ -22,6 +22,7 @@ from ratoon.store.store import ArtifactKey, Counts, Manifest
 
 _VERDICT = ["subject_kind", "subject_id", "scorer", "version", "status", "answer", "detail"]
 
+_SAID = ["rollout_id", "task_id", *reply.COLUMNS, "finish_reason", "error"]
 _TASK = ["task_id", "answer", "verifier", "verifier_args"]
 _GROUPED = ["rollout_id", "group_id", "task_id", "prompt_id", "policy_id", "sampling_id", "role", "iteration", "finish_reason",
             "error"]  # fmt: skip
@@ -45,7 +46,7 @@ def score_shard(ctx: Context, rollouts: Manifest, pool: Manifests) -> Manifest:
     attempt, live = _last_attempt(ctx, rollouts, under)
     if live is not None and not ctx.retry_failed:
         return live
-    rows = ctx.store.read("rollouts", [rollouts], columns=["rollout_id", "task_id", "text", "finish_reason", "error"])
+    rows = ctx.store.read("rollouts", [rollouts], columns=_SAID)
     kept = ctx.store.read("scores", [live]) if live is not None else schema.empty("scores")
     again = _verifier_errors(kept, rows)
     if live is not None and not again.num_rows:

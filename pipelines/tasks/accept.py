@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ratoon import ids, schema
+from ratoon import ids, reply, schema
 from ratoon.generators.proposers import from_documents
 from ratoon.generators.proposers.candidates import VERSION, Candidate, Pool, Verdict, judge
 from ratoon.generators.proposers.catalogue import PROPOSERS, ProposerConfig
@@ -27,7 +27,7 @@ from ratoon.pipelines.contamination import leaks
 from ratoon.pipelines.runtime.context import Context
 from ratoon.store.store import Manifest
 
-_REPLY = ["rollout_id", "prompt_id", "text", "finish_reason", "error"]
+_REPLY = ["rollout_id", "prompt_id", *reply.COLUMNS, "finish_reason", "error"]
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ def verdicts(ctx: Context, wave: Wave, asked: Asked, rollouts: Sequence[Manifest
 
 def _candidates(ctx: Context, wave: Wave, asked: Asked, rollouts: Sequence[Manifest]) -> list[Candidate]:
     read = PROPOSERS[wave.arm.method].read
-    replies = ctx.store.read("rollouts", rollouts, _REPLY)
+    replies = reply.answered(ctx.store.read("rollouts", rollouts, _REPLY))
     found: list[Candidate] = []
     for row in replies.filter(pc.is_null(replies["error"])).sort_by("rollout_id").to_pylist():
         prompt = asked.asks[row["prompt_id"]]
@@ -86,7 +86,7 @@ def _candidates(ctx: Context, wave: Wave, asked: Asked, rollouts: Sequence[Manif
 def answerable(ctx: Context, wave: Wave, found: Sequence[Verdict], replies: Sequence[Manifest]) -> list[Verdict]:
     """Questions that the policy answered without their passage fall; so do those that could not be asked."""
     assert isinstance(wave.arm, DocumentsConfig)
-    rows = ctx.store.read("rollouts", replies, ["task_id", "text", "error"])
+    rows = reply.answered(ctx.store.read("rollouts", replies, ["task_id", *reply.COLUMNS, "error"]))
     said: dict[str, list[str]] = {}
     for row in rows.filter(pc.is_null(rows["error"])).to_pylist():
         said.setdefault(row["task_id"], []).append(row["text"] or "")

@@ -7,12 +7,13 @@ from typing import Any
 
 from ratoon import sql
 from ratoon.metrics.report import progress_plot as progress
+from ratoon.reply import ANSWER_SQL
 from ratoon.store.store import Store
 
 _PAIRS = """
 with asked as (
-    select a.iteration, a.task_id, r.text, s.status, r.sample
-    from rollouts r
+    select a.iteration, a.task_id, coalesce(r.answer_text, '') as "text", s.status, r.sample
+    from (select *, {answer} as answer_text from rollouts) r
     join scores s on s.subject_id = r.rollout_id and s.subject_kind = 'rollout'
     join assignments a on a.task_id = r.task_id and a.iteration = r.iteration and a.sampling_id = r.sampling_id
     where a.purpose = 'suite:heldout'
@@ -28,7 +29,7 @@ order by hash(t.family) limit {n}
 
 def before_after(store: Store, n: int) -> list[dict[str, Any]]:
     """The first sample of the same held-out tasks under the base and the newest policy, one a family, chosen by hash."""
-    return sql.query(store, _PAIRS.format(n=int(n))).to_pylist()
+    return sql.query(store, _PAIRS.format(n=int(n), answer=ANSWER_SQL)).to_pylist()
 
 
 def plot(store: Store) -> Path | None:

@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 
 from ratoon import schema, sql
 from ratoon.errors import UsageError
+from ratoon.reply import ANSWER_SQL
 from ratoon.store.store import Manifest, Store
 
 _SHOW = """
@@ -17,9 +18,10 @@ with last as (
     where d.subject_kind = 'rollout' and d.curation_id in ({curations})
     qualify row_number() over (partition by d.subject_id order by d.keep, d.step desc) = 1
 )
-select r.rollout_id, r.iteration, r.role, t.family, p.messages as prompt, r.text, t.answer as gold, r.finish_reason, r.error,
+select r.rollout_id, r.iteration, r.role, t.family, p.messages as prompt, r.text, r.answer_start, r.answer_text,
+       t.answer as gold, r.finish_reason, r.error,
        s.status, s.answer, s.detail, g.pass_rate, g.n, l.keep, l.filter, l.reason, l.evidence_id
-from rollouts r
+from (select *, {answer} as answer_text from rollouts) r
 join prompts p using (prompt_id) join tasks t on t.task_id = r.task_id
 left join (select * from scores where subject_kind = 'rollout' and repeat = 0 and scorer not in ('reading', 'judge')) s
        on s.subject_id = r.rollout_id
@@ -37,7 +39,7 @@ def show(store: Store, which: str, n: int) -> list[dict[str, Any]]:
     if which not in _WHERE:
         raise UsageError(f"cannot show {which!r}", f"one of {', '.join(_WHERE)}")
     curations = ", ".join(f"'{id}'" for id in _curations(store)) or "null"
-    return sql.query(store, _SHOW.format(where=_WHERE[which], n=int(n), curations=curations)).to_pylist()
+    return sql.query(store, _SHOW.format(where=_WHERE[which], n=int(n), curations=curations, answer=ANSWER_SQL)).to_pylist()
 
 
 def _curations(store: Store) -> list[str]:

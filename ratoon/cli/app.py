@@ -111,7 +111,7 @@ def sql(
     format: Annotated[str, typer.Option(help="table, json, csv or parquet")] = "table",
 ) -> None:
     """Query everything that ever happened in a run (tables are live, `all_*` the history), or the rows of a Parquet file."""
-    from ratoon.rows_file import RowsFile
+    from ratoon.cli.rows_file import RowsFile
     from ratoon.run import Run
 
     found = RowsFile(run) if run.is_file() else Run(run)

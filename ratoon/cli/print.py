@@ -164,9 +164,23 @@ def rollout_text(row: dict[str, Any]) -> str:
     verdict = " ".join(str(row[k]) for k in ("status", "answer", "detail") if row[k] is not None) or "not scored"
     kept = {None: "", True: "  kept", False: f"  dropped by {row['filter']}: {plain(str(row['reason']))}"}[row["keep"]]
     asked = "\n".join(f"  {plain(m['role']):>9}  {plain(m['content'])}" for m in row["prompt"])
-    said = plain(row["text"] if row["text"] is not None else row["error"] or "")
+    said = plain(_said(row))
+    thought = "" if row["answer_text"] == row["text"] else f"\n  {'thinking':>9}  {_thinking(row)}"
     rate = "" if row["pass_rate"] is None else f"  pass rate {row['pass_rate']:.2f} of {row['n']}"
     head = f"{row['rollout_id']}  round {row['iteration']}  {plain(str(row['family']))}{rate}"
     gold = "" if row["gold"] is None else f"  gold {plain(row['gold'])}"
     end = plain(str(row["finish_reason"]))
-    return f"{head}\n{asked}\n  {'→':>9}  {said}\n  {'verdict':>9}  {plain(verdict)}{gold}  ({end}){kept}"
+    return f"{head}\n{asked}{thought}\n  {'→':>9}  {said}\n  {'verdict':>9}  {plain(verdict)}{gold}  ({end}){kept}"
+
+
+def _said(row: dict[str, Any]) -> str:
+    """The answer, or why there is none."""
+    if row["text"] is None:
+        return row["error"] or ""
+    return "(none: it never stopped thinking)" if row["answer_text"] is None else row["answer_text"]
+
+
+def _thinking(row: dict[str, Any]) -> str:
+    """How long it thought, and how that begins."""
+    thoughts = row["text"][: row["answer_start"]]
+    return f"{len(thoughts.split())} words: {_one_line(thoughts)}"

@@ -6,8 +6,8 @@ import atexit
 import contextlib
 from pathlib import Path
 
+from ratoon.cli.rows_file import RowsFile
 from ratoon.errors import RatoonError
-from ratoon.rows_file import RowsFile
 from ratoon.run import Run
 
 

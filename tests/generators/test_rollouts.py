@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import resource
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -322,3 +323,47 @@ def test_a_rollout_sampled_under_a_schema_says_so_and_the_others_do_not(renderer
     told = {row["rollout_id"]: row["meta"] for row in made.to_pylist()}
     assert {name for name, meta in told.items() if meta is not None} == bound
     assert {meta for name, meta in told.items() if name in bound} == {f'{{"schema":"{ids.digest(requests[0].schema)}"}}'}
+
+
+def completed(text: str, **given: object) -> Completion:
+    return Completion("", (), None, "stop", text=text, **given)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("came", "text", "start", "meta"),
+    [
+        (completed("It is 7."), "It is 7.", 0, None),
+        (completed("It is 7.", reasoning="3 + 4"), "<think>\n3 + 4\n</think>\n\nIt is 7.", 24, {"reasoning_content": True}),
+        (completed("<think>3 + 4</think> It is 7."), "<think>3 + 4</think> It is 7.", 21, None),
+        (completed("<think>3 + 4"), "<think>3 + 4", None, {"unfinished_thinking": True}),
+        (
+            Completion("", (), None, "length", text="", reasoning="3 + 4"),
+            "<think>\n3 + 4",
+            None,
+            {"reasoning_content": True, "unfinished_thinking": True},
+        ),
+    ],
+)
+def test_where_an_endpoint_s_answer_begins_is_known_and_its_thinking_stands_in_front(
+    came: Completion, text: str, start: int | None, meta: dict[str, bool] | None, renderer: Renderer, journal: Journal
+) -> None:
+    engine = Replies(lambda request: dataclasses.replace(came, request_id=request.request_id))
+    table, _ = rollouts.run(make_plan(renderer), engine, renderer, journal, 1)
+    row = table.to_pylist()[0]
+    assert (row["text"], row["answer_start"]) == (text, start)
+    assert (row["meta"] and json.loads(row["meta"])) == meta
+
+
+def test_where_an_answer_begins_is_known_of_sampled_ids_and_unknown_of_errors(renderer: Renderer, journal: Journal) -> None:
+    ids = [*renderer.encode("<think>3 + 4</think>7"), 258]
+    first = make_plan(renderer).requests[0].request_id
+    engine = Replies(
+        lambda request: (
+            failed(request, "Busy", "later")
+            if request.request_id == first
+            else Completion(request.request_id, ids, [0.0] * len(ids), "stop")
+        )
+    )
+    table, _ = rollouts.run(make_plan(renderer), engine, renderer, journal, 1)
+    assert table["answer_start"].to_pylist() == [None] + [len("<think>3 + 4</think>")] * (table.num_rows - 1)
+    assert table["meta"].null_count == table.num_rows

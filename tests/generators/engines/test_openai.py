@@ -17,6 +17,7 @@ from pydantic import ValidationError
 from ratoon.config import semantic
 from ratoon.engine import Completion, Policy, Request, Sampling
 from ratoon.errors import EngineError, Unsupported
+from ratoon.generators.engines import openai_wire
 from ratoon.generators.engines.openai import OpenAIEngine
 from ratoon.generators.engines.openai_config import OpenAIConfig
 
@@ -270,6 +271,15 @@ def test_a_chat_endpoint_cannot_answer_without_messages_or_with_a_prefix_or_with
     with Endpoint(lambda body, n: "no-content") as server:
         done = ask(server, asked, mode="chat")
     assert {i: error_class(c) for i, c in done.items()} == {"none": "BadRequest", "prefix": "Unsupported", "empty": ""}
+
+
+@pytest.mark.parametrize("name", ["reasoning_content", "reasoning"])
+def test_thinking_that_a_chat_endpoint_sends_apart_is_kept_even_without_an_answer(name: str) -> None:
+    request = Request("r", "m_base", [1], SAMPLING)
+    for content in ("7", None):
+        choice = {"message": {"content": content, name: "3 + 4"}, "finish_reason": "stop"}
+        completion = openai_wire.read_chat(choice, request, 0.0)
+        assert (completion.text, completion.reasoning) == (content or "", "3 + 4")
 
 
 def test_no_log_probs_are_asked_for_when_none_are_wanted() -> None:

@@ -33,6 +33,17 @@ def rollouts(*rows: dict):
         ({"finish_reason": "length"}, ("fail", 0.0, "7", "length")),
         ({"finish_reason": "length", "text": "hm"}, ("fail", 0.0, None, "length")),
         ({"finish_reason": "length", "text": ""}, ("fail", 0.0, None, "length")),
+        ({"text": "<think>7</think> hm"}, ("fail", 0.0, None, "unparsed: no number")),
+        ({"text": "<think>8</think> 7"}, ("pass", 1.0, "7", None)),
+        ({"text": "<think>so 7"}, ("fail", 0.0, None, "unfinished_thinking")),
+        ({"text": "so 7", "meta": '{"unfinished_thinking":true}'}, ("fail", 0.0, None, "unfinished_thinking")),
+        (
+            {"text": "so 7", "meta": '{"unfinished_thinking":true}', "finish_reason": "length"},
+            ("fail", 0.0, None, "unfinished_thinking"),
+        ),
+        ({"text": "so 8, so 7", "answer_start": 6}, ("pass", 1.0, "7", None)),
+        ({"text": "so 8, so 7", "answer_start": 6, "finish_reason": "length"}, ("fail", 0.0, "7", "length")),
+        ({"text": "<think>8</think> 7", "answer_start": 0}, ("pass", 1.0, "7", None)),
         ({"text": None, "error": "TimeoutError: 30 s", "finish_reason": "error"}, ("error", None, None, "TimeoutError: 30 s")),
         ({"text": None}, ("error", None, None, "rollout has no text")),
     ],
@@ -51,7 +62,7 @@ def test_a_score_names_its_subject_scorer_and_version(pool: VerifierPool) -> Non
 
 
 def test_a_gold_that_cannot_be_judged_abstains_even_for_a_cut_reply(pool: VerifierPool) -> None:
-    made = score(rollouts({}, {"finish_reason": "length"}, {"text": ""}), tasks({"answer": "seven"}), pool)
+    made = score(rollouts({}, {"finish_reason": "length"}, {"text": ""}, {"text": "<think>"}), tasks({"answer": "seven"}), pool)
     assert set(made["status"].to_pylist()) == {"abstain"}
 
 

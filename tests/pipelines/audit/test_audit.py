@@ -16,11 +16,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from ratoon.cli import app as cli
+from ratoon.cli.rows_file import RowsFile
 from ratoon.errors import DataError, UsageError
 from ratoon.metrics.report import FORMAT
 from ratoon.pipelines.audit import audit as auditing
 from ratoon.pipelines.recipe.sections import AuditConfig
-from ratoon.rows_file import RowsFile
 
 CHEAP = AuditConfig(tier="cheap")
 GOLDEN = Path(__file__).parents[1] / "golden" / "audit.json"
