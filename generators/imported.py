@@ -6,16 +6,19 @@ null where it does not. Nothing is guessed but the spelling of finish reasons.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ratoon.errors import ConfigError, DataError
-from ratoon.generators.tasks.files import SUFFIXES, columns_of, read_file
+from ratoon.errors import DataError
 from ratoon.generators.tasks.messages import BadRow, answer_text, messages_of
 from ratoon.generators.tasks.task_rows import SPLITS
+from ratoon.rows import labels, roles
+from ratoon.rows import record as records
+from ratoon.rows.rows import open_rows
+from ratoon.rows.source import READ, kind_of
+from ratoon.rows.turns import said
 
 COLUMNS = {
     "prompt": "a string, or a list of {role, content} that ends with the user's turn; a leading system message is kept",
@@ -41,6 +44,8 @@ COLUMNS = {
 }
 SAMPLING = ("temperature", "top_p", "top_k", "min_p", "max_tokens")
 _REQUIRED = ("prompt", "completion")
+# Roles of layouts that say their texts in another way than a prompt column and a completion column.
+_LAID_OUT = frozenset({"messages", "system", "input", "options", "completions", "rejected"})
 _FINISH = {"stop": "stop", "eos": "stop", "eos_token": "stop", "end_turn": "stop", "length": "length", "max_tokens": "length"}
 
 
@@ -73,40 +78,29 @@ class Row:
 
 
 def column_map(path: Path, pairs: Iterable[str] | Mapping[str, str] = ()) -> dict[str, str]:
-    """Our column to theirs, for every column the file has; `pairs` are OURS=THEIRS, other names are taken as they are.
+    """The column of each role: `pairs` (NAME=ROLE or ROLE=NAME), columns that go by a role's name, and the layout's texts.
 
-    Raises DataError when the file is none that can be read or lacks a column, ConfigError on a name of ours there is not.
+    Raises DataError when the file is none that can be read or lacks a column, ConfigError on a role there is not.
     """
-    if path.suffix not in SUFFIXES:
-        raise DataError(f"cannot import {path}: its type is {path.suffix!r}", f"give a file of type {', '.join(SUFFIXES)}")
-    asked = dict(pairs) if isinstance(pairs, Mapping) else dict(_pair(pair) for pair in pairs)
-    for ours in asked:
-        if ours not in COLUMNS:
-            near = difflib.get_close_matches(ours, COLUMNS, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"columns: {', '.join(COLUMNS)}"
-            raise ConfigError(f"--column {ours}={asked[ours]}: there is no column {ours!r}", hint)
-    found = _found(path)
-    wanted = {ours: asked.get(ours, ours) for ours in COLUMNS if ours in asked or ours in _REQUIRED or ours in found}
-    if absent := sorted({theirs for theirs in wanted.values() if theirs not in found}):
-        lacking = ", ".join(map(repr, absent))
+    if kind_of(path) in (None, "text"):
+        raise DataError(f"cannot import {path}: its type is {path.suffix!r}", f"give a file of type {READ}")
+    rows = open_rows(path)
+    names = rows.columns()
+    asked = roles.asked(pairs, names, str(path), [*COLUMNS, *roles.TEXTS])
+    texts = records.columns(rows, {role: name for role, name in asked.items() if role in roles.TEXTS})
+    found = {role: role for role in COLUMNS if role in names} | asked
+    if not found.keys() >= set(_REQUIRED) or found.keys() & _LAID_OUT:
+        found = {role: name for role, name in texts.items() if role in roles.TEXTS} | found
+    found |= {"label": texts["label"]} if "label" in texts and "label" not in found else {}
+    if found.get("completion") is not None and found.get("completion") == found.get("answer"):
+        del found["completion"]  # the gold answer of a question is no reply to it
+    if not found.keys() & {"completion", "completions", "messages"} or not found.keys() & {"prompt", "messages", "completion"}:
+        lacking = next(role for role in ("completion", "prompt") if role not in found)
         raise DataError(
-            f"{path} has no column {lacking}; its columns are {', '.join(found) or 'none'}", "map it: --column OURS=THEIRS"
+            f"{path} has no column {lacking!r}; its columns are {', '.join(names) or 'none'}",
+            f"name it: --column NAME={lacking}",
         )
-    return wanted
-
-
-def _pair(text: str) -> tuple[str, str]:
-    ours, equals, theirs = text.partition("=")
-    if not (equals and ours.strip() and theirs.strip()):
-        raise ConfigError(f"--column {text!r} is not OURS=THEIRS", "for example --column completion=response")
-    return ours.strip(), theirs.strip()
-
-
-def _found(path: Path) -> list[str]:
-    try:
-        return columns_of(path)
-    except DataError as error:
-        raise DataError(error.message, "give a JSONL or Parquet file with columns prompt and completion") from None
+    return found
 
 
 def read(path: Path, columns: Mapping[str, str], finish_reason: str | None = None) -> tuple[list[Row], list[tuple[str, str]]]:
@@ -116,15 +110,49 @@ def read(path: Path, columns: Mapping[str, str], finish_reason: str | None = Non
     """
     rows: list[Row] = []
     bad: list[tuple[str, str]] = []
-    for item in read_file(path):
+    told: list[tuple[str, dict[str, Any]]] = []
+    for item in open_rows(path).items():
         if item.problem is not None:
             bad.append((item.where, item.problem))
-            continue
+        else:
+            told += _replies(item.where, item.row, columns)
+    if not told and not bad:
+        raise DataError(f"{path} holds no row", "give a file with a row a reply")
+    passed = _verdicts([values.get("label") for _, values in told])
+    for (where, values), label in zip(told, passed, strict=True):
         try:
-            rows.append(_row(item.where, {ours: item.row.get(theirs) for ours, theirs in columns.items()}, finish_reason))
+            rows.append(_row(where, values | {"label": label}, finish_reason))
         except BadRow as error:
-            bad.append((item.where, str(error)))
+            bad.append((where, str(error)))
     return rows, bad
+
+
+def _replies(where: str, row: Mapping[str, Any], columns: Mapping[str, str]) -> list[tuple[str, dict[str, Any]]]:
+    """Place and values by role of each reply of a row; of a layout beside prompt and completion as its record says them."""
+    values = {role: row.get(name) for role, name in columns.items()}
+    if not columns.keys() & _LAID_OUT:
+        return [(where, values)]
+    one = records.record(where, None, row, {role: name for role, name in columns.items() if role in roles.TEXTS})
+    prompt = [{"role": turn["role"], "content": said(turn)} for turn in one.prompt]
+    replies = one.texts or [None]
+    several, passed = len(replies) > 1, values.get("label")
+    return [
+        (
+            f"{where}#{n}" if several else where,
+            values | {"prompt": prompt or None, "completion": reply}
+            | ({"label": passed[n]} if isinstance(passed, list) and n < len(passed) else {}),
+        )
+        for n, reply in enumerate(replies)
+    ]  # fmt: skip
+
+
+def _verdicts(values: list[Any]) -> list[Any]:
+    """The verdict of each label; what is none is left as it is."""
+    passed, told = labels.verdicts([tuple(value) if isinstance(value, list) else value for value in values])
+    if told is None or "no verdict" not in told:
+        return list(passed)
+    plain = [labels.truth(value) for value in values]
+    return [value if verdict is None else verdict for value, verdict in zip(values, plain, strict=True)]
 
 
 def _row(where: str, found: Mapping[str, Any], finish_reason: str | None) -> Row:
@@ -177,10 +205,8 @@ def _text(value: Any, what: str) -> str:
 def _label(label: Any) -> bool | None:
     if label is None or isinstance(label, bool):
         return label
-    if label in ("true", "false"):
-        return label == "true"
-    if isinstance(label, int | float) and label in (0, 1):
-        return bool(label)
+    if label == "" or label != label:
+        return None
     raise BadRow(f"the label is {label!r}, not true or false")
 
 

@@ -58,7 +58,7 @@ def train(
     if train_source.is_file(source):
         if given is None:
             raise UsageError(f"{source} does not say which model sampled it", "name that model: --model FOLDER")
-        found = train_source.of_file(source, columns, given, out)
+        found = train_source.of_file(source, columns, given, out, picked=not config.uses("nft"))
         if config.uses("nft"):  # --model is the user's word for who sampled
             config = config.model_copy(update={"nft": config.nft.model_copy(update={"assume_on_policy": True})})
     else:

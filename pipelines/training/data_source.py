@@ -6,6 +6,7 @@ NFT must start from the policy that sampled. A run knows where that one lies; a 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,9 +17,9 @@ from ratoon import ids
 from ratoon.errors import DataError
 from ratoon.generators import imported, imported_tables
 from ratoon.generators.imported import Row
-from ratoon.generators.tasks.files import SUFFIXES
 from ratoon.messages import assistant
 from ratoon.render import Renderer
+from ratoon.rows.source import kind_of
 from ratoon.sft.data import dataset, examples
 from ratoon.store.store import Store
 
@@ -37,7 +38,7 @@ class Source(NamedTuple):
 
 def is_file(source: Path) -> bool:
     """Whether it is a file of replies: a folder is a run or a dataset."""
-    return source.suffix in SUFFIXES and not source.is_dir()
+    return kind_of(source) not in (None, "text") and not source.is_dir()
 
 
 def tree(source: Path) -> dict[str, Any]:
@@ -72,15 +73,19 @@ def _sampled(folders: list[Path], root: Path, run: Path | None) -> Source:
     return Source(folders, root, folder if folder is not None and folder.is_dir() else None, iteration)
 
 
-def of_file(file: Path, columns: Iterable[str], model: Path, out: Path) -> Source:
+def of_file(file: Path, columns: Iterable[str], model: Path, out: Path, picked: bool = False) -> Source:
     """The dataset OUT-data/datasets/<name>/1 of a file of replies that `model` sampled, under its tokenizer and template.
 
     Columns: prompt, completion, label; group (the prompt, if there is none), token ids, log-probs and how it was sampled, where
-    there are any. Raises DataError, and writes nothing, when a single row cannot be used: its group would have another rate.
+    there are any. `picked`: where no column is a label, every reply is one to learn from. Raises DataError, and writes
+    nothing, when a single row cannot be used: its group would have another rate.
     """
     mapped = imported.column_map(file, columns)
     rows, bad = imported.read(file, mapped)
-    total, bad = len(rows) + len(bad), bad + [(row.where, "it has no label") for row in rows if row.label is None]
+    total = len(rows) + len(bad)
+    if picked and "label" not in mapped:
+        rows = [replace(row, label=True) for row in rows]
+    bad = bad + [(row.where, "it has no label") for row in rows if row.label is None]
     if bad:
         raise DataError(
             f"{file}: {len(bad)} of {total} rows cannot be used, such as {bad[0][0]}: {bad[0][1]}",

@@ -164,9 +164,7 @@ def explain(
 
 @app.command(epilog="Example: ratoon train runs/demo --method nft --out models/mine")
 def train(
-    source: Annotated[
-        Path, typer.Argument(metavar="RUN|DATASET|FILE", help="a run, a dataset folder, or a Parquet or JSONL file of replies")
-    ],
+    source: Annotated[Path, typer.Argument(metavar="RUN|DATASET|FILE", help="a run, a dataset folder, or a file of replies")],
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="where the model goes; must not exist")],
     method: Annotated[str, typer.Option(help="rft, or nft: wrong replies teach too")] = "rft",
     model: Annotated[
@@ -174,7 +172,7 @@ def train(
     ] = None,
     name: Annotated[str, typer.Option(help="which dataset of a run")] = "default",
     columns: Annotated[
-        list[str] | None, typer.Option("--column", metavar="OURS=THEIRS", help="column map of a FILE; repeatable")
+        list[str] | None, typer.Option("--column", metavar="NAME=ROLE", help="what a column of a FILE is; repeatable")
     ] = None,
     set_: Sets = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="no progress bars")] = False,
@@ -221,10 +219,12 @@ def eval_(
     "import", epilog="Example: ratoon import rollouts.jsonl --run runs/theirs --column completion=response --verifier exact"
 )
 def import_(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="JSONL or Parquet with prompt, completion, answer columns")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="a file of prompts and replies, in any layout")],
     run: Annotated[Path, typer.Option("--run", metavar="DIR", help="the run to make or add to")],
     recipe: Annotated[str | None, typer.Option(help="recipe with [model] and [[filters]]; default the run's own")] = None,
-    columns: Annotated[list[str] | None, typer.Option("--column", metavar="OURS=THEIRS", help="column map; repeatable")] = None,
+    columns: Annotated[
+        list[str] | None, typer.Option("--column", metavar="NAME=ROLE", help="what a column is; repeatable")
+    ] = None,
     verifier: Annotated[str, typer.Option(help="verifier for rows with an answer")] = "numeric",
     finish_reason: Annotated[
         str | None, typer.Option(help="stop or length: how rows ended that do not say; unknown if not given")

@@ -15,6 +15,8 @@ from ratoon.rows.layouts import LAYOUTS, Look
 from ratoon.rows.rows import Rows
 from ratoon.rows.turns import Turn, assistant, joined, said, split_reply, turns, unpacked, user
 
+# A `prompt` holds all that is asked; these have what they speak of in a column of its own.
+_WITH_INPUT = ("instruction", "question", "problem", "query", "task")
 _LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
@@ -177,7 +179,9 @@ def _more(found: dict[str, str], look: Look) -> None:
     """Roles that no layout gave, by the names of columns that serve no other."""
     whole = "messages" in found
     for role in ("system", "input", "options", "answer", *roles.FACTS):
-        if role in found or (whole and role in ("input", "options")) or (role == "input" and "prompt" not in found):
+        if role in found or (whole and role in ("input", "options")):
+            continue
+        if role == "input" and found.get("prompt", "").lower() not in _WITH_INPUT:
             continue
         name = roles.by_name(role, look.names, found.values())
         if name is not None:

@@ -135,7 +135,10 @@ def _whole(content: bytes, source: SourceFile, note: Note) -> list[Any] | None:
         return rows
     if isinstance(value, list):
         return value
-    return _of_object(value, source, note) if isinstance(value, dict) else None
+    if not isinstance(value, dict):
+        return None
+    rows = _of_object(value, source, note)
+    return None if rows == [value] and b"\n" not in content.strip() else rows  # one line is line 1
 
 
 def _several(content: bytes) -> list[Any] | None:

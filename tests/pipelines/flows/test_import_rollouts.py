@@ -226,6 +226,7 @@ def test_a_prompt_the_template_refuses_fails_alone(file: Callable[..., Path], ro
         ("", "a.jsonl", "is empty"),
         ('{"prompt": null, "completion": "x"}\n', "a.jsonl", "none of the 1 rows can be used; a.jsonl:1: the prompt is null"),
         ('{"prompt": "x"}\n', "a.jsonl", "has no column 'completion'"),
+        ('{"question": "x", "answer": "2"}\n', "a.jsonl", "has no column 'completion'"),
         ("hello", "a.txt", "its type is '.txt'"),
         ("not parquet", "a.parquet", "no readable Parquet file"),
     ],
@@ -242,8 +243,8 @@ def test_a_file_without_a_usable_row_makes_no_run(tmp_path: Path, root: Path, te
 @pytest.mark.parametrize(
     ("columns", "verifier", "hint"),
     [
-        (["anwser=answer"], "numeric", "'answer'"), (["answer"], "numeric", "completion=response"),
-        (["answer=gold"], "numeric", "OURS=THEIRS"), ([], "numerc", "'numeric'"),
+        (["anwser=answer"], "numeric", "'answer'"), (["answer"], "numeric", "final_answer=answer"),
+        (["answer=golden"], "numeric", "NAME=answer"), ([], "numerc", "'numeric'"),
     ],
 )  # fmt: skip
 def test_a_wrong_option_is_refused_with_what_mends_it(
@@ -329,5 +330,39 @@ def test_shards_hold_so_many_tasks_whatever_the_order_of_rows(file: Callable[...
 
 
 def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="cannot read"):
+    with pytest.raises(DataError, match="there is no"):
         bring(tmp_path / "absent.jsonl", tmp_path / "run")
+
+
+SUMS = [(f"What is {i} + {i + 2}?", f"It is {2 * i + 2 + wrong}.", str(2 * i + 2), not wrong)
+        for i in range(12) for wrong in (0, 1, 0, 0)]  # fmt: skip
+
+
+@pytest.mark.parametrize("labels", [("True", "False"), ("TRUE", "FALSE"), ("1", "0"), ("yes", "no"), ("1.0", "0.0")])
+def test_verdicts_of_a_table_are_read_as_pandas_excel_and_people_write_them(
+    tmp_path: Path, root: Path, labels: tuple[str, str]
+) -> None:
+    lines = [f"{q},{a},{labels[0] if passed else labels[1]}" for q, a, _, passed in SUMS]
+    (tmp_path / "sums.csv").write_text("\n".join(["prompt,completion,label", *lines]))
+    told = bring(tmp_path / "sums.csv", root)
+    assert (told["rows"], told["failed"], told["passed"]) == (48, 0, 36)
+
+
+def test_rows_of_every_layout_are_the_same_rollouts(tmp_path: Path) -> None:
+    def chat(q: str, a: str) -> list[dict[str, str]]:
+        return [{"role": "user", "content": q}, {"role": "assistant", "content": a}]
+
+    layouts: list[Callable[[str, str], dict[str, Any]]] = [
+        lambda q, a: {"prompt": q, "completion": a}, lambda q, a: {"messages": chat(q, a)},
+        lambda q, a: {"conversations": [{"from": "human", "value": q}, {"from": "gpt", "value": a}]},
+        lambda q, a: {"instruction": q, "input": "", "output": a}, lambda q, a: {"problem": q, "generated_solution": a},
+        lambda q, a: {"problem": q, "generations": [a]}, lambda q, a: {"prompt": q, "chosen": a, "rejected": "no"},
+    ]  # fmt: skip
+    found = []
+    for number, layout in enumerate(layouts):
+        data = [layout(q, a) | {"answer": gold} for q, a, gold, _ in SUMS[:8]]
+        (tmp_path / f"{number}.json").write_text(json.dumps(data))
+        told = bring(tmp_path / f"{number}.json", tmp_path / f"run{number}")
+        assert (told["rollouts"], told["passed"]) == (8, 6)
+        found.append(rows(tmp_path / f"run{number}", "select text from rollouts order by rollout_id"))
+    assert all(one == found[0] for one in found)

@@ -76,7 +76,7 @@ def test_given_ids_log_probs_and_temperature_are_kept(write: Write, tiny_model: 
 
 
 @pytest.mark.parametrize(("columns", "told"), [
-    ({"good": [1, -1, -1, -1] * 3}, r"9 of 12 rows cannot be used, such as .*the label is -1"),
+    ({"good": [1, 2, 3, 4] * 3}, r"9 of 12 rows cannot be used, such as .*the label is 2"),
     ({"good": [True, None, False, False] * 3}, r"3 of 12 rows cannot be used, such as .*it has no label"),
     ({"question": ["same", "same", "other", "same"] * 3}, "group 0 holds replies to several prompts"),
     ({"policy": ["a", "b"] * 6}, "several policies: a, b"),
@@ -90,12 +90,22 @@ def test_one_bad_row_and_nothing_is_written(
     assert sorted(p.name for p in tmp_path.iterdir()) == ["theirs.parquet"]
 
 
+def test_a_file_picked_by_hand_needs_no_label_for_rft_and_any_layout_will_do(tiny_model: Path, tmp_path: Path) -> None:
+    chats = [{"conversations": [{"from": "human", "value": q}, {"from": "gpt", "value": "It is 4."}]} for q in ASKED]
+    (tmp_path / "chats.json").write_text(json.dumps(chats))
+    found = train_source.of_file(tmp_path / "chats.json", (), tiny_model, tmp_path / "out", picked=True)
+    learned = [row for row in _rows(found) if row["view"] == "sft"]
+    assert sorted(row["prompt"][0]["content"] for row in learned) == sorted(ASKED)
+    with pytest.raises(DataError, match="it has no label"):
+        train_source.of_file(tmp_path / "chats.json", (), tiny_model, tmp_path / "nft")
+
+
 def test_a_file_needs_the_model_that_sampled_it_and_a_folder_no_columns(write: Write, tiny_model: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="which model sampled"):
         train(write(), tmp_path / "out", sets=["train.method=nft"], columns=COLUMNS, quiet=True)
     with pytest.raises(UsageError, match="is a folder"):
         train(tmp_path, tmp_path / "out", columns=COLUMNS, quiet=True)
-    with pytest.raises(ConfigError, match="there is no column 'grupp'"):
+    with pytest.raises(ConfigError, match="grupp=problem: neither is a role"):
         train(write(), tmp_path / "out", model=str(tiny_model), columns=["grupp=problem"], quiet=True)
 
 
