@@ -7,7 +7,8 @@ A template that prints today's date makes other prompts tomorrow: pin the date b
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, Literal
@@ -21,7 +22,9 @@ _OURS = {
     "max_length", "return_tensors", "return_dict", "return_assistant_tokens_mask", "tokenizer_kwargs",
 }  # fmt: skip
 
+_UNUSED = range(0x10FFFD, 0x10F000, -1)  # private code points, one of which no text holds
 _SMALL = (".json", ".jinja", ".model", ".txt")
+_NAMES = ("role", "type")
 _PLAIN = ("PreTrainedTokenizerFast", "TokenizersBackend")
 
 
@@ -72,9 +75,28 @@ class Renderer:
         return 1 + max(self._backend.get_vocab(with_added_tokens=True).values())
 
     def render(self, conversations: Sequence[Conversation]) -> list[list[int]]:
-        """Token ids of each conversation, up to where the assistant begins. Raises DataError when the template refuses one."""
-        texts = [self._text(conversation) for conversation in conversations]
-        return [encoding.ids for encoding in self._backend.encode_batch_fast(texts, add_special_tokens=False)]
+        """Token ids of each conversation, up to where the assistant begins. Raises DataError when the template refuses one.
+
+        Special tokens are the template's alone: a content that spells one is tokenised as the letters it is made of.
+        """
+        pieces = [self._pieces(conversation) for conversation in conversations]
+        flat = [piece for parts in pieces for piece in parts]
+        encoded = iter(self._backend.encode_batch_fast(flat, add_special_tokens=False))
+        return [[i for _ in parts for i in next(encoded).ids] for parts in pieces]
+
+    def _pieces(self, conversation: Conversation) -> list[str]:
+        """The rendered text, cut inside every special token that a content spells: no piece holds one of these."""
+        said = list(_strings(conversation))
+        if not any(map(self._special.search, said)):
+            return [self._text(conversation)]
+        cut = next(sign for sign in map(chr, _UNUSED) if all(sign not in text for text in said))
+        spelled = _changed(conversation, lambda text: self._special.sub(lambda m: m[0][0] + cut + m[0][1:], text))
+        return self._text(spelled).split(cut)
+
+    @cached_property
+    def _special(self) -> re.Pattern[str]:
+        names = sorted((token.content for token in self._added.values() if token.special and token.content), key=len)
+        return re.compile("|".join(map(re.escape, reversed(names))) or r"(?!)")
 
     def _text(self, conversation: Conversation, begun: bool = True) -> str:
         from jinja2 import TemplateError
@@ -144,6 +166,27 @@ class Renderer:
             if i in self._marks:
                 tokens[self._marks[i]].append(len(self._backend.decode(kept[:place], skip_special_tokens=False)))
         return self._backend.decode(kept, skip_special_tokens=False)
+
+
+def _strings(value: Any) -> Iterator[str]:
+    """Every text inside messages, roles and types aside."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for name, item in value.items():
+            yield from () if name in _NAMES else _strings(item)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from _strings(item)
+
+
+def _changed(value: Any, change: Callable[[str], str]) -> Any:
+    """The same messages with every text that `_strings` finds changed."""
+    if isinstance(value, str):
+        return change(value)
+    if isinstance(value, Mapping):
+        return {name: item if name in _NAMES else _changed(item, change) for name, item in value.items()}
+    return [_changed(item, change) for item in value] if isinstance(value, list | tuple) else value
 
 
 def _stamp(folder: Path) -> tuple[tuple[str, int, int], ...]:
