@@ -1,9 +1,7 @@
-"""Runs a script of ours beside code that a model wrote, where that code can reach nothing; knows no verifier.
+"""Runs scripts of ours beside code that a model wrote, where that code can reach nothing; knows no verifier.
 
-bubblewrap gives it its own mount, process, network, user, IPC and host-name namespaces, no capability, a read-only system
-without homes and an empty `/tmp` of bounded size; a seccomp filter refuses processes, sockets and what widens a sandbox;
-rlimits bound CPU time, memory, file size and open files; the parent bounds wall time and output. `docs/security.md` says what
-this does and does not defend.
+`run` gives one script a sandbox; `talk` gives two scripts one each, with nothing but two pipes between them: the program's side
+answers, the tests' side asks. `docs/security.md` says what this does and does not defend.
 """
 
 from __future__ import annotations
@@ -11,51 +9,30 @@ from __future__ import annotations
 import json
 import os
 import platform
-import select
 import shutil
 import subprocess
-import sys
-import tempfile
-import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from contextlib import ExitStack, suppress
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
-from ratoon.errors import RatoonError
-from ratoon.metrics.sandbox.seccomp import filter_program
+from ratoon.metrics.sandbox import child as children
+from ratoon.metrics.sandbox.child import Child
+from ratoon.metrics.sandbox.limits import Limits, NoSandbox, Outcome
 
-_SYSTEM = ("/usr", "/lib", "/lib64", "/bin", "/etc/ld.so.cache", "/etc/alternatives")
-_NOBODY = "65534"
-_LIMITS = """
-import resource, sys
-memory, cpu, size = map(int, sys.argv[1:4])
-for kind, value in ((resource.RLIMIT_AS, memory), (resource.RLIMIT_CPU, cpu), (resource.RLIMIT_FSIZE, size),
-                    (resource.RLIMIT_NOFILE, 64), (resource.RLIMIT_CORE, 0)):
-    resource.setrlimit(kind, (value, value))
-sys.argv[1:] = sys.argv[4:]
-"""
+_VALUES = Path(__file__).with_name("values.py")
+_END_S = 1.0  # for a side that was left alone to end by itself
 
 
-class Limits(NamedTuple):
-    """What one run may use."""
+class Work(NamedTuple):
+    """A script (ours, standard library and module `values` only), the job it reads as JSON from its standard input, and
+    folders that it may import from besides: where each lies, and the folder to search."""
 
-    wall_s: float = 2.0
-    memory_mb: int = 256
-    disk_mb: int = 16
-    output_kb: int = 256
-
-
-class Outcome(NamedTuple):
-    """How a run ended (`done`, `timeout`, `output` when it wrote too much), its exit status and what it wrote."""
-
-    ended: str
-    code: int | None
-    output: bytes
-
-
-class NoSandbox(RatoonError):
-    """This machine cannot make the sandbox, so nothing a model wrote is run on it."""
+    script: Path
+    job: object
+    reads: Sequence[Path] = ()
+    search: Sequence[Path] = ()
 
 
 @cache
@@ -68,86 +45,65 @@ def require() -> None:
         )
     if shutil.which("bwrap") is None:
         raise NoSandbox("model-written code needs a sandbox, and bubblewrap is not installed", "sudo apt install bubblewrap")
-    outcome, said = _run(["-c", "print('in')"], b"", Limits(wall_s=20), ())
-    if outcome.output != b"in\n":
-        raise NoSandbox(
-            f"bubblewrap cannot make a sandbox here: {said.strip()[-200:] or outcome.ended}",
-            "allow user namespaces (sysctl kernel.unprivileged_userns_clone=1; on Ubuntu also "
-            "kernel.apparmor_restrict_unprivileged_userns=0), or in a container allow them for it",
-        )
+    limits = Limits(wall_s=20)
+    with children.started("print('in')", b"", limits, (), ()) as child:
+        outcome = children.read(child, limits, ())
+        if outcome.output != b"in\n":
+            raise NoSandbox(
+                f"bubblewrap cannot make a sandbox here: {child.complaint() or outcome.ended}",
+                "allow user namespaces (sysctl kernel.unprivileged_userns_clone=1; on Ubuntu also "
+                "kernel.apparmor_restrict_unprivileged_userns=0), or in a container allow them for it",
+            )
 
 
-def run(script: Path, job: object, limits: Limits, reads: Sequence[Path] = ()) -> Outcome:
-    """What `script` (ours, standard library only, plus the packages in the folders `reads`) writes when given `job` as JSON on
-    its standard input. Raises NoSandbox where the sandbox cannot be made."""
+def run(work: Work, limits: Limits) -> Outcome:
+    """What the script writes. Raises NoSandbox where the sandbox cannot be made."""
     require()
-    source = script.read_text(encoding="utf-8")
-    outcome, said = _run(["-c", source, *map(str, reads)], json.dumps(job).encode(), limits, reads)
-    if said.startswith("bwrap:"):
-        raise NoSandbox(f"bubblewrap failed: {said.strip()[-200:]}", "see `ratoon doctor`")
+    with children.started(*_parts(work, limits), [str(path) for path in work.search], _values()) as child:
+        outcome = children.read(child, limits, (child,))
+        if outcome.ended == "done":
+            _require_started(child)
     return outcome
 
 
-def _run(program: Sequence[str], given: bytes, limits: Limits, reads: Iterable[Path]) -> tuple[Outcome, str]:
-    flag, source, *arguments = program
-    memory, size = limits.memory_mb * 2**20, limits.disk_mb * 2**20
-    cpu = int(limits.wall_s) + 1
-    numbers = [str(memory), str(cpu), str(size)]
-    with tempfile.TemporaryFile() as rules, tempfile.TemporaryFile() as stdin, tempfile.TemporaryFile() as stderr:
-        for file, content in ((rules, filter_program()), (stdin, given)):
-            file.write(content)
-            file.seek(0)
-        command = [*_bwrap(rules.fileno(), size, reads), _python(), "-I", "-S", flag, _LIMITS + source, *numbers, *arguments]
-        child = subprocess.Popen(
-            command, stdin=stdin, stdout=subprocess.PIPE, stderr=stderr, pass_fds=[rules.fileno()], start_new_session=True,
-            env={"PATH": "/usr/bin", "LANG": "C.UTF-8"},  # bwrap's own environment can be read inside, as that of process 1
-        )  # fmt: skip
-        try:
-            ended, output = _read(child, limits)
-        finally:
-            child.kill()  # process 1 of its namespace: all of it ends
-            child.wait()
-        stderr.seek(0)
-        said = stderr.read(4096).decode(errors="replace")
-    return Outcome(ended, child.returncode if ended == "done" else None, output), said
+def talk(program: Work, tests: Work, limits: Limits) -> Outcome:
+    """What the tests' script writes, while it asks the program's. Raises NoSandbox where a sandbox cannot be made."""
+    require()
+    with ExitStack() as ours:
+        asked, asks, heard, answers = (ours.enter_context(os.fdopen(fd, mode)) for fd, mode in _pipes())
+        words = [str(path) for path in program.search]
+        ends = [asked.fileno(), answers.fileno()]
+        one = ours.enter_context(children.started(*_parts(program, limits), [*map(str, ends), *words], _values(), ends))
+        asked.close()
+        answers.close()
+        ends = [asks.fileno(), heard.fileno()]
+        with children.started(*_parts(tests, limits), [*map(str, ends), *words], _values(), ends) as other:
+            asks.close()
+            heard.close()
+            outcome = children.read(other, limits, (one, other))
+            if outcome.ended == "done":
+                _require_started(other)
+        with suppress(subprocess.TimeoutExpired):
+            one.process.wait(_END_S)  # nobody asks any more
+            _require_started(one)
+    return outcome
 
 
-def _bwrap(rules: int, size: int, reads: Iterable[Path]) -> list[str]:
-    system = [word for path in _SYSTEM if os.path.lexists(path) for word in ("--ro-bind", path, path)]
-    own = [word for path in (sys.base_prefix, *reads) for word in ("--ro-bind", str(path), str(path))]
-    return [
-        "bwrap", "--unshare-all", "--unshare-user", "--die-with-parent", "--new-session", "--cap-drop", "ALL",
-        "--uid", _NOBODY, "--gid", _NOBODY, "--hostname", "sandbox", *system,
-        # Before what is ours: an environment that lies in /tmp would be hidden by it.
-        "--size", str(size), "--tmpfs", "/tmp", *own,
-        # Where ratoon runs as root, the kernel takes this process for root on /proc/sys, whatever it is called inside.
-        "--proc", "/proc", "--remount-ro", "/proc", "--dev", "/dev", "--remount-ro", "/dev",
-        "--remount-ro", "/", "--chdir", "/tmp", "--clearenv",
-        "--setenv", "PATH", "/usr/bin", "--setenv", "HOME", "/tmp", "--setenv", "LANG", "C.UTF-8", "--seccomp", str(rules),
-    ]  # fmt: skip
+def _pipes() -> list[tuple[int, str]]:
+    """Two pipes: read and write end of the questions', then of the answers'."""
+    return [(fd, mode) for _ in range(2) for fd, mode in zip(os.pipe(), ("rb", "wb"), strict=True)]
 
 
-def _python() -> str:
-    """The interpreter itself, not a virtual environment's link to it."""
-    return os.path.realpath(sys.executable)
+def _parts(work: Work, limits: Limits) -> tuple[str, bytes, Limits, list[str]]:
+    return work.script.read_text(encoding="utf-8"), json.dumps(work.job).encode(), limits, [str(path) for path in work.reads]
 
 
-def _read(child: subprocess.Popen[bytes], limits: Limits) -> tuple[str, bytes]:
-    """Output until it ends, is too much, or time is up."""
-    assert child.stdout is not None
-    end, most, got = time.monotonic() + limits.wall_s, limits.output_kb * 1024, b""
-    while True:
-        left = end - time.monotonic()
-        if left <= 0 or not select.select([child.stdout], [], [], left)[0]:
-            return "timeout", got
-        piece = os.read(child.stdout.fileno(), 65536)
-        if not piece:
-            break
-        got += piece
-        if len(got) > most:
-            return "output", got[:most]
-    try:
-        child.wait(max(0.0, end - time.monotonic()))
-    except subprocess.TimeoutExpired:
-        return "timeout", got
-    return "done", got
+@cache
+def _values() -> str:
+    return _VALUES.read_text(encoding="utf-8")
+
+
+def _require_started(child: Child) -> None:
+    """Raise NoSandbox where it ended by itself and no program had been started in it."""
+    if child.code() is None:
+        raise NoSandbox(f"bubblewrap failed: {child.complaint()}", "see `ratoon doctor`")

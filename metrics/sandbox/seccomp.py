@@ -1,7 +1,8 @@
 """The system-call filter of the sandbox, as the classic BPF program that bubblewrap loads; knows numbers, no process.
 
-What model-written code has no business with is refused: processes (threads are allowed), sockets, namespaces, mounts, tracing,
-keys, kernel modules, clocks, io_uring. Numbers are those of the kernel's tables (`asm/unistd.h`); seccomp(2) gives the layout.
+What model-written code has no business with is refused: processes (threads are allowed), sockets, memory that no limit counts,
+namespaces, mounts, tracing, keys, kernel modules, clocks, io_uring. Numbers are those of the kernel's tables
+(`asm/unistd.h`); seccomp(2) gives the layout.
 """
 
 from __future__ import annotations
@@ -17,14 +18,15 @@ _REFUSE, _NO_SUCH_CALL = 0x00050000 | errno.EPERM, 0x00050000 | errno.ENOSYS
 _CLONE_THREAD = 0x00010000
 _X32 = 0x40000000
 
-# Numbers that x86_64 and aarch64 share: pidfds, io_uring, the new mount interface.
-_SHARED = (424, 425, 426, 427, 428, 429, 430, 431, 432, 433, 434, 438, 442, 443)
+# Numbers that x86_64 and aarch64 share: pidfds, io_uring, the new mount interface, memfd_secret.
+_SHARED = (424, 425, 426, 427, 428, 429, 430, 431, 432, 433, 434, 438, 442, 443, 447)
 _CLONE3 = 435  # its flags lie in memory, which a filter cannot read; libc falls back to clone
 _AUDIT = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 _CLONE = {"x86_64": 56, "aarch64": 220}
 _REFUSED = {
     "x86_64": (
-        41,  # socket
+        41, 53,  # socket, socketpair
+        319, 29, 64, 68, 240,  # memfd_create, shmget, semget, msgget, mq_open: memory that no limit counts
         57, 58,  # fork, vfork
         101, 310, 311, 312,  # ptrace, process_vm_readv, process_vm_writev, kcmp
         154, 172, 173, 135,  # modify_ldt, iopl, ioperm, personality
@@ -36,7 +38,8 @@ _REFUSED = {
         298, 300, 303, 304, 321, 323,  # perf_event_open, fanotify_init, *_handle_at, bpf, userfaultfd
     ),
     "aarch64": (
-        198, 117, 270, 271, 272, 92, 41, 51, 40, 39, 97, 268, 171, 170, 112, 266, 89, 224, 225, 142, 60,
+        198, 199, 279, 194, 190, 186, 180,
+        117, 270, 271, 272, 92, 41, 51, 40, 39, 97, 268, 171, 170, 112, 266, 89, 224, 225, 142, 60,
         105, 106, 273, 104, 294, 217, 218, 219, 241, 262, 264, 265, 280, 282,
     ),
 }  # fmt: skip

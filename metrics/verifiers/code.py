@@ -1,34 +1,41 @@
-"""A reply's Python program against tests, in the sandbox; knows where the program stands in a reply, and what results mean.
+"""A reply's Python program against tests, in sandboxes; knows what a task's tests look like, and what results mean.
 
-Tests are split before anything runs: the call goes into the sandbox, the expected value stays outside and is compared here, on
-plain data. So a program cannot read the tests, patch the checker or pass by leaving early.
+The program and the tests have a sandbox each, and a pipe between them: the tests ask, the program answers in plain values. So a
+program cannot read what is expected, patch what compares, shadow a name of the tests, or pass by leaving early. Whole programs
+are given inputs, and what they print is compared here.
 """
 
 from __future__ import annotations
 
 import ast
 import hashlib
+import importlib.metadata
 import json
 import math
 import re
+import secrets
+import time
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from pydantic import Field
 
 from ratoon.config import Config
 from ratoon.errors import ConfigError
 from ratoon.metrics.sandbox import sandbox
-from ratoon.metrics.sandbox.sandbox import Limits, Outcome
+from ratoon.metrics.sandbox.limits import Limits, Outcome
+from ratoon.metrics.sandbox.sandbox import Work
+from ratoon.metrics.verifiers import programs_in_replies as replies
 from ratoon.metrics.verifiers.formats import programs, wordings
-from ratoon.metrics.verifiers.verdict import EMPTY, Verdict, failed, parsed_args, passed, unparsed
+from ratoon.metrics.verifiers.verdict import EMPTY, Verdict, abstained, failed, parsed_args, passed, unparsed
 from ratoon.metrics.verifiers.verifier import Formats
 
-VERSION = "code-2"
-_INSIDE = Path(__file__).parents[1] / "sandbox" / "run_code.py"
-_BLOCK = re.compile(r"^([ \t]*)(```+|~~~+)[ \t]*([\w+-]*)[^\n`]*\n(.*?)^[ \t]*\2[ \t]*$", re.MULTILINE | re.DOTALL)
+VERSION = "code-3"
+_SANDBOX = Path(__file__).parents[1] / "sandbox"
+_PROGRAM, _TESTS, _INPUTS = (_SANDBOX / f"run_{name}.py" for name in ("program", "tests", "inputs"))
+_ASKS = (ast.Assert, ast.Raise)
 
 
 class Case(Config):
@@ -41,13 +48,24 @@ class Case(Config):
 class CodeArgs(Config):
     """What a task's `verifier_args` may say."""
 
-    tests: tuple[str, ...] = Field((), description="each `assert f(2) == 4`, `assert f(3)` or `assert not f(3)`")
+    tests: tuple[str, ...] = Field((), description="each a test of any shape: `assert f(2) == 4`, or a `check(candidate)`")
+    entry_point: str = Field("", description="the function that `check(candidate)` is called with")
     cases: tuple[Case, ...] = Field((), description="whole programs: input and expected output")
-    setup: str = Field("", description="Python that the calls need, for example imports; run after the program")
+    prompt: str = Field("", description="the beginning of the program, where the reply only goes on from it")
+    setup: str = Field("", description="Python that program and tests need, for example imports; run before both")
+    packages: tuple[str, ...] = Field((), description="installed packages that the program may import, for example `numpy`")
     extract: Literal["last_block", "first_block", "whole"] = Field("last_block", description="which part of the reply is run")
-    tolerance: float = Field(1e-9, ge=0, description="relative difference at which two floats are equal")
+    tolerance: float = Field(1e-9, ge=0, description="relative difference at which two floats, also printed ones, are equal")
     timeout_s: float = Field(2.0, gt=0, description="seconds for all tests together; keep it below verify.timeout_s")
     memory_mb: int = Field(256, ge=64, description="address space of the program")
+
+
+class _Results(NamedTuple):
+    """Per test (status, what went wrong), None where it was never reached; a digest of what the program did; how it ended."""
+
+    tests: tuple[tuple[str, str] | None, ...]
+    said: str
+    ended: str
 
 
 def version() -> str:
@@ -56,28 +74,27 @@ def version() -> str:
 
 
 def verify(text: str, answer: str | None, args: Mapping[str, Any]) -> Verdict:
-    """Pass when every test holds; `value` is the share that do, the canonical answer a digest of all results.
+    """Pass when every test holds; `value` is the share that do, the canonical answer a digest of all the program said.
 
-    The gold `answer` is a program that passes; it is not looked at here. Raises ConfigError on tests that cannot be split,
-    NoSandbox where nothing may be run.
+    Of the gold `answer`, a program that passes, only the names it defines are looked at. Abstains where a test cannot be asked.
+    Raises ConfigError on tests that are no Python or assert nothing, NoSandbox where nothing may be run.
     """
     config = parsed_args(CodeArgs, args)
-    calls, expected = _split(config.tests)
-    if not calls and not config.cases:
-        raise ConfigError("a task for the code verifier has neither tests nor cases", "give verifier_args.tests or .cases")
+    _check(config)
     if not text or text.isspace():
         return EMPTY
-    program = _program(text, config.extract)
+    needs = {config.entry_point} if config.entry_point else replies.asked_names(config.tests)
+    program = replies.program(text, config.extract, needs, any(case.stdin.strip() for case in config.cases))
     if program is None:
         return unparsed("no code block")
-    try:
-        ast.parse(program)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
+    if config.prompt and not replies.defines(program, needs):
+        program = f"{config.prompt}\n{program}"
+    if replies.parsed(program) is None:
         return unparsed("no Python")
-    job = {"code": program, "calls": calls, "setup": config.setup, "inputs": [case.stdin for case in config.cases]}
-    outcome = sandbox.run(_INSIDE, job, Limits(wall_s=config.timeout_s, memory_mb=config.memory_mb))
-    wanted: list[Any] = [*expected, *(case.stdout for case in config.cases)]
-    return _verdict(outcome, [*calls, *(f"input {i}" for i in range(len(config.cases)))], wanted, len(calls), config)
+    limits = Limits(wall_s=config.timeout_s, memory_mb=config.memory_mb)
+    results = [_tested(program, answer, config, limits)] if config.tests else []
+    results += [_printed(program, config, limits)] if config.cases else []
+    return _verdict(results, [*config.tests, *(f"input {i}" for i in range(len(config.cases)))])
 
 
 def specimen(answer: str, args: Mapping[str, Any]) -> str:
@@ -92,141 +109,141 @@ def formats(args: Mapping[str, Any]) -> Formats:
     return Formats(wordings.at("program" if place == "whole" else place), programs.right, programs.wrong)
 
 
-def _program(text: str, extract: str) -> str | None:
-    if extract == "whole":
-        return text
-    found = _BLOCK.findall(text)
-    blocks = [(margin, body) for margin, _, language, body in found if language.lower() in ("", "python", "py", "python3")]
-    return _moved_left(*blocks[-1 if extract == "last_block" else 0]) if blocks else None
-
-
-def _moved_left(margin: str, body: str) -> str:
-    """A block of a list item without the item's margin, where all of its lines have it."""
-    lines = body.split("\n")
-    if not all(line.startswith(margin) for line in lines if line.strip()):
-        return body
-    return "\n".join(line.removeprefix(margin) for line in lines)
-
-
 @lru_cache(maxsize=1024)
-def _split(tests: tuple[str, ...]) -> tuple[list[str], list[Any]]:
-    """The calls, and the plain values they must give."""
-    calls, expected = [], []
-    for test in tests:
+def _check(config: CodeArgs) -> None:
+    """Raise ConfigError where the tests cannot judge anything."""
+    if not config.tests and not config.cases:
+        raise ConfigError("a task for the code verifier has neither tests nor cases", "give verifier_args.tests or .cases")
+    for test in config.tests:
         try:
-            call, value = _asserted(ast.parse(test.strip()))
-        except (SyntaxError, ValueError, TypeError) as error:
-            raise ConfigError(
-                f"the test {test!r:.120} cannot be split into a call and a plain value: {error}",
-                "write `assert call == literal`, `assert call` or `assert not call`",
-            ) from None
-        calls.append(ast.unparse(call))
-        expected.append(value)
-    return calls, expected
+            tree = ast.parse(test.strip())
+        except (SyntaxError, ValueError) as error:
+            raise ConfigError(f"the test {test!r:.120} is no Python: {error}", "write `assert call == value`") from None
+        if not any(isinstance(node, _ASKS) for node in ast.walk(tree)):
+            raise ConfigError(f"the test {test!r:.120} asserts nothing", "write `assert call == value`")
+        calls = any(isinstance(node, ast.Expr) and isinstance(node.value, ast.Call) for node in tree.body)
+        if "check" in replies.outermost_names(test.strip()) and not calls and not config.entry_point:
+            raise ConfigError(f"the test {test!r:.120} defines `check` and never calls it", "give `entry_point`")
 
 
-def _asserted(tree: ast.Module) -> tuple[ast.expr, Any]:
-    """The call of one assert, and its value."""
-    if len(tree.body) != 1 or not isinstance(tree.body[0], ast.Assert):
-        raise ValueError("it is not one assert")
-    test = tree.body[0].test
-    if isinstance(test, ast.Compare) and len(test.ops) == 1 and isinstance(test.ops[0], ast.Eq | ast.Is):
-        return test.left, ast.literal_eval(test.comparators[0])
-    if isinstance(test, ast.UnaryOp) and isinstance(test.op, ast.Not):
-        return ast.Call(ast.Name("bool"), [test.operand], []), False
-    if isinstance(test, ast.Call):
-        return ast.Call(ast.Name("bool"), [test], []), True
-    raise ValueError("it is neither an equality nor a call")
+def _tested(program: str, answer: str | None, config: CodeArgs, limits: Limits) -> _Results:
+    """What the tests say, each side in its own sandbox."""
+    gold_names = sorted(replies.outermost_names(answer or "") | ({config.entry_point} - {""}))
+    reads, search = _packages(config.packages)
+    tests = {"tests": config.tests, "setup": config.setup, "tolerance": config.tolerance, "gold_names": gold_names,
+             "entry_point": config.entry_point}  # fmt: skip
+    outcome = sandbox.talk(
+        Work(_PROGRAM, {"code": program, "setup": config.setup}, reads, search), Work(_TESTS, tests, reads, search), limits
+    )
+    told = {number: (status, message) for number, status, message in map(json.loads, outcome.output.splitlines())}
+    if -1 in told:  # nothing could be asked
+        return _Results((told[-1],) * len(config.tests), "", outcome.ended)
+    return _Results(tuple(told.get(i) for i in range(len(config.tests))), told.get(-2, ("", ""))[1], outcome.ended)
 
 
-def _verdict(outcome: Outcome, labels: Sequence[str], wanted: Sequence[Any], calls: int, config: CodeArgs) -> Verdict:
-    results = _results(outcome.output)
-    right = sum(_holds(results.get(i), want, i < calls, config.tolerance) for i, want in enumerate(wanted))
-    said = hashlib.sha256(json.dumps([results.get(i) for i in range(len(wanted))]).encode()).hexdigest()[:16]
-    if right == len(wanted):
-        return passed(said)
-    return failed(_why(outcome, results, labels, right), said if results else None, right / len(wanted))
+def _printed(program: str, config: CodeArgs, limits: Limits) -> _Results:
+    """What the program prints for each input; where it ends its process, the next input has a fresh one."""
+    inputs, outputs, end = (
+        [case.stdin for case in config.cases],
+        list[tuple[str, str | None]](),
+        time.monotonic() + limits.wall_s,
+    )
+    reads, search = _packages(config.packages)
+    code, ended = f"{config.setup}\n{program}" if config.setup else program, "done"
+    while len(outputs) < len(inputs) and ended == "done" and (left := end - time.monotonic()) > 0:
+        mark = secrets.token_hex(16)
+        job = {"code": code, "inputs": inputs, "first": len(outputs), "mark": mark}
+        outcome = sandbox.run(Work(_INPUTS, job, reads, search), limits._replace(wall_s=left))
+        outputs += _outputs(outcome, mark, len(inputs) - len(outputs))
+        ended = outcome.ended
+    tests = [_prints(case.stdout, *said, config.tolerance) for case, said in zip(config.cases, outputs, strict=False)]
+    lost = (None,) * (len(inputs) - len(outputs))
+    ended = "timeout" if lost and ended == "done" else ended
+    return _Results((*tests, *lost), _digest([_lines(said) for said, _ in outputs]), ended)
 
 
-def _results(output: bytes) -> dict[int, tuple[str, Any]]:
-    """What the channel says of each test; lines that are no results are the program's own noise."""
-    found: dict[int, tuple[str, Any]] = {}
-    for line in output.split(b"\n"):
-        try:
-            number, kind, value = json.loads(line)
-        except (ValueError, TypeError, RecursionError):
-            continue
-        if isinstance(number, int) and kind in ("value", "error"):
-            found[number] = (kind, value)
-    return found
+def _outputs(outcome: Outcome, mark: str, most: int) -> list[tuple[str, str | None]]:
+    """What was printed for each input that was reached, and what was raised."""
+    parts = re.split(rf"\n{mark}(\[.*\])\n", outcome.output.decode(errors="replace"))
+    found = [(said, json.loads(facts)[1]) for said, facts in zip(parts[::2], parts[1::2], strict=False)]
+    if outcome.ended == "done" and len(found) < most:
+        found.append((parts[-1], None))  # the program ended the process
+    return found[:most]
 
 
-def _holds(result: tuple[str, Any] | None, want: Any, is_call: bool, tolerance: float) -> bool:
-    if result is None or result[0] != "value":
-        return False
-    if not is_call:
-        return isinstance(result[1], str) and _lines(result[1]) == _lines(want)
-    return _equal(_tagged(want), result[1], tolerance)
+def _prints(want: str, said: str, raised: str | None, tolerance: float) -> tuple[str, str]:
+    if raised is not None:
+        return "fail", raised
+    return ("pass", "") if _alike(_lines(want), _lines(said), tolerance) else ("fail", "")
 
 
-def _tagged(value: Any) -> Any:
-    """A literal as the sandbox's side tells it."""
-    if isinstance(value, float):
-        return ["float", repr(value)]
-    if isinstance(value, list | tuple):
-        return [type(value).__name__, [_tagged(item) for item in value]]
-    if isinstance(value, set):
-        return ["set", sorted((_tagged(item) for item in value), key=json.dumps)]
-    if isinstance(value, dict):
-        pairs = [[_tagged(key), _tagged(item)] for key, item in value.items()]
-        return ["dict", sorted(pairs, key=lambda pair: json.dumps(pair[0]))]
-    return [type(value).__name__, repr(value)] if isinstance(value, bytes | complex) else value
+def _alike(want: Sequence[str], said: Sequence[str], tolerance: float) -> bool:
+    """Whether the lines are equal, or differ in floats within the tolerance."""
+    return len(want) == len(said) and all(
+        a == b or (len(a.split()) == len(b.split()) and all(map(_same_word(tolerance), a.split(), b.split())))
+        for a, b in zip(want, said, strict=True)
+    )
 
 
-def _equal(want: Any, got: Any, tolerance: float) -> bool:
-    """Python's `==` on tagged values, except that floats have a tolerance, a tuple is no list, and True is no 1.
+def _same_word(tolerance: float) -> Any:
+    def same(a: str, b: str) -> bool:
+        if a == b or not (_FLOAT.fullmatch(a) and _FLOAT.fullmatch(b)):
+            return a == b
+        return not (a.lstrip("+-").isdigit() and b.lstrip("+-").isdigit()) and _near(a, b, tolerance)
 
-    Two whole numbers are equal or not: a tolerance would forgive an error of one from a billion on.
-    """
-    a, b = _number(want), _number(got)
-    if a is not None and b is not None:
-        return a == b or ((isinstance(a, float) or isinstance(b, float)) and _near(a, b, tolerance))
-    if isinstance(want, list) and isinstance(got, list):
-        return len(want) == len(got) and all(_equal(x, y, tolerance) for x, y in zip(want, got, strict=True))
-    return type(want) is type(got) and bool(want == got)
+    return same
 
 
-def _near(a: float, b: float, tolerance: float) -> bool:
-    """Within the relative tolerance; infinity is near itself only, and a whole number too large for a float is near none."""
-    try:
-        return math.isclose(a, b, rel_tol=tolerance)
-    except OverflowError:
-        return False
+_FLOAT = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d{1,3})?")
 
 
-def _number(value: Any) -> float | int | None:
-    if isinstance(value, list) and len(value) == 2 and value[0] == "float" and isinstance(value[1], str):
-        try:
-            return float(value[1])
-        except ValueError:
-            return None
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
+def _near(a: str, b: str, tolerance: float) -> bool:
+    """Within the relative tolerance; a whole number too large for a float is near none."""
+    return math.isfinite(float(a)) and math.isclose(float(a), float(b), rel_tol=tolerance)
 
 
 def _lines(text: str) -> list[str]:
     return [line.rstrip() for line in text.rstrip().split("\n")]
 
 
-def _why(outcome: Outcome, results: Mapping[int, tuple[str, Any]], labels: Sequence[str], right: int) -> str:
+def _digest(said: object) -> str:
+    return hashlib.sha256(json.dumps(said).encode()).hexdigest()[:16]
+
+
+@lru_cache(maxsize=64)
+def _packages(names: tuple[str, ...]) -> tuple[tuple[Path, ...], tuple[Path, ...]]:
+    """Top folders and files of installed packages, and where to search for them. Raises ConfigError for an unknown one."""
+    reads, search = dict[Path, None](), dict[Path, None]()
+    for name in names:
+        try:
+            distribution = importlib.metadata.distribution(name)
+        except importlib.metadata.PackageNotFoundError:
+            raise ConfigError(f"package {name!r} is not installed", "install it, or leave it out of `packages`") from None
+        root = Path(str(distribution.locate_file("")))
+        tops = {file.parts[0] for file in distribution.files or () if file.parts[0] != ".."}
+        reads |= dict.fromkeys(root / top for top in sorted(tops) if (root / top).exists())
+        search[root] = None
+    return tuple(reads), tuple(search)
+
+
+def _verdict(results: Sequence[_Results], labels: Sequence[str]) -> Verdict:
+    tests = [test for result in results for test in result.tests]
+    if odd := next((test for test in tests if test is not None and test[0] == "abstain"), None):
+        return abstained(f"a test cannot be asked: {odd[1]}")
+    right = sum(test is not None and test[0] == "pass" for test in tests)
+    said = "".join(result.said for result in results) or None
+    if right == len(tests):
+        return passed(said)
+    ended = next((result.ended for result in results if result.ended != "done"), None)
+    return failed(_ENDED.get(ended or "") or _why(tests, labels, right), said, right / len(tests))
+
+
+_ENDED = {"timeout": "timeout", "output": "too much output", "threads": "too many threads", "files": "too many files"}
+
+
+def _why(tests: Sequence[tuple[str, str] | None], labels: Sequence[str], right: int) -> str:
     """The first thing that went wrong, in one line."""
-    if outcome.ended == "timeout":
-        return "timeout"
-    if outcome.ended == "output":
-        return "too much output"
-    if -1 in results:
-        return f"wrong: {results[-1][1]}"
-    first = next((i for i in range(len(labels)) if i not in results), None)
-    if first is not None:
-        return f"wrong: the program ended before {labels[first]}"
-    bad = next((f"{labels[i]} gives {value}" for i, (kind, value) in results.items() if kind == "error"), None)
-    return f"wrong: {bad or f'{right} of {len(labels)} tests hold'}"[:300]
+    for test, label in zip(tests, labels, strict=True):
+        if test is not None and test[0] == "fail" and test[1]:
+            return f"wrong: {' '.join(label.split()):.120}: {test[1]}"[:300]
+    return f"wrong: {right} of {len(tests)} tests hold"

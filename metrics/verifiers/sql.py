@@ -20,7 +20,8 @@ from pydantic import Field
 
 from ratoon.config import Config
 from ratoon.metrics.sandbox import sandbox
-from ratoon.metrics.sandbox.sandbox import Limits, NoSandbox, Outcome
+from ratoon.metrics.sandbox.limits import Limits, NoSandbox, Outcome
+from ratoon.metrics.sandbox.sandbox import Work
 from ratoon.metrics.verifiers.blocks import blocks
 from ratoon.metrics.verifiers.formats import queries, wordings
 from ratoon.metrics.verifiers.verdict import EMPTY, Verdict, abstained, failed, parsed_args, passed, unparsed
@@ -75,7 +76,8 @@ def verify(text: str, answer: str | None, args: Mapping[str, Any]) -> Verdict:
     # DuckDB maps more address space than it uses: the bound on the process is wide, `memory_limit` is the narrow one.
     duckdb = config.engine == "duckdb"
     limits = Limits(wall_s=config.timeout_s, memory_mb=config.memory_mb + 1024 * duckdb)
-    return _verdict(sandbox.run(_INSIDE, job, limits, _packages() if duckdb else ()), config, ordered)
+    packages = _packages() if duckdb else []
+    return _verdict(sandbox.run(Work(_INSIDE, job, packages, packages), limits), config, ordered)
 
 
 def specimen(answer: str, args: Mapping[str, Any]) -> str:

@@ -153,7 +153,8 @@ def prefect_server() -> Check:
 
 def sandbox() -> Check:
     """Whether the `code` and `sql` verifiers can run what a model wrote."""
-    from ratoon.metrics.sandbox.sandbox import NoSandbox, require
+    from ratoon.metrics.sandbox.limits import NoSandbox
+    from ratoon.metrics.sandbox.sandbox import require
 
     try:
         require()

@@ -85,15 +85,22 @@ _FENCED = (
     Wording("tildes", "~~~python\n{said}\n~~~", "unfenced"),
     Wording("long fence", "`````python\n{said}\n`````"),
     Wording("prose", _STEPS + "Here it is:\n\n" + _PYTHON + "\n\nIt takes linear time.", "unfenced"),
+    Wording("output after", _PYTHON + "\nIt prints:\n```\nsum = 4\n```\n", "unfenced"),
+    Wording("unclosed fence", "Here it is:\n```python\n{said}", "unfenced"),
+    Wording("half a fence", "{said}\n```", "unfenced"),
+    Wording("end of line", "```python\n{said}```", "unfenced"),
+    Wording("no fence", "{said}", "unfenced"),
     Wording("list item", "1. Write this:\n\n   ```python\n{indented}\n   ```\n\n2. That is all.", "unfenced"),
 )
 LAST_BLOCK = (
     *_FENCED,
     Wording("draft", "A first try:\n" + _OTHER_PYTHON + "\nThat is wrong. Instead:\n" + _PYTHON, "unfenced"),
+    Wording("usage after", _PYTHON + "\nFor example:\n```python\nprint(solve(2))\n```\n", "unfenced"),
     Wording("shell after", _PYTHON + "\nRun it:\n```bash\npython3 solution.py\n```\n", "unfenced"),
 )
 FIRST_BLOCK = (
     *_FENCED,
+    Wording("input before", "Given:\n```\n2 3\n```\nthis adds:\n" + _PYTHON, "unfenced"),
     Wording("shell before", "```bash\npip install numpy\n```\nThen:\n" + _PYTHON, "unfenced"),
     Wording("usage after", _PYTHON + "\nFor example:\n```python\nprint(2)\n```\n", "unfenced"),
 )
@@ -136,11 +143,6 @@ USUAL = {
 RIGHT_TRAPS = {
     "last": (Wording("number after", "The answer is {said}. I found it in 2 steps."),),
     "letter": (Wording("letter after", "It is {said}, because {other} is wrong."),),
-    "last_block": (
-        Wording("usage after", _PYTHON + "\nFor example:\n```python\nprint(solve(2))\n```\n", "unfenced"),
-        Wording("output after", _PYTHON + "\nIt prints:\n```\nsum = 4\n```\n", "unfenced"),
-    ),
-    "first_block": (Wording("input before", "Given:\n```\n2 3\n```\nthis adds:\n" + _PYTHON, "unfenced"),),
     "block": (Wording("words after", "{said}\n\nThis gives the rows.", "query"),),
 }
 # Wrong answers beside the right one: the reply takes it back, or never chooses.

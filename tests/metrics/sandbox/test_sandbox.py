@@ -15,7 +15,8 @@ import psutil
 import pytest
 
 from ratoon.metrics.sandbox import sandbox, seccomp
-from ratoon.metrics.sandbox.sandbox import Limits, NoSandbox, Outcome
+from ratoon.metrics.sandbox.limits import GUARDS, Limits, NoSandbox, Outcome
+from ratoon.metrics.sandbox.sandbox import Work
 
 pytestmark = pytest.mark.skipif(shutil.which("bwrap") is None, reason="no sandbox: sudo apt install bubblewrap")
 
@@ -24,15 +25,19 @@ def attack(tmp_path: Path, code: str, limits: Limits = Limits()) -> Outcome:  # 
     """What `code` gets to say from inside: the answer to `print`."""
     script = tmp_path / "attack.py"
     script.write_text(code)
-    return sandbox.run(script, None, limits)
+    return sandbox.run(Work(script, None), limits)
 
 
-def said(tmp_path: Path, expression: str, before: str = "import os, socket, ctypes") -> str:
+def said(
+    tmp_path: Path,
+    expression: str,
+    before: str = "import os, socket, ctypes",
+    limits: Limits = Limits(wall_s=20),  # noqa: B008
+) -> str:
     """The value of an expression inside, or the name of what it raised."""
     code = f"{before}\ntry:\n    print({expression})\nexcept BaseException as error:\n    print(type(error).__name__)\n"
-    outcome = attack(tmp_path, code)
-    assert outcome.ended == "done"
-    return outcome.output.decode().strip()
+    outcome = attack(tmp_path, code, limits)
+    return outcome.output.decode().strip() if outcome.ended == "done" else outcome.ended
 
 
 def test_ordinary_code_runs_and_may_use_threads_and_its_own_folder(tmp_path: Path) -> None:
@@ -42,14 +47,15 @@ def test_ordinary_code_runs_and_may_use_threads_and_its_own_folder(tmp_path: Pat
 
 def test_packages_that_lie_in_the_systems_temporary_folder_are_read_and_not_written() -> None:
     with tempfile.TemporaryDirectory(dir="/tmp") as folder:
-        Path(folder, "packages").mkdir()
+        packages = [Path(folder, "packages")]
+        packages[0].mkdir()
         Path(folder, "packages", "ours.py").write_text("said = 'ours'")
         script = Path(folder, "script.py")
         script.write_text(
             "import sys\nsys.path.append(sys.argv[-1])\nimport ours\nprint(ours.said)\n"
             "try:\n    open(ours.__file__, 'w')\nexcept OSError as error:\n    print(type(error).__name__)\n"
         )
-        outcome = sandbox.run(script, None, Limits(), [Path(folder, "packages")])
+        outcome = sandbox.run(Work(script, None, packages, packages), Limits())
     assert outcome.output == b"ours\nOSError\n"
 
 
@@ -72,7 +78,22 @@ def test_a_thread_bomb_meets_the_memory_limit(tmp_path: Path) -> None:
         "        threading.Thread(target=time.sleep, args=(9,), daemon=True).start(); n += 1\n"
         "except RuntimeError:\n    print(n < 100)\n"
     )
-    assert attack(tmp_path, code).output == b"True\n"
+    outcome = attack(tmp_path, code)
+    assert outcome.output == b"True\n" or outcome.ended == "threads"
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        "os.memfd_create('a')",
+        "ctypes.CDLL(None, use_errno=True).shmget(0, 1 << 20, 0o1600)",
+        "ctypes.CDLL(None, use_errno=True).semget(0, 1, 0o1600)",
+        "ctypes.CDLL(None, use_errno=True).msgget(0, 0o1600)",
+        "socket.socketpair()",
+    ],
+)
+def test_memory_that_no_limit_counts_is_refused(tmp_path: Path, call: str) -> None:
+    assert said(tmp_path, call) in {"PermissionError", "-1"}
 
 
 def test_there_is_no_network_not_even_to_this_machine(tmp_path: Path) -> None:
@@ -188,7 +209,7 @@ def test_many_sandboxes_at_once_keep_apart(tmp_path: Path) -> None:
     script.write_text("import json, sys, os\nopen('mine', 'x').write('')\nprint(json.load(sys.stdin), os.listdir('.'))")
 
     def one(i: int) -> None:
-        got[i] = sandbox.run(script, i, Limits(wall_s=20)).output
+        got[i] = sandbox.run(Work(script, i), Limits(wall_s=20)).output
 
     threads = [threading.Thread(target=one, args=(i,)) for i in range(8)]
     for thread in threads:
@@ -217,3 +238,43 @@ def test_a_filter_kills_foreign_calls_first_and_allows_last(machine: str) -> Non
     assert len(program) % 8 == 0
     assert program[-4:] == (0x7FFF0000).to_bytes(4, "little")
     assert program[2 * 8 + 4 : 3 * 8] == (0x80000000).to_bytes(4, "little")
+
+
+MANY_THREADS = (
+    "import threading, time\nthreading.stack_size(32768)\nfor _ in range(200):\n"
+    "    threading.Thread(target=time.sleep, args=(1,), daemon=True).start()\ntime.sleep(0.5)"
+)
+MANY_FILES = "import time\nfor i in range(5000):\n    open(f'f{i}', 'x').close()\ntime.sleep(0.5)"
+# Of each guard an expression that says True where it got what the guard keeps out, and what runs before it.
+BROKEN = {
+    "system only": ("__import__('os').path.exists('/root') and __import__('os').path.exists('/etc/hostname')", ""),
+    "read-only": ("open('/planted', 'w').write('x') == 1", ""),
+    "network": (
+        "len(open('/proc/net/route').read().splitlines()) > 1 or len(__import__('os').listdir('/sys/class/net')) > 1",
+        "",
+    ),
+    "processes": ("len([n for n in __import__('os').listdir('/proc') if n.isdigit()]) > 1", ""),
+    "calls": ("__import__('os').memfd_create('a') > 0", ""),
+    "memory": ("len(bytearray(2**29)) == 2**29", ""),
+    "folder size": ("open('a', 'wb').write(bytes(2**25)) == 2**25", ""),
+    "threads": ("True", MANY_THREADS),
+    "files": ("True", MANY_FILES),
+}
+
+
+def test_each_guard_keeps_out_what_comes_in_without_it(tmp_path: Path) -> None:
+    assert set(BROKEN) == set(GUARDS)
+    limits = Limits(wall_s=20)
+    for guard, (expression, before) in BROKEN.items():
+        assert said(tmp_path, expression, before, limits) != "True", guard
+        assert said(tmp_path, expression, before, limits._replace(without=frozenset({guard}))) == "True", guard
+
+
+def test_what_a_program_says_on_its_standard_error_is_no_word_of_bubblewraps(tmp_path: Path) -> None:
+    outcome = attack(tmp_path, "import os, sys\nos.write(2, b'bwrap: Creating new namespace failed')\nos._exit(1)")
+    assert outcome == Outcome("done", 1, b"")
+
+
+def test_bubblewraps_own_channel_is_not_open_inside(tmp_path: Path) -> None:
+    # The fourth is the folder that is being listed.
+    assert said(tmp_path, "sorted(map(int, os.listdir('/proc/self/fd')))") == "[0, 1, 2, 3]"
