@@ -17,6 +17,7 @@ from ratoon import ids, schema
 from ratoon.messages import user_text
 from ratoon.metrics.evaluation.evaluate import MAX_UNJUDGED, evaluate
 from ratoon.metrics.verifiers import gold_reply, numbers
+from ratoon.metrics.verifiers.plain_numbers import tidy
 from ratoon.metrics.verifiers.pool import VerifierPool
 from ratoon.metrics.verifiers.score import score
 
@@ -66,7 +67,7 @@ def _most_common(known: pa.Table | None) -> str:
 
 
 def _echo(row: dict[str, Any], seed: int) -> str:
-    text = numbers.tidy(user_text(row["messages"]) or "")
+    text = tidy(user_text(row["messages"]) or "")
     found = [numbers.canonical(n.value) for n in numbers.find(text) if n.value is not None]
     return random.Random(seed).choice(found) if found else "0"
 

@@ -31,9 +31,9 @@ def read(text: str | None) -> str | None:
         return None
     said = boxed(text)
     for part in (said, text):
-        found = reading.last(reading.tidy(part)) if part else None
-        if found is not None and found.value is not None:
-            return reading.canonical(found.value)
+        _, found = reading.last(part) if part else ("", [])
+        if found and found[-1].value is not None:
+            return reading.canonical(found[-1].value)
     rest = normalise(said if said is not None else text).strip(" .!?\"'")
     return rest if 0 < len(rest) <= _SHORT else None
 

@@ -21,6 +21,7 @@ from ratoon.metrics.stats.estimators import Estimate
 from ratoon.metrics.verifier_errors.error_rates import rate
 from ratoon.metrics.verifiers import extract as places
 from ratoon.metrics.verifiers import numbers
+from ratoon.metrics.verifiers.plain_numbers import tidy
 from ratoon.metrics.verifiers.verdict import is_unparsed
 from ratoon.text import normalise
 
@@ -51,7 +52,7 @@ def reading(text: str, oracle: str, *, unique: bool = True) -> bool | None:
     truth = numbers.whole(oracle)
     if truth is not None and truth.value is not None:
         part = places.boxed(text)
-        said = {number.value for number in numbers.find(numbers.tidy(text if part is None else part))}
+        said = {number.value for number in numbers.find(tidy(text if part is None else part))}
         if said == {truth.value}:
             return True
         return False if said and truth.value not in said and unique else None

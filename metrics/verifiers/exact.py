@@ -1,7 +1,13 @@
-"""The reply's text against the gold text, character by character after the stated normalisation; knows no meaning."""
+"""The reply's text against the gold text, character by character after the stated normalisation; knows no meaning.
+
+Emphasis around all of the part (`**Paris**`, `_Paris_`, code marks, dollar signs) is no part of the answer, unless the gold
+has it; composed and decomposed letters are one (NFC); a gold `4.0`, as tables of floats write it, is also said by `4`.
+"""
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,7 +20,8 @@ from ratoon.metrics.verifiers.formats.values import right_text, wrong_text
 from ratoon.metrics.verifiers.verdict import EMPTY, Verdict, abstained, failed, parsed_args, passed, unparsed
 from ratoon.metrics.verifiers.verifier import Formats
 
-VERSION = "exact-1"
+VERSION = "exact-2"
+_FLOAT_OF_A_TABLE = re.compile(r"([-+]?\d+)\.0")
 
 
 class ExactArgs(Config):
@@ -36,8 +43,9 @@ def verify(text: str, answer: str | None, args: Mapping[str, Any]) -> Verdict:
     """Pass when the part equals the gold; abstain when the gold is empty. Raises ConfigError on bad args."""
     config = parsed_args(ExactArgs, args)
     part = places.place(text, config.extract, config.tag)
-    said = _normal(part, config) if part is not None else ""
+    forms = [form for layer in places.peelings(part or "") if (form := _normal(layer, config))]
     gold = _normal(answer, config) if answer is not None else ""
+    said = gold if gold in _readings(forms, gold) else forms[-1] if forms else ""
     if not gold:
         return abstained("gold is empty", said or None)
     if not text or text.isspace():
@@ -58,7 +66,14 @@ def formats(args: Mapping[str, Any]) -> Formats:
     return Formats(wordings.at(str(args.get("extract", "whole"))), right_text, wrong_text)
 
 
+def _readings(forms: list[str], gold: str) -> list[str]:
+    """The forms of a reply's answer; `4` is also the `4.0` of a gold from a table of floats."""
+    table = _FLOAT_OF_A_TABLE.fullmatch(gold)
+    return [gold if table is not None and form == table[1] else form for form in forms]
+
+
 def _normal(text: str, config: ExactArgs) -> str:
+    text = text if text.isascii() else unicodedata.normalize("NFC", text)
     text = " ".join(text.split()) if config.collapse_spaces else text.strip()
     text = text.strip(config.strip + " ") if config.strip else text
     return text.casefold() if config.ignore_case else text

@@ -1,41 +1,93 @@
 """Where in a reply the answer stands: in a box, behind a tag, on the last line; knows nothing of what an answer means.
 
-An unclosed `\\boxed{` or `<answer>` is no answer: the reply was cut there.
+An unclosed `\\boxed{` or `<answer>` is no answer: the reply was cut there. Boxes side by side (`\\boxed{1} and \\boxed{2}`) are
+one answer of several parts; of boxes with words between them the last counts.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from functools import lru_cache
-from typing import Literal
+from typing import Literal, NamedTuple
 
 Place = Literal["whole", "last_line", "boxed", "tagged"]
-_BOX = re.compile(r"\\f?boxed\s*\{")
+_COMMAND = r"\\\\?(?:boxed|fbox|fboxed|framebox)(?![A-Za-z])"
+# `\\{` is a line break and a group, `\{` a brace to be seen.
+_BRACE = re.compile(rf"{_COMMAND}\s*\{{|\\\\(?!f?box|framebox)|\\[{{}}]|[{{}}]")
+_UNBRACED = re.compile(rf"{_COMMAND}[ \t]+(?=[^\s{{}}$])(?:(?P<math>[^\n$]{{1,200}}?)(?=\$)|(?P<word>[^\s$]{{1,200}}))")
+_BETWEEN = re.compile(
+    r"(?:[\s,;$&|+]|\\[\[\]()!,;: ]|\\\\|\\q?quad|\\(?:lor|land|vee|wedge)\b|\*\*"
+    r"|\\(?:text|mathrm|mbox)\s*\{(?:\s*[,&]?|[^{}]{0,40}\b(?:and|or))\s*\}"
+    r"|(?:[ \t]+[a-z]+[ \t]+)?\b(?:and|or)\b|\b[A-Za-z](?:_\{?\w{1,3}\}?)?\s*=)*"
+)
+_BETWEEN_AT_MOST = 60
+_PARTS_AT_MOST = 100
+_EMPHASIS = ("**", "__", "``", "*", "_", "`", "$")
+_QUOTES = "\"'*_`"
+
+
+class Box(NamedTuple):
+    """A complete box or element that holds no other: where it starts, where it ends, what is inside."""
+
+    start: int
+    end: int
+    inside: str
 
 
 def boxed(text: str) -> str | None:
-    """The inside of the last complete `\\boxed{…}`, braces balanced.
+    """The inside of the last complete `\\boxed{…}` or `\\fbox{…}`, braces balanced; boxes side by side with commas between.
 
-    >>> boxed(r"so \\boxed{1} or \\boxed{\\frac{1}{2}}")
+    >>> boxed(r"so \\boxed{1}, no, \\boxed{\\frac{1}{2}}")
     '\\\\frac{1}{2}'
+    >>> boxed(r"\\boxed{1} or \\boxed{2}")
+    '1, 2'
     """
-    found = None
-    for match in _BOX.finditer(text):
-        end = _closing_brace(text, match.end())
-        found = found if end is None else text[match.end() : end]
-    return found
+    found = boxes(text)
+    return ", ".join(found) if found else None
 
 
-def _closing_brace(text: str, start: int) -> int | None:
-    depth = 1
-    for i in range(start, len(text)):
-        if text[i] == "{":
-            depth += 1
-        elif text[i] == "}":
-            depth -= 1
-            if not depth:
-                return i
-    return None
+def boxes(text: str) -> list[str]:
+    """The insides of the last complete box and of those side by side with it, each once, in the order of the text."""
+    if "box" not in text:
+        return []
+    return _last_run(text, sorted({*_complete(text), *_unbraced(text)}))
+
+
+def _last_run(text: str, found: list[Box]) -> list[str]:
+    """The insides of the last and of those side by side with it, each once."""
+    first = len(found) - 1
+    while first > 0 and len(found) - first < _PARTS_AT_MOST and _adjoin(text, found[first - 1], found[first]):
+        first -= 1
+    return list(dict.fromkeys(box.inside.strip() for box in found[max(0, first) :]))
+
+
+def _complete(text: str) -> Iterator[Box]:
+    """Each box that closes and holds no other box; one pass, whatever is left open."""
+    opened: list[tuple[int, int, bool]] = []
+    latest = -1
+    for match in _BRACE.finditer(text):
+        mark = match.group()
+        if mark.endswith("{") and mark != "\\{":
+            opened.append((match.start(), match.end(), len(mark) > 1))
+        elif mark == "}" and opened:
+            start, inside, is_box = opened.pop()
+            if is_box and latest < inside:
+                yield Box(start, match.end(), text[inside : match.start()])
+            latest = max(latest, start) if is_box else latest
+
+
+def _unbraced(text: str) -> Iterator[Box]:
+    """`\\boxed 42`: up to the dollar sign of its line, or up to the next blank."""
+    for match in _UNBRACED.finditer(text):
+        inside = match["math"] or match["word"].rstrip(".,;")
+        yield Box(match.start(), match.end(), inside)
+
+
+def _adjoin(text: str, one: Box, next_: Box) -> bool:
+    """Whether a comma, `and`, `or` or a variable's name stands between two boxes, and nothing else."""
+    between = text[one.end : next_.start] if next_.start - one.end <= _BETWEEN_AT_MOST else ""
+    return bool(between.strip()) and _BETWEEN.fullmatch(between) is not None
 
 
 def tagged(text: str, tag: str) -> str | None:
@@ -43,24 +95,68 @@ def tagged(text: str, tag: str) -> str | None:
 
     >>> tagged("Answer: 3\\nFinal **Answer:** 7 apples", "answer")
     '7 apples'
+    >>> tagged("**Answer: Paris**", "answer")
+    'Paris'
     """
-    element, label = _tag_patterns(tag)
-    elements = element.findall(text)
-    if elements:
-        return elements[-1].strip()
-    ends = [match.end() for match in label.finditer(text)]
+    inside = element(text, tag)
+    if inside is not None:
+        return inside
+    ends = [match.end() for match in _label_pattern(tag).finditer(text)]
     if not ends:
         return None
     lines = text[ends[-1] :].strip().splitlines()
-    return lines[0].strip() if lines else None
+    return _closed(lines[0].strip()) if lines else None
+
+
+def element(text: str, tag: str) -> str | None:
+    """The inside of the last `<tag>…</tag>` that holds no other opening tag; elements side by side with commas between, as
+    boxes are. None where none is closed."""
+    opened, found = None, []
+    for match in _element_pattern(tag).finditer(text):
+        if match["close"] is None:
+            opened = match
+        elif opened is not None:
+            found.append(Box(opened.start(), match.end(), text[opened.end() : match.start()]))
+            opened = None
+    return ", ".join(_last_run(text, found)) if found else None
 
 
 @lru_cache(maxsize=64)
-def _tag_patterns(tag: str) -> tuple[re.Pattern[str], re.Pattern[str]]:
-    name = re.escape(tag)
-    element = re.compile(rf"<{name}>((?:(?!<{name}>).)*?)</{name}>", re.IGNORECASE | re.DOTALL)
-    label = re.compile(rf"(?<![\w<]){name}\**\s*(?:is\b\s*:?|[:：=])\s*\**", re.IGNORECASE)
-    return element, label
+def _element_pattern(tag: str) -> re.Pattern[str]:
+    return re.compile(rf"<(?P<close>/)?{re.escape(tag)}>", re.IGNORECASE)
+
+
+@lru_cache(maxsize=64)
+def _label_pattern(tag: str) -> re.Pattern[str]:
+    marks = f"[{_QUOTES}]{{0,4}}"
+    return re.compile(
+        rf"(?<![^\W_])(?<!<){re.escape(tag)}{marks}[ \t]{{0,8}}(?:is\b\s{{0,8}}:?|[:：=])\s{{0,8}}\**", re.IGNORECASE
+    )
+
+
+def _closed(part: str) -> str:
+    """Without the emphasis at its end that was opened before the label."""
+    for mark in ("**", "__"):
+        if part.endswith(mark) and part.count(mark) % 2:
+            return part.removesuffix(mark).rstrip()
+    return part
+
+
+def peelings(text: str) -> Iterator[str]:
+    """The text, then without the emphasis around all of it, layer by layer.
+
+    >>> list(peelings("**`Paris`**"))
+    ['**`Paris`**', '`Paris`', 'Paris']
+    """
+    yield text
+    mark = next((mark for mark in _EMPHASIS if _wraps(mark, text)), None)
+    if mark is not None:
+        yield from peelings(text[len(mark) : -len(mark)].strip())
+
+
+def _wraps(mark: str, text: str) -> bool:
+    inside = text[len(mark) : -len(mark)]
+    return len(text) > 2 * len(mark) and text.startswith(mark) and text.endswith(mark) and mark not in inside
 
 
 def place(text: str, where: Place, tag: str = "answer") -> str | None:

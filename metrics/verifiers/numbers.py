@@ -1,52 +1,80 @@
 """Numbers in running text as exact fractions; never evaluates what a model wrote.
 
-Reads signs, decimals, `1,234` and `1 234`, `3/4`, `1 1/2`, `\\frac{3}{4}`, `1.5e3`, `2 × 10^3`, `10^3`. Numbers whose
-exact form would have more than a few hundred digits are refused, so that `10^10^9` costs nothing.
+Reads signs, decimals, `1,234`, `1 234`, `1'234` and `12,34,567`, `3/4`, `1 1/2`, `\\frac{3}{4}`, `1.5e3`, `2 × 10^3`, `10^3`,
+`1.5 million`, `3,5` where the comma can only be a decimal one. Refuses (a number without a value) roots, multiples of π, `±5`,
+ratios and times, and numbers whose exact form would have more than a few hundred digits, so that `10^10^9` costs nothing.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from fractions import Fraction
-from typing import NamedTuple
+from functools import lru_cache
+from typing import Literal, NamedTuple
 
+from ratoon.metrics.verifiers.plain_numbers import FRACTIONS, THIN, tidy
+
+Thousands = Literal["comma_and_space", "comma", "none"]
+Decimal = Literal["auto", "point", "comma"]
 _MAX_DIGITS = 400
 _TAIL = 500
-_LAST_DIGIT = re.compile(r".*[0-9]", re.DOTALL)
-_SPACES = "\u00a0\u202f\u2009"
-_MINUS = str.maketrans({"−": "-", "－": "-", "﹣": "-", "–": "-", "⁄": "/", "＋": "+"})
-_LATEX = (
-    (re.compile(r"\{,\}"), ","),
-    (re.compile(r"\\[,;:! ]"), "\u2009"),
-    (re.compile(r"\\left|\\right|\\[$()\[\]]"), " "),
-    (re.compile(r"\\[dt]?frac\s*\{\s*([-+]?[\d.,]+)\s*\}\s*\{\s*([-+]?[\d.,]+)\s*\}"), r"\1/\2"),
-    (re.compile(r"\\[dt]?frac\s*(\d)\s*(\d)"), r"\1/\2"),
-    (re.compile(r"\\times|\\cdot"), "×"),
-    (re.compile(r"\\%"), "%"),
+_LINES = 8
+_LAST_DIGIT = re.compile(rf".*[\d{FRACTIONS}]", re.DOTALL)
+_SPACES = f"\u00a0\u202f{THIN}"
+_SEPARATORS = {"none": "", "comma": f",{_SPACES}'", "comma_and_space": f", {_SPACES}'"}
+_POWERS = {
+    "hundred": 2, "thousand": 3, "tausend": 3, "mille": 3, "million": 6, "millionen": 6, "millones": 6, "mio": 6,
+    "billion": 9, "milliarde": 9, "milliarden": 9, "milliard": 9, "mrd": 9, "trillion": 12, "lakh": 5, "crore": 7,
+    "千": 3, "万": 4, "萬": 4, "百万": 6, "亿": 8, "億": 8,
+}  # fmt: skip
+_MAGNITUDE = (
+    r"(?:[ \u00a0\u2009-]?(?P<word>(?i:"
+    + "|".join(sorted((w for w in _POWERS if w.isascii()), key=len, reverse=True))
+    + r"))s?\b\.?(?!\w)|(?P<sign_word>百万|[千万萬亿億]))?"
 )
+_PERCENT = r"(?P<percent>\s?(?:%|(?i:per ?cent|pct)\b))?"
+_SPACED_SIGN = re.compile(
+    r"(?:[=:({\[≈$]|\b(?:is|are|be|was|were|ist|est|es|equals?|gives?|gets?|to|of|becomes))\s*-\s*\Z", re.IGNORECASE
+)
+_REFUSED_BEFORE = re.compile(r"(?:√(?:\[\d+\])?[{( ]*[-+]?|±\s?|[0-9]:)\Z")
+_ODD = re.compile(r"[√±π]|[0-9]:[0-9]")
+_REFUSED_AFTER = re.compile(r"[ ×*]?[π√]|:[0-9]")
 
 
-def _pattern(separators: str) -> re.Pattern[str]:
+@lru_cache(maxsize=16)
+def _pattern(thousands: str, decimal: str) -> re.Pattern[str]:
+    separators = _SEPARATORS[thousands]
+    if decimal == "comma":
+        separators = separators.replace(",", ".")
     grouped = (
-        rf"[0-9]{{1,3}}(?:(?P<sep>[{separators}])[0-9]{{3}})(?:(?P=sep)[0-9]{{3}})*(?!(?P=sep)?[0-9])" if separators else "(?!)"
+        rf"[0-9]{{1,3}}(?:(?P<sep>[{separators}])[0-9]{{3}})(?:(?P=sep)[0-9]{{3}})*(?!(?P=sep)?[0-9])|" if separators else ""
+    )
+    indian = r"[0-9]{1,2}(?:,[0-9]{2})+,[0-9]{3}(?!,?[0-9])|" if separators and decimal != "comma" else ""
+    point = "," if decimal == "comma" else r"\."
+    comma = (
+        r"|(?<![0-9],)(?P<eint>[0-9]{1,3}(?:\.[0-9]{3})+|[0-9]+),(?P<edec>[0-9]{1,2}|[0-9]{4,})(?![0-9]|,[0-9])"
+        r"|(?P<points>[0-9]{1,3}(?:\.[0-9]{3}){2,})(?!\.?[0-9])"
+        if decimal == "auto" and thousands != "none"
+        else r"|(?P<point>[0-9]+\.(?:[0-9]{1,2}|[0-9]{4,}))(?![0-9.,])"
+        if decimal == "comma"
+        else ""
     )
     return re.compile(
         # The sign binds only where nothing stands before it: in `5-3` and `x-3` the minus is an operation.
-        r"(?P<sign>(?<![\w)\]}.])[-+])?(?<![A-Za-z0-9^])(?<![A-Za-z0-9]_)(?<![0-9]\.)"
-        rf"(?:(?P<mixed>[0-9]+)[ \u00a0](?P<mnum>[0-9]+)/(?P<mden>[0-9]+)(?![0-9/])"
-        rf"|(?P<int>{grouped}|[0-9]+)?(?P<dec>\.[0-9]+)?(?<=[0-9])"
-        r"(?:/(?P<den>[-+]?[0-9]+(?:\.[0-9]+)?)(?![0-9/])|[eE](?P<exp>[-+]?[0-9]+)(?![A-Za-z0-9])"
-        r"|\s?[×x*]\s?10\s?(?:\^|\*\*)\s?\{?(?P<sci>[-+]?[0-9]+)\}?|(?:\^|\*\*)[({]?(?P<pow>[-+]?[0-9]+)[)}]?(?!\^|\*\*[0-9(]|[0-9])"
-        r"|(?P<tower>(?:\^|\*\*)[({]*[-+]?[0-9]\S*))?)"
-        r"(?P<percent>\s?%)?"
+        r"(?P<sign>(?<![A-Za-z0-9_)\]}.^])[-+])?(?<![A-Za-z0-9^])(?<!\^[-+])(?<![A-Za-z0-9]_)(?<![0-9]\.)"
+        rf"(?:(?P<mixed>[0-9]+)[ \u00a0\u2009](?P<mnum>[0-9]+)/(?P<mden>[0-9]+)(?![0-9/]){comma}"
+        rf"|(?P<int>{grouped}{indian}[0-9]+)?(?P<dec>{point}[0-9]+)?(?<=[0-9])"
+        r"(?: ?/ ?(?P<den>[-+]?(?:[0-9]{1,3}(?:,[0-9]{3})+(?![0-9])|[0-9]+)(?:\.[0-9]+)?)(?![0-9/])"
+        r"|[eE](?P<exp>[-+]?[0-9]+)(?![A-Za-z0-9])"
+        r"|\s?[×x*]\s?10\s?(?:\^|\*\*)\s?\{?(?P<sci>[-+]?[0-9]+)\}?"
+        r"|(?:\^|\*\*)[({]?(?P<pow>[-+]?[0-9]+)[)}]?(?!\^|\*\*[0-9(]|[0-9])"
+        r"|(?P<tower>(?:\^|\*\*)[({]*[-+]?[0-9]\S*))?)" + _MAGNITUDE + _PERCENT
     )
 
 
-_PATTERNS = {"none": _pattern(""), "comma": _pattern(f",{_SPACES}"), "comma_and_space": _pattern(f", {_SPACES}")}
-
-
 class Number(NamedTuple):
-    """One number in a text; `value` is None where it is too large, or divides by zero."""
+    """One number in a text; `value` is None where it is refused: too large, divided by zero, a root, a ratio."""
 
     value: Fraction | None
     percent: bool
@@ -54,41 +82,50 @@ class Number(NamedTuple):
     end: int
 
 
-def tidy(text: str) -> str:
-    """`text` with Unicode minus signs and LaTeX numbers in plain form."""
-    if not text.isascii():
-        text = text.translate(_MINUS)
-    if "\\" in text or "{," in text:
-        for pattern, plain in _LATEX:
-            text = pattern.sub(plain, text)
-    return text
-
-
-def find(text: str, thousands: str = "comma_and_space") -> list[Number]:
+def find(text: str, thousands: Thousands = "comma_and_space", decimal: Decimal = "auto") -> list[Number]:
     """Every number of a tidied text, in order."""
-    return [_number(match) for match in _PATTERNS[thousands].finditer(text)]
+    return [_number(match) for match in _pattern(thousands, decimal).finditer(text)]
 
 
-def last(text: str, thousands: str = "comma_and_space") -> Number | None:
-    """The last number of a tidied text; only the last line that has a digit is read, and only the end of a very long one."""
-    digit = _LAST_DIGIT.match(text)
-    if digit is None:
-        return None
-    start = max(text.rfind("\n", 0, digit.end()) + 1, digit.end() - _TAIL)
-    match = None
-    for match in _PATTERNS[thousands].finditer(text, start):  # noqa: B007
-        pass
-    return _number(match) if match else None
+def last(text: str, thousands: Thousands = "comma_and_space", decimal: Decimal = "auto") -> tuple[str, list[Number]]:
+    """The last line that holds a number, tidied, and its numbers in order; only the end of a very long line is read.
+
+    Nothing where the last few lines with a digit hold none.
+    """
+    pattern = _pattern(thousands, decimal)
+    lines = _lines_with_digits(text) if "\n" in text.strip() else [joined_sign(text)[-2 * _TAIL :]]
+    for line in map(tidy, lines):
+        matches = list(pattern.finditer(line))
+        if matches and "nswer" not in line:
+            matches = matches[-2:]  # all that a rounding or a denial needs
+        if matches:
+            return line, [_number(match) for match in matches]
+    return "", []
 
 
-def whole(text: str, thousands: str = "comma_and_space") -> Number | None:
+def _lines_with_digits(text: str) -> Iterator[str]:
+    """From the end on, a few of them, each at most so long."""
+    for _ in range(_LINES):
+        digit = _LAST_DIGIT.match(text)
+        if digit is None:
+            return
+        newline = text.rfind("\n", 0, digit.end()) + 1
+        stop = text.find("\n", digit.end())
+        yield text[max(newline, digit.end() - _TAIL) : digit.end() + _TAIL if stop < 0 else min(stop, digit.end() + _TAIL)]
+        text = text[:newline]
+
+
+def whole(text: str, thousands: Thousands = "comma_and_space", decimal: Decimal = "auto") -> Number | None:
     """The number that a text is, but for currency, dollar signs, blanks and a final period; None when it is more than that."""
-    text = tidy(text).strip().strip("$€£ ").removesuffix(".").strip()
-    match = _PATTERNS[thousands].fullmatch(text.removeprefix("- ") if text.startswith("- ") else text)
-    if match is None:
-        return None
-    number = _number(match)
-    return number._replace(value=-number.value) if text.startswith("- ") and number.value is not None else number
+    text = joined_sign(tidy(text).strip().strip("$€£¥₹ ").removesuffix(".").strip())
+    match = _pattern(thousands, decimal).fullmatch(text)
+    return None if match is None else _number(match)
+
+
+def joined_sign(part: str) -> str:
+    """A part of its own with the blanks behind a leading sign taken out: `- 5` is no list item there."""
+    part = part.strip()
+    return part[0] + part[1:].lstrip() if part[:1] in ("-", "+") else part
 
 
 def canonical(value: Fraction) -> str:
@@ -97,18 +134,52 @@ def canonical(value: Fraction) -> str:
 
 
 def _number(match: re.Match[str]) -> Number:
-    sign, mixed, percent = match.group("sign", "mixed", "percent")
-    value = _mixed(mixed, *match.group("mnum", "mden")) if mixed else _value(match)
-    negative = sign == "-" or (sign is None and _spaced_minus(match.string, match.start()))
-    return Number(-value if negative and value is not None else value, percent is not None, match.start(), match.end())
+    text, start, end = match.string, match.start(), match.end()
+    if match.lastgroup == "int" and len(digits := match["int"]) < 20 and digits.isdigit():
+        value: Fraction | None = Fraction(int(digits))  # most numbers, and by far the quickest way
+    else:
+        value = _magnified(match, _unsigned(match))
+    if value is None or (_ODD.search(text) and _refused(text, start, end)):
+        return Number(None, match["percent"] is not None, start, end)
+    return Number(-value if _is_negative(match) else value, match["percent"] is not None, start, end)
 
 
-def _spaced_minus(text: str, start: int) -> bool:
-    """Whether `- 3` stands behind `=`, `:` or an opening bracket on its line: a sign, no list bullet and no operation."""
-    before = text[max(0, start - 8) : start].rstrip(" ")
-    if not before.endswith("-"):
-        return False
-    return before[:-1].rstrip(" ")[-1:] in ("=", ":", "(", "{", "[", "≈")
+def _is_negative(match: re.Match[str]) -> bool:
+    sign, text, start = match["sign"], match.string, match.start()
+    if sign is None and "-" in text[max(0, start - 3) : start]:
+        return _SPACED_SIGN.search(text, max(0, start - 24), start) is not None
+    return sign == "-"
+
+
+def _refused(text: str, start: int, end: int) -> bool:
+    return _REFUSED_BEFORE.search(text, max(0, start - 10), start) is not None or _REFUSED_AFTER.match(text, end) is not None
+
+
+def _unsigned(match: re.Match[str]) -> Fraction | None:
+    groups = match.groupdict()
+    if groups["mixed"]:
+        return _mixed(groups["mixed"], groups["mnum"], groups["mden"])
+    if groups.get("points"):
+        return Fraction(int(groups["points"].replace(".", "")))
+    if groups.get("point"):
+        return Fraction(groups["point"]) if len(groups["point"]) <= _MAX_DIGITS else None
+    return _with_comma(match) if groups.get("edec") else _value(match)
+
+
+def _with_comma(match: re.Match[str]) -> Fraction | None:
+    """`3,5`; the last number of the pair where brackets hold nothing else."""
+    whole, decimals = match.group("eint", "edec")
+    if len(whole) + len(decimals) > _MAX_DIGITS:
+        return None
+    text = match.string
+    if text[match.start() - 1 : match.start()] in ("(", "[", "{") and text[match.end() : match.end() + 1] in (")", "]", "}"):
+        return Fraction(int(decimals))
+    return Fraction(f"{whole.replace('.', '')}.{decimals}")
+
+
+def _magnified(match: re.Match[str], value: Fraction | None) -> Fraction | None:
+    word = match["word"] or match["sign_word"]
+    return value if value is None or word is None else value * 10 ** _POWERS[word.lower()]
 
 
 def _mixed(whole: str, above: str, below: str) -> Fraction | None:
@@ -124,9 +195,9 @@ def _value(match: re.Match[str]) -> Fraction | None:
     digits = "".join(filter(str.isdigit, integer)) if integer else "0"
     if tower or len(digits) + len(decimals or "") + len(below or "") > _MAX_DIGITS:
         return None
-    value = Fraction(int(digits)) if decimals is None else Fraction(digits + decimals)
+    value = Fraction(int(digits)) if decimals is None else Fraction(f"{digits}.{decimals[1:]}")
     if below is not None:
-        divisor = Fraction(below)
+        divisor = Fraction(below.replace(",", ""))
         return value / divisor if divisor else None
     if power is not None:
         return _power(value, power)

@@ -38,9 +38,9 @@ class ReasoningGymArgs(Config):
 def version() -> str:
     """This file's version and the library's, because both decide."""
     try:
-        return f"reasoning_gym-1+{importlib.metadata.version('reasoning-gym')}"
+        return f"reasoning_gym-2+{importlib.metadata.version('reasoning-gym')}"
     except importlib.metadata.PackageNotFoundError:
-        return "reasoning_gym-1"
+        return "reasoning_gym-2"
 
 
 @cache
@@ -86,10 +86,9 @@ def formats(args: Mapping[str, Any]) -> Formats:
 def _part(text: str, config: ReasoningGymArgs) -> str | None:
     if config.extract != "last_number":
         return places.place(text, config.extract, config.tag) or None
-    tidy = numbers.tidy(text)
-    number = numbers.last(tidy)
+    line, found = numbers.last(text)
     # The generators compare text, so the number goes to them as written, without the group separators.
-    return None if number is None else "".join(tidy[number.start : number.end].replace(",", "").split())
+    return "".join(line[found[-1].start : found[-1].end].replace(",", "").split()) if found else None
 
 
 @cache

@@ -18,14 +18,15 @@ def test_the_gold_passes_its_own_verifier(where: str) -> None:
         "I first thought C.\nNow B.",
         r"A, so \boxed{\text{B}}",
         "[B]",
+        "B, not A",
     ],
 )
 def test_one_letter_is_found_where_people_put_it(text: str) -> None:
     verdict = verify(text, "(B)", {})
-    assert (verdict.status, verdict.answer) == (("pass", "B") if "because" not in text else ("fail", None))
+    assert (verdict.status, verdict.answer) == ("pass", "B")
 
 
-@pytest.mark.parametrize("text", ["A or B", r"\boxed{A, B}", "Answer: A/B", "B, not A", "(a) and (b)"])
+@pytest.mark.parametrize("text", ["A or B", r"\boxed{A, B}", "Answer: A/B", "(a) and (b)"])
 def test_hedging_between_two_letters_is_no_answer(text: str) -> None:
     assert verify(text, "B", {}).detail == "unparsed: different letters AB"
 

@@ -51,7 +51,7 @@ def test_a_near_miss_is_wrong_and_keeps_its_answer(text: str, gold: str, args: d
         ("<answer></answer> 42", TAGGED, "unparsed: no number"),
         ("Answer: 42 or 43", TAGGED, "unparsed: different numbers"),
         (r"\boxed{42, 43}", BOXED, "unparsed: different numbers"),
-        ("42/0", {}, "unparsed: number too large, or divided by zero"),
+        ("42/0", {}, "unparsed: no plain number, too large, or divided by zero"),
     ],
 )
 def test_a_reply_without_one_answer_fails_and_says_why(text: str, args: dict, detail: str) -> None:
