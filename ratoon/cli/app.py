@@ -253,7 +253,7 @@ app.command("verify", epilog="Example: ratoon verify runs/demo")(cli_store.verif
 app.command("repair", epilog="Example: ratoon repair runs/demo --yes")(cli_store.repair)
 app.command("measure", epilog="Example: ratoon measure runs/demo --set measure.tier=medium")(measure)
 app.command(epilog='Example: ratoon schedule recipes/demo.toml --cron "0 2 * * *"')(schedule)
-app.command("verifiers", epilog="Example: ratoon verifiers demo --formats")(verifiers)
+app.command("verifiers", epilog="Examples: ratoon verifiers demo --formats; ratoon verifiers --check replies.jsonl")(verifiers)
 app.command("curate", epilog="Example: ratoon curate runs/demo --set filters.2.max_tokens=30 --name short")(cli_curate.curate)
 app.command("export", epilog="Example: ratoon export runs/demo/datasets/default/3 --format trl-sft --out exported")(
     cli_curate.export

@@ -8,13 +8,24 @@ from typing import Annotated, Any
 
 import typer
 
+from ratoon.errors import UsageError
+
 Sets = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="change one field of the recipe; repeatable")
 ]
 
 
 def verifiers(
-    recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="a TOML file, or the name of a shipped recipe")],
+    recipe: Annotated[
+        str | None, typer.Argument(metavar="[RECIPE]", help="a TOML file, or the name of a shipped recipe; none with --check")
+    ] = None,
+    check: Annotated[
+        Path | None,
+        typer.Option(
+            "--check", metavar="FILE", help="judge labelled replies instead: JSONL rows of reply, answer, verifier, args, right"
+        ),
+    ] = None,
+    allow: Annotated[int, typer.Option("--allow", min=0, help="with --check: this many disagreements end with code 0")] = 0,
     run: Annotated[
         Path | None,
         typer.Option("--run", metavar="DIR", help="also measure on a run's own replies, and correct its pass rates"),
@@ -25,8 +36,16 @@ def verifiers(
 ) -> None:
     """False positive and false negative rate of each verifier of a recipe, on planted right and wrong answers.
 
-    Asks no model. Ends with code 3 where a verifier is below its floor (verify.measure), as `ratoon run` would.
+    Asks no model. Ends with code 3 where a verifier is below its floor (verify.measure), as `ratoon run` would. With --check
+    the replies are yours: a confusion table, each disagreement, and code 3 where there are more than --allow.
     """
+    if check is not None:
+        from ratoon.cli.check_replies import check_replies
+
+        check_replies(check, allow, json)
+        return
+    if recipe is None:
+        raise UsageError("there is no recipe to take verifiers from", "give RECIPE, or labelled replies with --check FILE")
     from ratoon.pipelines.evaluation.verifiers import below_floors, measure_recipe, stopped
     from ratoon.pipelines.recipe.recipe import load
 
