@@ -19,8 +19,8 @@ Message = Mapping[str, Any]
 Messages = Sequence[Message]
 _JOINED_BY = "\n"
 # The roles of other formats (ShareGPT, Gemini) in our words, and ours in ShareGPT's.
-_ROLES = {"human": "user", "gpt": "assistant", "model": "assistant"}
-_SHAREGPT = {"user": "human", "assistant": "gpt"}
+_ROLES = {"human": "user", "gpt": "assistant", "model": "assistant", "observation": "tool"}
+_SHAREGPT = {"user": "human", "assistant": "gpt", "tool": "observation"}
 
 
 def system(content: str) -> dict[str, Any]:

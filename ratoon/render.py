@@ -23,6 +23,8 @@ _OURS = {
 }  # fmt: skip
 
 _UNUSED = range(0x10FFFD, 0x10F000, -1)  # private code points, one of which no text holds
+# What a reply and the question after it say where only the template's text between them is looked for.
+_REPLY, _QUESTION = "ratoonreply", "ratoonquestion"
 _SMALL = (".json", ".jinja", ".model", ".txt")
 _NAMES = ("role", "type")
 _PLAIN = ("PreTrainedTokenizerFast", "TokenizersBackend")
@@ -32,7 +34,8 @@ class Renderer:
     """The tokenizer and chat template of one model folder. Raises ModelError when either is missing.
 
     Raises ConfigError for an argument that is no variable of the template.
-    `end_of_turn_ids` begins with the tokenizer's own end-of-sequence id; the others are those of `generation_config.json`.
+    `end_of_turn_ids` begins with the id by which the template ends an assistant's turn, where that can be seen; the others are
+    the tokenizer's own end of sequence and those of `generation_config.json`.
     """
 
     def __init__(
@@ -53,7 +56,7 @@ class Renderer:
         self._backend = self._tokenizer.backend_tokenizer
         self._backend.no_padding()
         self._backend.no_truncation()
-        self.end_of_turn_ids = _end_of_turn_ids(self._tokenizer, self.folder)
+        self.end_of_turn_ids = _end_of_turn_ids(self._tokenizer, self.folder, self._closing_id())
         pad = self._tokenizer.pad_token_id
         self.pad_id: int = pad if pad is not None else self.end_of_turn_ids[0]
 
@@ -109,6 +112,24 @@ class Renderer:
             roles = ", ".join(message["role"] for message in conversation)
             hint = "change the roles, or the system prompt, in the recipe"
             raise DataError(f"the chat template of {self.folder.name} refuses the roles {roles}: {error}", hint) from None
+
+    def _closing_id(self) -> int | None:
+        """The first special token that the template puts between a reply and the next question; None where there is none.
+
+        Base models often have a chat template whose end of turn is not their end of sequence, and some templates
+        (GLM-4) end a turn by the mark of the next one.
+        """
+        asked = [("user", "Hello"), ("assistant", _REPLY), ("user", _QUESTION)]
+        try:
+            text = self._tokenizer.apply_chat_template(
+                [{"role": role, "content": content} for role, content in asked], tokenize=False, **self.chat_template_kwargs
+            )
+        except Exception:  # a template is a program of somebody else's, and what it refuses is told when it is used
+            return None
+        between = text.rpartition(_REPLY)[2].partition(_QUESTION)[0]
+        special = {i for i, token in self._tokenizer.added_tokens_decoder.items() if token.special}
+        special -= {self._tokenizer.bos_token_id} - {self._tokenizer.eos_token_id}
+        return next((i for i in self.encode(between) if i in special), None)
 
     def encode(self, text: str) -> list[int]:
         """The ids of plain text; nothing is put around it."""
@@ -265,11 +286,11 @@ def _template_text(tokenizer: Any, folder: Path) -> str:
     return text
 
 
-def _end_of_turn_ids(tokenizer: Any, folder: Path) -> tuple[int, ...]:
+def _end_of_turn_ids(tokenizer: Any, folder: Path, closing: int | None) -> tuple[int, ...]:
     path = folder / "generation_config.json"
     listed = json.loads(path.read_text(encoding="utf-8")).get("eos_token_id") if path.is_file() else None
     others = listed if isinstance(listed, list) else [listed]
-    found = tuple(dict.fromkeys(i for i in (tokenizer.eos_token_id, *others) if i is not None))
+    found = tuple(dict.fromkeys(i for i in (closing, tokenizer.eos_token_id, *others) if i is not None))
     if not found:
         raise ModelError(f"the model in {folder} has no end-of-turn id", "set eos_token_id in its generation_config.json")
     return found

@@ -69,6 +69,7 @@ _COLUMNS: dict[str, list[tuple[str, pa.DataType]]] = {
         ("policy_id", _S), ("parent_policy_id", _S), ("kind", _S), ("uri", _S), ("weights_digest", _S),
         ("tokenizer_digest", _S), ("template_digest", _S), ("dataset_id", _S), ("method", _S), ("config_digest", _S),
         ("seed", _I), ("iteration", _I32), ("master_digest", _S), ("start_digest", _S),
+        ("update_kept", _F), ("start_kl", _F),
     ],
     "rollouts": [
         ("rollout_id", _S), ("group_id", _S), ("task_id", _S), ("prompt_id", _S), ("policy_id", _S), ("sampling_id", _S),
@@ -139,7 +140,7 @@ TABLES: dict[str, pa.Schema] = {
 }
 
 VOLATILE: dict[str, frozenset[str]] = {
-    "policies": frozenset({"uri", "weights_digest", "master_digest", "start_digest"}),
+    "policies": frozenset({"uri", "weights_digest", "master_digest", "start_digest", "update_kept", "start_kl"}),
     "rollouts": frozenset({"seconds", "answer_start"}),  # the latter follows from the text, and older parts have none
 }
 

@@ -16,6 +16,9 @@ Numbers = Mapping[str, Measure]
 _IDS = "select row_id, {shown} from rows where side = 'subject' and {where} order by {order} limit 50"
 
 
+LEAST_KEPT = 0.5  # of a training's update, in the weights that engines load
+
+
 class Finding(NamedTuple):
     """What a warning saw. `weight` is how far beyond the limit, 1 at it; `sql` gives the rows, their ids first."""
 
@@ -273,8 +276,18 @@ def _selection(case: Case) -> Iterator[Finding]:
         )  # fmt: skip
 
 
+def _update(case: Case) -> Iterator[Finding]:
+    one = case.now.get("training.update_kept")
+    if one is not None and one.value is not None and one.value < LEAST_KEPT:
+        yield Finding(
+            "update_lost", f"{_percent(one.value)} of the last update is in the written weights; the limit is "
+            f"{_percent(LEAST_KEPT)}", _sql("row_id is not null"), _evidence(case, "training.update_kept", LEAST_KEPT),
+            2 - one.value / LEAST_KEPT,
+        )  # fmt: skip
+
+
 _SPECIAL: tuple[Callable[[Case], Iterator[Finding]], ...] = (
-    _large_cluster, _tag, _drift, _verifier, _reward, _behaviours, _selection,
+    _large_cluster, _tag, _drift, _verifier, _reward, _behaviours, _selection, _update,
 )  # fmt: skip
 
 

@@ -151,6 +151,10 @@ WARNINGS: dict[str, Known] = {
     "selection_no_better": Known(
         "warn", "what was kept is no better than as many rows at random", "save the filters' cost, or filter by something else",
     ),
+    "update_lost": Known(
+        "warn", "most of what training moved was rounded away where the policy was written",
+        "write float32 (`train.save_dtype`), take larger steps (`train.learning_rate`), or more of them",
+    ),
     "embedder_cut": Known(
         "note", "many texts are longer than the embedding model sees", "trust numbers of words more, or take a longer model",
     ),

@@ -152,6 +152,7 @@ class _Report:
             if one is not None and one.iteration is not None and one.kind == "run":
                 wanted = ("diversity.novelty", "quality.pass_rate_corrected")
                 mine |= {m.metric: m for m in stored.get(one.iteration, []) if m.metric in wanted}
+                mine |= {m.metric: m for m in audit_run.update_kept(self.store, one.iteration)}
 
     def made(self) -> Audited:
         """The report and its rows."""

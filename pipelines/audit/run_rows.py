@@ -149,6 +149,13 @@ def verifier_errors(store: Store) -> list[Measure]:
     ]  # fmt: skip
 
 
+def update_kept(store: Store, iteration: int) -> list[Measure]:
+    """The share of a round's update that its policy's written weights keep; nothing where no policy says."""
+    made = store.find("policy", iteration)
+    shares = store.read("policies", made, ["update_kept"])["update_kept"].drop_null().to_pylist() if made else []
+    return [Measure("training.update_kept", "1", share, 1) for share in shares[-1:]]
+
+
 _TWINS = {"exact_dedup": "exact", "minhash": "minhash", "semantic": "semantic"}
 
 

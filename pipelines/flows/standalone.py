@@ -19,7 +19,7 @@ from ratoon.pipelines.tasks import pool as propose
 from ratoon.pipelines.training import data_source as train_source
 from ratoon.progress import Progress
 from ratoon.render import Renderer
-from ratoon.sft.models import base_models
+from ratoon.sft.models import adapters, base_models
 from ratoon.sft.models import policy as policies
 from ratoon.sft.models.base_models import ModelConfig
 from ratoon.sft.training import job as jobs
@@ -53,12 +53,13 @@ def train(
         raise UsageError("--column maps the columns of a file", f"{source} is a folder: leave it out")
     tree = apply_sets(train_source.tree(source), sets)
     config = parse(TrainConfig, tree["train"], "[train]").in_round(1)
+    kwargs = dict(tree.get("prompt", {}).get("chat_template_kwargs", {}))
     given = base_models.prepare(model_config(model), out.parent) if model else None
     out.parent.mkdir(parents=True, exist_ok=True)
     if train_source.is_file(source):
         if given is None:
             raise UsageError(f"{source} does not say which model sampled it", "name that model: --model FOLDER")
-        found = train_source.of_file(source, columns, given, out, picked=not config.uses("nft"))
+        found = train_source.of_file(source, columns, given, out, picked=not config.uses("nft"), chat_template_kwargs=kwargs)
         if config.uses("nft"):  # --model is the user's word for who sampled
             config = config.model_copy(update={"nft": config.nft.model_copy(update={"assume_on_policy": True})})
     else:
@@ -68,16 +69,34 @@ def train(
     below = (
         base_models.prepare(parse(ModelConfig, tree["model"], "[model]"), found.root) if policies.is_adapter(folder) else folder
     )
-    job = _job(config, found, folder, below, out, int(tree.get("run", {}).get("seed", 0)))
+    job = _job(config, found, folder, below, out, int(tree.get("run", {}).get("seed", 0)), kwargs)
     with Progress(quiet=quiet) as progress, progress.task("train", None, "step") as bar:
         if rounded := policies.rounded_start(Path(job.start)):
             progress.say(rounded)
-        return launch.train(job, lambda event: bar.update(event.step, event.total))
+        for line in found.told:
+            progress.say(line)
+        trained = launch.train(job, lambda event: bar.update(event.step, event.total))
+        if lost := policies.lost_update(trained.manifest):
+            progress.say(f"warning: {lost}")
+        return trained
 
 
-def _job(config: TrainConfig, found: train_source.Source, folder: Path, below: Path, out: Path, seed: int) -> jobs.Job:
-    """The job on the model in `folder`; `below` is the model an adapter stands on, else the same."""
-    last, renderer = _policy(folder, known=config.uses("nft")), Renderer(folder)
+def merge(adapter: Path, out: Path, *, base: str | None = None) -> None:
+    """The whole model of an adapter, in the new folder `out`. Raises ModelError where the base is not found."""
+    if not policies.is_adapter(adapter):
+        raise UsageError(f"{adapter} is no adapter: it has no {policies.ADAPTER_CONFIG}", "a whole model needs no merging")
+    below = base_models.prepare(model_config(base), out.parent) if base else adapters.base_of(adapter)
+    adapters.merge(adapter, below, out)
+
+
+def _job(
+    config: TrainConfig, found: train_source.Source, folder: Path, below: Path, out: Path, seed: int, kwargs: dict[str, Any],
+) -> jobs.Job:  # fmt: skip
+    """The job on the model in `folder`; `below` is the model an adapter stands on, else the same.
+
+    `kwargs` are the template's arguments as the data was sampled under them.
+    """
+    last, renderer = _policy(folder, known=config.uses("nft")), Renderer(folder, kwargs)
     base = last if below == folder else _policy(below)
     job = jobs.plan(
         config, root=found.root, base=base, last=last, datasets=found.folders, seed=seed, iteration=1, out=out,

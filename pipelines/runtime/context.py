@@ -52,6 +52,8 @@ class Context:
         self.meter = Meter(recipe.budget, spent(store))
         self.verifiers, self.retry_failed = dict(verifiers or {}), retry_failed
         self.model_folder = base_models.prepare(recipe.model, store.root)
+        if recipe.run.iterations:
+            base_models.refuse_multimodal(self.model_folder)
         self.renderer = Renderer(self.model_folder, dict(recipe.prompt.chat_template_kwargs), recipe.verify.thinking)
         self._lock = threading.RLock()
         self._engine: Engine | None = None

@@ -5,7 +5,7 @@ NFT must start from the policy that sampled. A run knows where that one lies; a 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
@@ -34,6 +34,7 @@ class Source(NamedTuple):
     root: Path
     sampler: Path | None
     iteration: int
+    told: tuple[str, ...] = ()  # what was made of a file's rows that its owner should know
 
 
 def is_file(source: Path) -> bool:
@@ -42,10 +43,18 @@ def is_file(source: Path) -> bool:
 
 
 def tree(source: Path) -> dict[str, Any]:
-    """The recipe of a run; of anything else an empty one."""
+    """The recipe of a run; of a run's dataset folder how it was prompted; of anything else an empty one."""
     if (source / "run.json").exists():
         return Store.open(source).config()
-    return {"train": {}, "model": {}}
+    around = _run_around(source)
+    prompt = Store.open(around).config().get("prompt", {}) if around is not None and not is_file(source) else {}
+    return {"train": {}, "model": {}, "prompt": prompt}
+
+
+def _run_around(source: Path) -> Path | None:
+    """The run whose datasets/NAME/ROUND a folder is; None where it lies in no run."""
+    above = source.resolve().parents
+    return above[2] if len(above) > 2 and (above[2] / "run.json").exists() else None
 
 
 def of_folder(source: Path, name: str) -> Source:
@@ -57,8 +66,7 @@ def of_folder(source: Path, name: str) -> Source:
             raise DataError(f"{source} has no dataset {name!r}", "`ratoon run` it first, or `ratoon curate` with that --name")
         return _sampled([dataset.folder_at(source, m.extra["folder"]) for m in made], source, source)
     dataset.read_info(source)
-    around = source.resolve().parents[2] if len(source.resolve().parents) > 2 else source
-    return _sampled([source], source, around if (around / "run.json").exists() else None)
+    return _sampled([source], source, _run_around(source))
 
 
 def _sampled(folders: list[Path], root: Path, run: Path | None) -> Source:
@@ -73,7 +81,10 @@ def _sampled(folders: list[Path], root: Path, run: Path | None) -> Source:
     return Source(folders, root, folder if folder is not None and folder.is_dir() else None, iteration)
 
 
-def of_file(file: Path, columns: Iterable[str], model: Path, out: Path, picked: bool = False) -> Source:
+def of_file(
+    file: Path, columns: Iterable[str], model: Path, out: Path, picked: bool = False,
+    chat_template_kwargs: Mapping[str, Any] | None = None,
+) -> Source:  # fmt: skip
     """The dataset OUT-data/datasets/<name>/1 of a file of replies that `model` sampled, under its tokenizer and template.
 
     Columns: prompt, completion, label; group (the prompt, if there is none), token ids, log-probs and how it was sampled, where
@@ -82,8 +93,8 @@ def of_file(file: Path, columns: Iterable[str], model: Path, out: Path, picked: 
     """
     mapped = imported.column_map(file, columns)
     rows, bad = imported.read(file, mapped)
-    total = len(rows) + len(bad)
-    if picked and "label" not in mapped:
+    total, plain = len(rows) + len(bad), picked and "label" not in mapped
+    if plain:
         rows = [replace(row, label=True) for row in rows]
     bad = bad + [(row.where, "it has no label") for row in rows if row.label is None]
     if bad:
@@ -95,14 +106,27 @@ def of_file(file: Path, columns: Iterable[str], model: Path, out: Path, picked: 
         raise DataError(
             f"{file} holds replies of several policies: {', '.join(named)}", "train on those of one model at a time"
         )
-    made = _rows(file, rows, Renderer(model))
+    made = _rows(file, rows, Renderer(model, chat_template_kwargs))
     source = sha256(file.read_bytes()).hexdigest()
     root, name = out.with_name(f"{out.name}-data"), _name(file)
     info = dataset.DatasetInfo(
         ids.content_id("dataset", [source, mapped]), name, 1, made={"file": file.name, "sha256": source, "columns": mapped},
         sources={"samplings": _samplings(rows)},
     )  # fmt: skip
-    return Source([dataset.write_dataset(root, name, 1, made, info)], root, None, 1)
+    return Source([dataset.write_dataset(root, name, 1, made, info)], root, None, 1, _told(file, rows, plain))
+
+
+def _told(file: Path, rows: Sequence[Row], plain: bool) -> tuple[str, ...]:
+    cut = sum(_cut(row) for row in rows)
+    lines = [f"{file.name} has no labels: each of its {len(rows)} replies is taken as right"] if plain else []
+    if cut:
+        lines.append(f"{cut} right replies were cut by length: rft leaves them out, they would teach not to end")
+    return tuple(lines)
+
+
+def _cut(row: Row) -> bool:
+    """Whether a right reply never came to its end."""
+    return bool(row.label) and row.finish_reason == "length"
 
 
 def _rows(file: Path, rows: Sequence[Row], renderer: Renderer) -> pa.Table:
@@ -134,7 +158,10 @@ def _rows(file: Path, rows: Sequence[Row], renderer: Renderer) -> pa.Table:
 def _views(
     row: Row, group_id: str, prompt: dict[str, Any], renderer: Renderer, place: tuple[int, float, int]
 ) -> list[dict[str, Any]]:
-    """The row in view `group` and, if it passed, in view `sft`; `place` is its number, its group's pass rate and size."""
+    """The row in view `group` and, if it is right and whole, in view `sft`.
+
+    `place` is its number, its group's pass rate and size.
+    """
     number, rate, n = place
     rollout_id = ids.rollout_id(prompt["prompt_id"], "file", group_id, number)
     token_ids, logprobs, _ = imported_tables.completion_ids(row, renderer)
@@ -146,7 +173,7 @@ def _views(
         "temperature": _TEMPERATURE if row.sampling[0] is None else row.sampling[0],
         "label": row.label, "pass_rate": rate, "n": n, "label_source": "imported",
     }  # fmt: skip
-    views = ["group", "sft"] if row.label else ["group"]
+    views = ["group", "sft"] if row.label and not _cut(row) else ["group"]
     return [shared | {"view": view, "example_id": ids.example_id(group_id, view, [rollout_id])} for view in views]
 
 

@@ -71,15 +71,26 @@ def _train(ctx: Context, job: jobs.Job, waved: Sequence[str]) -> Built:
             ctx.meter.check()  # a stop leaves the last checkpoint, from which the next start goes on
 
         done = launch.train(job, on_step, lambda pid: ctx.children.started(pid, "training"))
+    if lost := policies.lost_update(done.manifest):
+        ctx.progress.say(f"warning: round {job.iteration}: {lost}")
     ctx.meter.trained(done.trained_tokens)
     row = done.manifest.row(ctx.relative(done.folder))
     cost = ctx.recipe.budget.prices.cost(0, 0, done.trained_tokens)
     counts = Counts(1, 1, trained_tokens=done.trained_tokens, seconds=done.seconds, cost=cost)
-    facts: dict[str, Any] = {"steps": done.steps, "loss": done.loss, "examples": done.manifest.examples}
+    facts: dict[str, Any] = {
+        "steps": done.steps,
+        "loss": done.loss,
+        "examples": done.manifest.examples,
+        "update_kept": done.manifest.update_kept,
+    }
     if waved:
         facts["overridden"] = list(waved)
     if job.method == "nft":
-        facts |= {"logprob_gap": done.manifest.logprob_gap, "dropped": done.manifest.dropped}
+        facts |= {
+            "logprob_gap": done.manifest.logprob_gap,
+            "dropped": done.manifest.dropped,
+            "start_kl": done.manifest.start_kl,
+        }
     return Built({"policies": schema.from_rows("policies", [row]), **launch.records(done.folder)}, counts, facts)
 
 

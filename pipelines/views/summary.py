@@ -24,7 +24,8 @@ def rounds(store: Store, suite: str = "heldout") -> list[dict[str, Any]]:
     Rates are null where nothing was judged. `mixed` counts groups of right and wrong rollouts,
     of which the recipe wanted `mixed_wanted`;
     `retry` counts tasks that no rollout solved. `gain` is the paired difference of held-out pass@1 against the base,
-    `step` against the policy before. `gate` is what the training gate said.
+    `step` against the policy before. `update_kept` is the share of the update that the written weights keep. `gate` is what
+    the training gate said.
     """
     live = list(store.live().values())
     evals = sql.query(store, _EVALS.format(suite=suite.replace("'", "''"))).to_pylist()
@@ -56,6 +57,7 @@ def _round(store: Store, live: list[Manifest], evals: list[dict[str, Any]], iter
         "cost": _cost(here),
         "sampled_tokens": sum(m.counts.sampled_tokens for m in of("rollouts")),
         "trained_tokens": sum(m.counts.trained_tokens for m in policy) if policy else None,
+        "update_kept": policy[0].extra.get("update_kept") if policy else None,
         "pass@1": _metric(mine, "pass@1"),
         "finished": _metric(mine, "finished_share"),
         "gain": _metric(mine, "pass@1_diff", 0) if iteration else None,

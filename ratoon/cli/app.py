@@ -17,6 +17,7 @@ from ratoon.cli.audit import audit
 from ratoon.cli.decontaminate import decontaminate
 from ratoon.cli.diff import diff
 from ratoon.cli.measure import measure
+from ratoon.cli.merge import merge
 from ratoon.cli.schedule import schedule
 from ratoon.cli.verifiers import verifiers
 from ratoon.errors import RatoonError, UsageError
@@ -251,6 +252,7 @@ def doctor(
 
 app.command("verify", epilog="Example: ratoon verify runs/demo")(cli_store.verify)
 app.command("repair", epilog="Example: ratoon repair runs/demo --yes")(cli_store.repair)
+app.command("merge", epilog="Example: ratoon merge policies/mine --out models/mine")(merge)
 app.command("measure", epilog="Example: ratoon measure runs/demo --set measure.tier=medium")(measure)
 app.command(epilog='Example: ratoon schedule recipes/demo.toml --cron "0 2 * * *"')(schedule)
 app.command("verifiers", epilog="Examples: ratoon verifiers demo --formats; ratoon verifiers --check replies.jsonl")(verifiers)

@@ -46,7 +46,7 @@ def trl_sft_ids(row: Row) -> dict[str, Any]:
 
 
 def sharegpt(row: Row) -> dict[str, Any]:
-    """ShareGPT turns: from system, human or gpt."""
+    """ShareGPT turns: from system, human, gpt or observation (a tool's), as LLaMA-Factory names them."""
     return {"conversations": messages.sharegpt(row["prompt"] + row["completion"])}
 
 
@@ -67,9 +67,13 @@ EXPORTS: dict[str, Callable[[Row], dict[str, Any]]] = {
 _USE = {
     "trl-sft": "`SFTTrainer(train_dataset=load_dataset(FOLDER, split=\"train\"))`; raise `max_length`, keep `packing=False`.",
     "trl-sft-ids": "`SFTTrainer` takes `input_ids` and `labels` as they are; raise `max_length`, keep `packing=False`.",
-    "sharegpt": "Any trainer that reads ShareGPT `conversations`.",
+    "sharegpt": "Any trainer that reads ShareGPT `conversations`. LLaMA-Factory: `dataset_dir: FOLDER`, and as `dataset` a "
+                "name in `dataset_info.json`.",
     "axolotl": "```yaml\ndatasets:\n  - path: FOLDER\n    type: chat_template\n    field_messages: messages\n"
-               "    roles_to_train: []\n    message_field_training: training\n```",
+               "    roles_to_train: []\n    message_field_training: training\n"
+               "eot_tokens:\n  - \"<|im_end|>\"  # what ends a turn in your model's template\n```\n\n"
+               "Without `eot_tokens` only the tokenizer's eos counts as an end, which in many templates (Gemma, Phi, GLM, "
+               "ChatML on a base model) is another token.",
     "jsonl": "One object per row, every column of the dataset.",
 } | GROUP_USE  # fmt: skip
 _WANTED = {
@@ -101,6 +105,8 @@ def export(source: Path, format: str, out: Path) -> Path:
             if not counts:
                 raise DataError(f"{source} has no row for {format}", _WANTED["group" if format in GROUP_EXPORTS else "sft"])
             _describe(temporary, info, format, counts)
+            if format == "sharegpt":
+                _llama_factory(temporary, info.name, counts)
             dataset.swap(temporary, out)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -144,6 +150,22 @@ def _chosen(rows: pa.Table, split: str, format: str) -> Iterator[Row]:
             imitated = row["view"] == "sft" and row["weight"] > 0 and row["label"] is not False
             if row["split"] == split and (imitated or format == "jsonl"):
                 yield row
+
+
+def _llama_factory(folder: Path, name: str, counts: Mapping[str, int]) -> None:
+    """`dataset_info.json`, by which LLaMA-Factory finds the files, their columns and who speaks."""
+    tags = {"role_tag": "from", "content_tag": "value", "user_tag": "human", "assistant_tag": "gpt",
+            "observation_tag": "observation", "function_tag": "function_call", "system_tag": "system"}  # fmt: skip
+    entries = {
+        name if split == "train" else f"{name}-{split}": {
+            "file_name": f"data/{split}.jsonl",
+            "formatting": "sharegpt",
+            "columns": {"messages": "conversations"},
+            "tags": tags,
+        }
+        for split in counts
+    }
+    (folder / "dataset_info.json").write_text(json.dumps(entries, indent=2), encoding="utf-8")
 
 
 def _describe(folder: Path, info: dataset.DatasetInfo, format: str, counts: Mapping[str, int]) -> None:

@@ -42,7 +42,10 @@ class ModelConfig(Config):
 
 
 def prepare(config: ModelConfig, run_root: Path) -> Path:
-    """The folder of a complete, checked base model; fetched, converted or made on first use. Raises ModelError."""
+    """The folder of a complete, checked base model; fetched, converted or made on first use. Raises ModelError.
+
+    An adapter is merged into its base, in a folder of the run's.
+    """
     if config.kind == "tiny-random":
         folder = tiny.make_tiny(run_root / "models" / f"tiny-random-{config.seed}", config.seed)
     elif config.kind == "path":
@@ -53,6 +56,10 @@ def prepare(config: ModelConfig, run_root: Path) -> Path:
         from ratoon.sft.models import smollm2
 
         folder = smollm2.prepare()
+    if (folder / "adapter_config.json").exists():
+        from ratoon.sft.models import adapters
+
+        folder = adapters.merged(folder, run_root / "models")
     check_model(folder)
     return folder
 
@@ -87,6 +94,27 @@ def check_model(folder: Path) -> None:
     if not has_chat_template(folder):
         raise ModelError(
             f"{folder} has no chat template", "use an instruct model, or put a chat_template.jinja into the folder"
+        )
+
+
+def positions(folder: Path) -> int | None:
+    """How many positions the model was made for; None where its config does not say."""
+    config = read_json(folder / "config.json")
+    found = [config.get(name) for name in ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length")]
+    return next((value for value in found if isinstance(value, int) and value > 0), None)
+
+
+def refuse_multimodal(folder: Path) -> None:
+    """Raise ModelError where training would keep the language part of a model only, and lose the rest without a word."""
+    config = read_json(folder / "config.json")
+    parts = [name for name in ("vision_config", "audio_config", "speech_config") if config.get(name)]
+    parts += [name for name in ("preprocessor_config.json", "processor_config.json") if (folder / name).is_file()]
+    if parts:
+        kind = ", ".join(config.get("architectures") or [str(config.get("model_type"))])
+        raise ModelError(
+            f"{folder} is a model of more than text ({kind}, with {', '.join(parts)}): "
+            "training would write its language part only",
+            "start from a text model; or load this one by AutoModelForCausalLM, save it to a folder of its own and give that",
         )
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from hashlib import blake2b
 from pathlib import Path
@@ -25,6 +26,7 @@ from ratoon.sft.models.base_models import check_safetensors, read_json, weight_f
 MANIFEST = "policy.json"
 MASTER = "master"
 ADAPTER_CONFIG = "adapter_config.json"
+LEAST_KEPT = 0.5  # a smaller share of the update in the written weights is told
 # Everything a tokenizer needs, copied byte for byte from parent to child: their digests must stay equal.
 _TOKENIZER_FILES = (
     "tokenizer.json", "tokenizer_config.json", "tokenizer.model", "special_tokens_map.json", "added_tokens.json", "vocab.json",
@@ -39,7 +41,11 @@ class PolicyManifest:
 
     `master_digest` is that of the float32 weights in `master/`, null where there never were any; the folder goes when a later
     policy is there. `start_digest` is that of the weights training started from: the parent's master, or its own files.
-    NFT only: `logprob_gap` is the mean |trainer − engine| log-prob in nats a token, `dropped` the rows left out for theirs.
+    `update_kept` is the share of the update that the written weights keep (sft/training/update_kept.py), null where unknown.
+    An adapter's `base` is the folder of the model it stands on, `base_digest` that of its weights; null for a whole model.
+    `skipped` rows were too long, `untrained` ones held no token to train on.
+    NFT only: `start_kl` is KL(sampler ‖ trainer's start) in nats a token over the first step, not 0 where there is a master;
+    `logprob_gap` is the mean |trainer − engine| log-prob in nats a token, `dropped` the rows left out for theirs.
     """
 
     policy_id: str
@@ -66,11 +72,17 @@ class PolicyManifest:
     dropped: int = 0
     master_digest: str | None = None
     start_digest: str | None = None
+    update_kept: float | None = None
+    start_kl: float | None = None
+    untrained: int = 0
+    base: str | None = None
+    base_digest: str | None = None
 
     def row(self, uri: str) -> dict[str, Any]:
         """A row of table `policies`; `uri` is the folder relative to the run."""
         names = ("policy_id", "parent_policy_id", "kind", "weights_digest", "tokenizer_digest", "template_digest", "dataset_id",
-                 "method", "config_digest", "seed", "iteration", "master_digest", "start_digest")  # fmt: skip
+                 "method", "config_digest", "seed", "iteration", "master_digest", "start_digest", "update_kept",
+                 "start_kl")  # fmt: skip
         return {name: getattr(self, name) for name in names} | {"uri": uri}
 
 
@@ -171,6 +183,20 @@ def stored_dtype(folder: Path) -> str:
     return str(config.get("dtype") or config.get("torch_dtype") or "float32")
 
 
+def lost_update(manifest: PolicyManifest) -> str | None:
+    """One line where most of what training moved is not in the written weights; None otherwise, or where it is unknown."""
+    kept = manifest.update_kept
+    if kept is None or kept >= LEAST_KEPT:
+        return None
+    after = (
+        "the next round starts from its float32 master, but engines" if manifest.master_digest else "engines and the next round"
+    )
+    return (
+        f"only {kept:.0%} of the update is in the written weights: {after} get the rounded ones "
+        '(train.save_dtype = "float32", a higher train.learning_rate, or more steps)'
+    )
+
+
 def superseded_masters(policies: Path, policy_id: str, iteration: int) -> list[Path]:
     """The masters in a run's folder of policies that nothing starts from once this policy of this round is there."""
     masters = [path for folder in sorted(policies.glob("*")) if (path := master(folder)) and not path.is_symlink()]
@@ -185,10 +211,33 @@ def as_policy(manifest: PolicyManifest, folder: Path, base_folder: Path | None =
 
 
 def copy_tokenizer(source: Path, target: Path) -> None:
-    """Copy tokenizer, template and generation settings, byte for byte."""
-    for name in (*_TOKENIZER_FILES, _GENERATION):
+    """Copy tokenizer and template, byte for byte."""
+    for name in _TOKENIZER_FILES:
         if (source / name).is_file():
             shutil.copyfile(source / name, target / name)
+
+
+def write_generation_config(source: Path, target: Path, end_of_turn_ids: Sequence[int]) -> None:
+    """The source's generation settings, which stop at every end of turn: byte for byte where they do so already.
+
+    Without a generation_config.json the source's ends are those of its config.json.
+    """
+    own = source / _GENERATION
+    settings = read_json(own) if own.is_file() else _generation_fields(read_json(source / "config.json"))
+    listed = settings.get("eos_token_id")
+    ends = list(
+        dict.fromkeys([*(listed if isinstance(listed, list) else [] if listed is None else [listed]), *end_of_turn_ids])
+    )
+    if own.is_file() and ends == (listed if isinstance(listed, list) else [listed]):
+        shutil.copyfile(own, target / _GENERATION)
+        return
+    settings = settings | {"eos_token_id": ends[0] if len(ends) == 1 else ends}
+    (target / _GENERATION).write_text(json.dumps(settings, indent=2), encoding="utf-8")
+
+
+def _generation_fields(config: Mapping[str, Any]) -> dict[str, Any]:
+    names = ("bos_token_id", "eos_token_id", "pad_token_id")
+    return {name: config[name] for name in names if config.get(name) is not None}
 
 
 def is_adapter(folder: Path) -> bool:

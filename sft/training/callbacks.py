@@ -45,6 +45,13 @@ def keep_records(work: Path, folder: Path) -> None:
             shutil.copyfile(work / name, folder / name)
 
 
+def first_kl(folder: Path) -> float | None:
+    """KL(sampler ‖ trainer) in nats a token before any step, over the first step's rollouts; None where it was not measured."""
+    first = next(iter((folder / METRICS).read_text(encoding="utf-8").splitlines()), "{}")
+    kl: float | None = json.loads(first).get("kl")
+    return kl
+
+
 def run_callback(work: Path, examples: Sequence[Encoded], plan: Sequence[Step], steps: int) -> Any:
     """The trainer callback; `earlier` is the seconds that the attempts before this one had trained."""
     from transformers import TrainerCallback

@@ -73,6 +73,12 @@ def _encoded(example_id: str, prompt: list[int], completion: list[int], mask: li
     return Encoded(example_id, np.array(prompt + completion, np.int64), trained, weight)
 
 
+def has_loss(prompt: Sequence[int], completion: Sequence[int], mask: Sequence[int] | None) -> bool:
+    """Whether any token of an example is trained on."""
+    trained = [1] * len(completion) if mask is None else list(mask)
+    return any(trained if prompt else trained[1:])  # nothing predicts the first token
+
+
 def plan_steps(
     examples: Sequence[Encoded], *, epochs: int, batch_size: int, world: int, seed: int, steps: int | None = None
 ) -> list[Step]:

@@ -96,6 +96,9 @@ class TrainConfig(Config):
         description="keep the newest policy's weights in float32 too where the next round starts from it: small steps are lost "
         "in a bfloat16 file; 4 bytes a weight of disk",
     )
+    attention: Literal["eager", "sdpa", "flash_attention_2", "flex_attention"] | None = operational(
+        None, description="attention kernel; absent: transformers' choice, eager where the model caps its attention logits"
+    )
     lora: LoraConfig | None = Field(None, description="train an adapter; absent: all weights")
     nft: NftConfig = Field(NftConfig(), description="settings of method nft")
     micro_batch_tokens: int = operational(2048, ge=1, description="padded tokens per forward pass; memory, not result")

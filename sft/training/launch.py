@@ -6,10 +6,11 @@ import importlib.util
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -19,13 +20,14 @@ import pyarrow.parquet as pq
 
 from ratoon import errors, schema
 from ratoon.errors import MissingExtra, TrainError
-from ratoon.sft.models import policy
+from ratoon.sft.models import base_models, policy
 from ratoon.sft.training.callbacks import PROGRESS, RECORDS
 from ratoon.sft.training.job import Job
 from ratoon.sft.training.selection import training_rows
 
 _POLL_SECONDS = 0.1
 _LOG_LINES = 15
+_OUT_OF_MEMORY = ("out of memory", "outofmemory", "memoryerror", "allocate memory", "not enough memory")
 _NEEDED = {"torch": "train", "transformers": "train", "accelerate": "train"}
 
 
@@ -111,6 +113,8 @@ def _check(job: Job) -> None:
             )
     if job.config.accelerate and not Path(job.config.accelerate).is_file():
         raise TrainError(f"there is no file {job.config.accelerate}", "write one with `accelerate config --config_file FILE`")
+    if Path(job.start).is_dir() and not policy.is_adapter(Path(job.start)):
+        base_models.refuse_multimodal(Path(job.start))
     policy.verify_master(Path(job.start))
     training_rows(job)
 
@@ -215,8 +219,17 @@ def _reason(job: Job, code: int) -> errors.RatoonError:
     how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
     return TrainError(
         f"the training process {how}; the end of {job.log}:\n" + "\n".join(f"  {line}" for line in tail),
-        "start again to resume from the last checkpoint; out of memory: lower train.micro_batch_tokens",
+        hint(code, tail),
     )
+
+
+def hint(code: int, tail: Sequence[str]) -> str:
+    """What mends a death: less memory where memory was the cause."""
+    again = "start again to resume from the last checkpoint"
+    said = "\n".join(tail).lower()
+    if code == -signal.SIGKILL or any(words in said for words in _OUT_OF_MEMORY):
+        return f"out of memory, it seems: lower train.micro_batch_tokens, then {again}"
+    return f"the log says why; {again}"
 
 
 def _ignore(_: object) -> None:

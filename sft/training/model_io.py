@@ -7,12 +7,15 @@ are kept beside them (`master/`) where the next round goes on from here. Importe
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from ratoon.errors import MissingExtra, ModelError
+from ratoon.render import Renderer
 from ratoon.sft.models import policy
 from ratoon.sft.training.job import Job, LoraConfig
+from ratoon.sft.training.update_kept import update_kept
 
 
 def load(job: Job, *, sampler: bool = False) -> Any:
@@ -21,19 +24,43 @@ def load(job: Job, *, sampler: bool = False) -> Any:
     Its weights are those of the start's master where it has one, or, for a `sampler`, those that engines sampled from.
     """
     import torch
-    from transformers import AutoModelForCausalLM
+    from transformers import AutoConfig, AutoModelForCausalLM
 
     adapter = policy.is_adapter(Path(job.start))
     master = None if adapter or sampler else policy.master(Path(job.start))
     source = job.base if adapter else str(master or job.start)
     try:
-        model = AutoModelForCausalLM.from_pretrained(source, dtype=torch.float32, local_files_only=True)
-    except (OSError, ValueError) as error:
+        attention = job.config.attention or capped_attention(AutoConfig.from_pretrained(source, local_files_only=True))
+        model = AutoModelForCausalLM.from_pretrained(
+            source, dtype=torch.float32, local_files_only=True, attn_implementation=attention
+        )
+    except (OSError, ValueError, ImportError) as error:
         raise ModelError(f"cannot load the model in {source}: {error}", "check [model] in the recipe") from None
+    if job.method == "nft":
+        without_dropout(model)
     if adapter:
         model = _peft().PeftModel.from_pretrained(model, job.start, is_trainable=job.config.lora is not None)
         return model if job.config.lora else model.merge_and_unload()
     return _with_adapter(model, job.config.lora) if job.config.lora else model
+
+
+def capped_attention(config: Any) -> str | None:
+    """The attention that computes what the model was trained with; None is the library's own choice.
+
+    Gemma 2 caps its attention logits, which torch's scaled_dot_product_attention leaves out.
+    """
+    return "eager" if getattr(config, "attn_logit_softcapping", None) is not None else None
+
+
+def without_dropout(model: Any) -> None:
+    """Turn the model's own dropout off, wherever it is kept: under nft it would pass for a change of the policy.
+
+    Its config, which is saved, stays as it is.
+    """
+    for module in model.modules():
+        for name, value in list(vars(module).items()):
+            if isinstance(value, float) and ("drop" in name or (name == "p" and "Dropout" in type(module).__name__)):
+                setattr(module, name, 0.0)
 
 
 def _with_adapter(model: Any, config: LoraConfig) -> Any:
@@ -47,21 +74,29 @@ def _with_adapter(model: Any, config: LoraConfig) -> Any:
         raise ModelError(f"no adapter fits the model: {error}", "mend train.lora.target_modules") from None
 
 
-def save(model: Any, job: Job, folder: Path, weights: dict[str, Any] | None = None) -> Literal["full", "lora"]:
-    """Write weights, config and tokenizer into `folder`, unflushed; the kind of policy it holds.
+class Saved(NamedTuple):
+    """The kind of policy a folder holds, and the share of the update that its written weights keep, where that is known."""
+
+    kind: Literal["full", "lora"]
+    update_kept: float | None
+
+
+def save(model: Any, job: Job, folder: Path, weights: dict[str, Any] | None = None) -> Saved:
+    """Write weights, config and tokenizer into `folder`, unflushed.
 
     `weights` is the whole state where `model` holds only a shard of it (FSDP).
     """
     import torch
     from transformers import AutoConfig, GenerationConfig
 
-    lora = job.config.lora
+    lora, kept = job.config.lora, None
     source = Path(job.base if policy.is_adapter(Path(job.start)) else job.start)
     stored = AutoConfig.from_pretrained(source, local_files_only=True).dtype or torch.float32
     dtype = torch.float32 if job.config.save_dtype == "float32" else stored
     if lora is None or lora.merge:
         model = model.merge_and_unload() if lora else model
-        model.generation_config = GenerationConfig()  # the start's own, however odd, is copied below
+        kept = _kept(model.state_dict() if weights is None else weights, job, dtype)
+        model.generation_config = GenerationConfig()  # the start's own, however odd, is taken over below
         if job.master and dtype != torch.float32:
             _write(model, weights, torch.float32, folder / policy.MASTER)
         _write(model, weights, dtype, folder)
@@ -70,7 +105,15 @@ def save(model: Any, job: Job, folder: Path, weights: dict[str, Any] | None = No
         model.save_pretrained(folder, state_dict=weights)
         (folder / "README.md").unlink(missing_ok=True)
     policy.copy_tokenizer(Path(job.start), folder)
-    return "lora" if lora and not lora.merge else "full"
+    if lora is None or lora.merge:
+        policy.write_generation_config(source, folder, Renderer(Path(job.start)).end_of_turn_ids)
+    return Saved("lora" if lora and not lora.merge else "full", kept)
+
+
+def _kept(trained: Mapping[str, Any], job: Job, dtype: Any) -> float | None:
+    """See sft/training/update_kept.py; None for the child of an adapter, whose start lies in no file."""
+    start = Path(job.start)
+    return None if policy.is_adapter(start) else update_kept(trained, policy.master(start) or start, dtype)
 
 
 def _write(model: Any, weights: dict[str, Any] | None, dtype: Any, folder: Path) -> None:

@@ -23,7 +23,7 @@ from ratoon.errors import RatoonError, Stopped, TrainError
 from ratoon.sft.data.dataset import swap
 from ratoon.sft.models import policy
 from ratoon.sft.training import collate, rft
-from ratoon.sft.training.callbacks import keep_records, resume_point, run_callback
+from ratoon.sft.training.callbacks import first_kl, keep_records, resume_point, run_callback
 from ratoon.sft.training.job import Job, config_digest
 from ratoon.sft.training.model_io import load, save
 from ratoon.sft.training.selection import training_rows
@@ -74,7 +74,14 @@ def run(job: Job) -> None:
     if rank == 0:
         seconds, steps = progress.earlier + time.monotonic() - started, len(plan) // world
         loss = progress.mean_loss(trainer.state.log_history, steps // config.epochs)
-        facts |= {"examples": len(examples), "skipped": selection.skipped, "steps": steps, "loss": loss, "seconds": seconds}
+        facts |= {
+            "examples": len(examples),
+            "skipped": selection.skipped,
+            "untrained": selection.untrained,
+            "steps": steps,
+            "loss": loss,
+            "seconds": seconds,
+        }
         facts["trained_tokens"] = config.epochs * sum(len(example.ids) for example in examples)
         facts["loss_tokens"] = config.epochs * sum(int(example.trained.sum()) for example in examples)
         _finish(job, trainer.accelerator.unwrap_model(trainer.model), whole, facts)
@@ -102,13 +109,17 @@ def _finish(job: Job, model: Any, weights: dict[str, Any] | None, facts: dict[st
     final = Path(job.work) / "final"
     shutil.rmtree(final, ignore_errors=True)
     final.mkdir()
-    kind = save(model, job, final, weights)
+    saved = save(model, job, final, weights)
     start, master = Path(job.start), final / policy.MASTER
     facts["start_digest"] = policy.weights_digest(policy.master(start) or start)
     facts["master_digest"] = policy.weights_digest(master) if master.exists() else None
+    facts["update_kept"] = saved.update_kept
+    if saved.kind == "lora":
+        facts |= {"base": job.base, "base_digest": policy.weights_digest(Path(job.base))}
     keep_records(Path(job.work), final)
+    facts["start_kl"] = first_kl(final)
     manifest = policy.PolicyManifest(
-        policy_id=job.policy_id, parent_policy_id=job.parent_policy_id, base_policy_id=job.base_policy_id, kind=kind,
+        policy_id=job.policy_id, parent_policy_id=job.parent_policy_id, base_policy_id=job.base_policy_id, kind=saved.kind,
         method=job.method, config_digest=config_digest(job.config), dataset_id=job.dataset_id,
         dataset_digest=job.dataset_digest, seed=job.seed, iteration=job.iteration, tokenizer_digest=job.tokenizer_digest,
         template_digest=job.template_digest, weights_digest=policy.weights_digest(final), **facts,

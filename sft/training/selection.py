@@ -14,17 +14,19 @@ import pyarrow.compute as pc
 
 from ratoon.errors import Stopped, TrainError
 from ratoon.sft.data import dataset
-from ratoon.sft.training import nft_gate, nft_rows
+from ratoon.sft.models import base_models, policy
+from ratoon.sft.training import collate, nft_gate, nft_rows
 from ratoon.sft.training.job import Job, replay_share
 
 _VIEWS = {"rft": "sft", "nft": "group"}
 
 
 class Selection(NamedTuple):
-    """The rows to train on, in the order of example_id, and how many were longer than `max_length`."""
+    """The rows to train on, in the order of example_id; how many were too long, and how many hold no token to train."""
 
     rows: pa.Table
     skipped: int
+    untrained: int
 
 
 def training_rows(job: Job) -> Selection:
@@ -42,12 +44,12 @@ def training_rows(job: Job) -> Selection:
         )
     if job.method == "nft":
         rows = _fit_for_nft(rows, job)
-    kept = _short_enough(rows, job)
+    short = _without(rows, _is_short(rows, job), job)
+    kept = _without(short, _is_trained(short), job)
+    found = Selection(kept, rows.num_rows - short.num_rows, short.num_rows - kept.num_rows)
     if kept.num_rows < job.config.min_examples:
-        raise Stopped(
-            _too_few(kept.num_rows, rows.num_rows, job), "lower train.min_examples or loosen the filters, or sample more"
-        )
-    return Selection(kept, rows.num_rows - kept.num_rows)
+        raise Stopped(_too_few(found, job), "lower train.min_examples or loosen the filters, or sample more")
+    return found
 
 
 def _fit_for_nft(rows: pa.Table, job: Job) -> pa.Table:
@@ -81,10 +83,29 @@ def _only(sources: Mapping[str, Any], policies: set[str]) -> dict[str, Any]:
     return dict(sources) | {"policies": [p for p in sources.get("policies", ()) if p["policy_id"] in policies]}
 
 
-def _short_enough(rows: pa.Table, job: Job) -> pa.Table:
+def longest(job: Job) -> int:
+    """Tokens an example may have: `train.max_length`, or the positions of the model where they are fewer."""
+    return min(job.config.max_length, base_models.positions(_model_folder(job)) or job.config.max_length)
+
+
+def _model_folder(job: Job) -> Path:
+    return Path(job.base if policy.is_adapter(Path(job.start)) else job.start)
+
+
+def _is_short(rows: pa.Table, job: Job) -> pa.Array:
     length = pc.add(pc.list_value_length(rows["prompt_token_ids"]), pc.list_value_length(rows["token_ids"]))
-    short = pc.less_equal(length, job.config.max_length)
-    return nft_rows.without(rows, short.to_numpy()) if job.method == "nft" and rows.num_rows else rows.filter(short)
+    return pc.less_equal(length, longest(job))
+
+
+def _is_trained(rows: pa.Table) -> pa.Array:
+    """Whether a row holds a token that is learned: an empty reply, or one that is masked whole, has no loss."""
+    sizes = zip(rows["prompt_token_ids"].to_pylist(), rows["token_ids"].to_pylist(), rows["loss_mask"].to_pylist(), strict=True)
+    return pa.array([collate.has_loss(prompt, sampled, mask) for prompt, sampled, mask in sizes], pa.bool_())
+
+
+def _without(rows: pa.Table, wanted: pa.Array, job: Job) -> pa.Table:
+    """The wanted rows; of NFT's, whole sides of a group go with one of theirs."""
+    return nft_rows.without(rows, wanted.to_numpy(False)) if job.method == "nft" and rows.num_rows else rows.filter(wanted)
 
 
 def _usable(rows: pa.Table, method: str) -> pa.Table:
@@ -92,6 +113,9 @@ def _usable(rows: pa.Table, method: str) -> pa.Table:
     return rows.filter(pc.and_(pc.equal(rows["view"], _VIEWS[method]), pc.greater(rows["weight"], 0)))
 
 
-def _too_few(kept: int, found: int, job: Job) -> str:
-    long = f" ({found - kept} more are longer than train.max_length = {job.config.max_length})" if found > kept else ""
-    return f"iteration {job.iteration} has {kept} examples{long}; train.min_examples is {job.config.min_examples}"
+def _too_few(found: Selection, job: Job) -> str:
+    where = "train.max_length" if longest(job) == job.config.max_length else "the positions of the model"
+    long = f"; {found.skipped} more are longer than {where}, {longest(job)}" if found.skipped else ""
+    empty = f"; {found.untrained} more hold no token to train on" if found.untrained else ""
+    least = f"train.min_examples is {job.config.min_examples}"
+    return f"iteration {job.iteration} has {found.rows.num_rows} examples{long}{empty}; {least}"

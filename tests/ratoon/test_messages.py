@@ -57,6 +57,9 @@ def test_sharegpt_goes_out_as_it_came_in() -> None:
     read = messages.turns_in(talk)
     assert read == [system("s"), user("q"), assistant("a")]
     assert messages.sharegpt(read) == talk
+    used = [{"from": "observation", "value": "42"}]
+    assert messages.turns_in(used)[0]["role"] == "tool"
+    assert messages.sharegpt(messages.turns_in(used)) == used
 
 
 def test_what_is_no_message_is_no_turn() -> None:

@@ -146,6 +146,30 @@ def test_end_of_turn_ids_begin_with_the_tokenizers_and_add_those_of_the_generati
     assert Renderer(path).end_of_turn_ids == (258,)
 
 
+@pytest.mark.parametrize(
+    ("template", "ends"),
+    [
+        # A base model: its end of sequence is not what its template ends a turn with.
+        ("{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}<|im_end|>\n{% endfor %}", (258, 256)),
+        # As GLM-4: nothing ends a turn but the mark of the next one.
+        ("{% for m in messages %}<|im_start|>{{ m['role'] }}\n{{ m['content'] }}{% endfor %}", (257, 256)),
+        # As Llama 2: the end of sequence itself.
+        ("{% for m in messages %}{{ m['content'] }}<|endoftext|>{% endfor %}", (256,)),
+        # Plain words between turns, and a template that takes one message only: nothing is to be seen.
+        ("{% for m in messages %}{{ m['role'] }}: {{ m['content'] }}\n{% endfor %}", (256,)),
+        ("{% if messages | length > 1 %}{{ raise_exception('one') }}{% endif %}{{ messages[0]['content'] }}", (256,)),
+    ],
+)
+def test_a_turn_ends_with_what_the_template_puts_after_a_reply(
+    folder: Path, tmp_path: Path, template: str, ends: tuple[int, ...]
+) -> None:
+    path = changed(folder, tmp_path / "m", "chat_template.jinja", template)
+    settings = json.loads((path / "tokenizer_config.json").read_text())
+    (path / "tokenizer_config.json").write_text(json.dumps(settings | {"eos_token": "<|endoftext|>"}))
+    (path / "generation_config.json").unlink()
+    assert Renderer(path).end_of_turn_ids == ends
+
+
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"nowhere.* does not exist"):
         Renderer(tmp_path / "nowhere")

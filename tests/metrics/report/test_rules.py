@@ -114,6 +114,11 @@ def test_an_auc_a_verifier_and_a_calibration_beyond_their_limits_warn() -> None:
     assert fired([of("drift.length_psi", 0.5)]) == ["length_drift"]
 
 
+def test_an_update_of_which_less_than_half_is_written_warns() -> None:
+    assert fired([of("training.update_kept", 0.49, n=1)]) == ["update_lost"]
+    assert fired([of("training.update_kept", 0.5, n=1)]) == []
+
+
 def test_every_rule_has_an_entry_in_the_catalogue_and_its_sql_is_one_select() -> None:
     assert {rule.code for rule in (*SHARES, *FALLS)} <= set(WARNINGS)
     one = findings(Case({"quality.truncated": of("quality.truncated", 0.5)}, {}, LIMITS))[0]

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from ratoon.errors import ConfigError, DataError, TrainError, UsageError
+from ratoon.errors import ConfigError, DataError, Stopped, TrainError, UsageError
 from ratoon.pipelines.curation.curate import curate
 from ratoon.pipelines.flows.standalone import train
 from ratoon.pipelines.training import data_source as train_source
@@ -67,6 +67,28 @@ def test_replies_without_a_group_column_are_grouped_by_their_prompt(write: Write
     assert len({r["group_id"] for r in _rows(found)}) == 3
 
 
+def test_right_replies_that_were_cut_are_no_examples_to_imitate_and_that_is_told(
+    write: Write, tiny_model: Path, tmp_path: Path
+) -> None:
+    file = write(good=[True] * 12, finish_reason=["length", "stop", "stop"] * 4)
+    found = train_source.of_file(file, COLUMNS, tiny_model, tmp_path / "out")
+    views = [r["view"] for r in _rows(found)]
+    assert (views.count("sft"), views.count("group")) == (8, 12)
+    assert found.told == ("4 right replies were cut by length: rft leaves them out, they would teach not to end",)
+
+
+def test_a_run_is_trained_under_the_template_arguments_that_its_data_was_sampled_under(
+    context: Any, ground: Any, harvest: Any, tmp_path: Path
+) -> None:
+    with context("train.method=nft", "prompt.chat_template_kwargs={enable_thinking=false}", "train.min_examples=2") as ctx:
+        made = curate(ctx.store, ctx.recipe, harvest(ctx, ground(ctx)))
+        root, folder = ctx.store.root, ctx.store.root / made.extra["folder"]
+    for source in (root, folder):
+        sets = ["train.method=nft", "train.min_examples=1000"]  # the gate on numbers is the first after that on digests
+        with pytest.raises(Stopped, match=r"train\.min_examples is 1000"):
+            train(source, tmp_path / "out", sets=sets, quiet=True)
+
+
 def test_given_ids_log_probs_and_temperature_are_kept(write: Write, tiny_model: Path, tmp_path: Path) -> None:
     renderer = Renderer(tiny_model)
     ids = [[*renderer.encode(f"It is {i % 4}."), renderer.end_of_turn_ids[0]] for i in range(12)]
@@ -96,6 +118,7 @@ def test_a_file_picked_by_hand_needs_no_label_for_rft_and_any_layout_will_do(tin
     found = train_source.of_file(tmp_path / "chats.json", (), tiny_model, tmp_path / "out", picked=True)
     learned = [row for row in _rows(found) if row["view"] == "sft"]
     assert sorted(row["prompt"][0]["content"] for row in learned) == sorted(ASKED)
+    assert found.told == ("chats.json has no labels: each of its 3 replies is taken as right",)
     with pytest.raises(DataError, match="it has no label"):
         train_source.of_file(tmp_path / "chats.json", (), tiny_model, tmp_path / "nft")
 

@@ -66,6 +66,17 @@ def test_the_exact_variant_trains_the_sampled_ids_and_only_them(make_dataset: Ca
     assert set(out["labels"][: len(row["prompt_token_ids"])]) == {-100}
 
 
+def test_axolotl_and_llama_factory_are_told_what_they_do_not_guess(make_dataset: Callable[..., Path], tmp_path: Path) -> None:
+    export(make_dataset(), "axolotl", tmp_path / "axolotl")
+    assert "eot_tokens:\n  - " in (tmp_path / "axolotl" / "README.md").read_text()
+    out = export(make_dataset(), "sharegpt", tmp_path / "sharegpt")
+    entry = json.loads((out / "dataset_info.json").read_text())["default"]
+    turns = json.loads((out / entry["file_name"]).read_text().splitlines()[0])[entry["columns"]["messages"]]
+    speakers = {turn[entry["tags"]["role_tag"]] for turn in turns}
+    assert speakers == {entry["tags"]["user_tag"], entry["tags"]["assistant_tag"]}
+    assert all(turn[entry["tags"]["content_tag"]] for turn in turns)
+
+
 def test_an_existing_folder_and_an_unknown_format_are_refused(make_dataset: Callable[..., Path], tmp_path: Path) -> None:
     folder = make_dataset(5)
     (tmp_path / "there").mkdir()
