@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 
 from ratoon import ids, schema
 from ratoon.generators.tasks.task_rows import oracle_row
+from ratoon.messages import compact
 
 
 def hide_gold(tasks: pa.Table, oracles: pa.Table) -> tuple[pa.Table, pa.Table]:
@@ -24,7 +25,7 @@ def hide_gold(tasks: pa.Table, oracles: pa.Table) -> tuple[pa.Table, pa.Table]:
     hidden: dict[str, dict[str, object]] = {}
     truth: dict[str, set[str | None]] = {}
     for row in tasks.filter(mine).to_pylist():
-        id = ids.task_id(row["messages"], None, None, {})
+        id = ids.task_id(compact(row["messages"]), None, None, {}, row["tools"])
         truth.setdefault(id, set()).add(known.get(row["task_id"], row["answer"]))
         hidden.setdefault(id, row | {"task_id": id, "answer": None, "verifier": None, "verifier_args": "{}"})
     kept = tasks.filter(pc.invert(mine))

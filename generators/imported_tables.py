@@ -19,7 +19,7 @@ from ratoon import ids, reply, schema
 from ratoon.errors import DataError
 from ratoon.generators.imported import SAMPLING, Row
 from ratoon.generators.tasks.task_rows import task_row, text_key
-from ratoon.messages import all_text
+from ratoon.messages import all_text, compact
 from ratoon.render import Renderer
 
 FAMILY = "import"
@@ -38,7 +38,7 @@ class Known:
     def add_tasks(self, tasks: pa.Table) -> None:
         """Columns messages, problem_key, split."""
         for row in tasks.select(["messages", "problem_key", "split"]).to_pylist():
-            self.keys[ids.canonical_json(row["messages"])] = row["problem_key"]
+            self.keys[ids.canonical_json(compact(row["messages"]))] = row["problem_key"]
             self._hold(row["problem_key"], row["split"])
 
     def add_rollouts(self, rollouts: pa.Table) -> None:

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from ratoon import ids, schema
 from ratoon.errors import DataError
-from ratoon.messages import opening
+from ratoon.messages import compact, opening
 from ratoon.render import Renderer
 
 Message = dict[str, Any]
@@ -47,8 +47,8 @@ def _build(
     tasks: pa.Table, head: list[Message], renderer: Renderer, role: str, max_prompt_tokens: int | None
 ) -> tuple[pa.Table, list[dict[str, Any]]]:
     task_ids = tasks["task_id"].to_pylist()
-    conversations = [[*head, *(messages or [])] for messages in tasks["messages"].to_pylist()]
-    rendered = _render(conversations, renderer)
+    conversations = [[*head, *compact(messages)] for messages in tasks["messages"].to_pylist()]
+    rendered = _render(conversations, tasks["tools"].to_pylist(), renderer)
     rows, failures = [], []
     for task_id, messages, token_ids in zip(task_ids, conversations, rendered, strict=True):
         if isinstance(token_ids, DataError):
@@ -61,17 +61,17 @@ def _build(
     return _table(rows, role, renderer.template_digest), failures
 
 
-def _render(conversations: list[list[Message]], renderer: Renderer) -> list[list[int] | DataError]:
+def _render(conversations: list[list[Message]], tools: list[str | None], renderer: Renderer) -> list[list[int] | DataError]:
     """All at once; only when the template refuses one, each by itself, to find which."""
     try:
-        return list(renderer.render(conversations))
+        return list(renderer.render(conversations, tools))
     except DataError:
-        return [_render_one(conversation, renderer) for conversation in conversations]
+        return [_render_one(*each, renderer) for each in zip(conversations, tools, strict=True)]
 
 
-def _render_one(conversation: list[Message], renderer: Renderer) -> list[int] | DataError:
+def _render_one(conversation: list[Message], tools: str | None, renderer: Renderer) -> list[int] | DataError:
     try:
-        return renderer.render([conversation])[0]
+        return renderer.render([conversation], [tools])[0]
     except DataError as error:
         return error
 

@@ -28,6 +28,7 @@ import pyarrow.compute as pc
 from ratoon import ids, reply, schema
 from ratoon.engine import Completion, Engine, Policy, Request, Sampling
 from ratoon.errors import DataError, EngineError
+from ratoon.messages import compact
 from ratoon.render import Renderer
 from ratoon.surrogates import message_without_surrogates, without_surrogates
 
@@ -87,7 +88,7 @@ def _plan_group(
     """Append the requests and rows of one assignment; the samples share one prompt."""
     prompt_id, task_id, role, parent = prompt["prompt_id"], prompt["task_id"], prompt["role"], prompt["parent_rollout_id"]
     group_id = ids.group_id(prompt_id, policy.policy_id, sampling_id)
-    messages = tuple(prompt["messages"] or ())
+    messages = tuple(compact(prompt["messages"]))
     first = assigned["first_sample"] or 0
     for sample in range(first, first + assigned["n_planned"]):
         rollout_id = ids.rollout_id(prompt_id, policy.policy_id, sampling_id, sample)

@@ -42,9 +42,12 @@ def _id(kind: str, *parts: str | int) -> str:
     return f"{KINDS[kind]}_{blake2b(text.encode(), digest_size=12).hexdigest()}"
 
 
-def task_id(messages: Sequence[dict[str, str]], answer: str | None, verifier: str | None, verifier_args: Any) -> str:
-    """A task is its messages, answer, verifier and the verifier's arguments."""
-    return _id("task", canonical_json([list(messages), answer, verifier, verifier_args]))
+def task_id(
+    messages: Sequence[dict[str, Any]], answer: str | None, verifier: str | None, verifier_args: Any, tools: str | None = None
+) -> str:
+    """A task is its messages (`messages.compact`), answer, verifier, the verifier's arguments, and its tools if it has any."""
+    parts = [list(messages), answer, verifier, verifier_args]
+    return _id("task", canonical_json(parts if tools is None else [*parts, tools]))
 
 
 def prompt_id(

@@ -1,11 +1,13 @@
 """What a conversation says, and its turns in and out; knows no task, no file and no chat template.
 
-A message has a role and a content. One rule for what is missing: a message without content says nothing, and where nobody
+A message has a role and a content; it may have the assistant's reasoning and tool calls (JSON), the id of the call that a
+tool's message answers, and a name. One rule for what is missing: a message without content says nothing, and where nobody
 who is asked for says anything the text is null; an empty content is a text, an empty one.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,12 +16,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ratoon.columns import Column, equal, whole
+from ratoon.schema import ADDED_FIELDS
 
 Message = Mapping[str, Any]
 Messages = Sequence[Message]
 _JOINED_BY = "\n"
 # The roles of other formats (ShareGPT, Gemini) in our words, and ours in ShareGPT's.
 _ROLES = {"human": "user", "gpt": "assistant", "model": "assistant", "observation": "tool"}
+_TEMPLATE_NAMES = {"reasoning": "reasoning_content"}
 _SHAREGPT = {"user": "human", "assistant": "gpt", "tool": "observation"}
 
 
@@ -57,6 +61,23 @@ def text_of(content: Any) -> str | None:
     parts = content if isinstance(content, list | tuple) else ()
     texts = [part if isinstance(part, str) else part.get("text") for part in parts if isinstance(part, str | Mapping)]
     return _joined([text for text in texts if isinstance(text, str)])
+
+
+def compact(messages: Messages | None) -> list[dict[str, Any]]:
+    """Each message with its role, its content, and what else it has: as ids are made of it and as others are given it."""
+    return [{k: v for k, v in message.items() if v is not None or k not in ADDED_FIELDS} for message in messages or ()]
+
+
+def for_template(messages: Messages) -> list[dict[str, Any]]:
+    """The messages as chat templates and endpoints read them: tool calls as objects, reasoning as `reasoning_content`."""
+    return [{_TEMPLATE_NAMES.get(k, k): _template_value(k, v) for k, v in turn.items()} for turn in compact(messages)]
+
+
+def narrowed(column: pa.ChunkedArray | pa.Array) -> pa.ChunkedArray | pa.Array:
+    """A column of conversations without those later fields that no message has: other trainers' templates ask for them."""
+    turns = pc.list_flatten(whole(column))
+    fields = [f for f in turns.type if f.name not in ADDED_FIELDS or pc.struct_field(turns, f.name).null_count < len(turns)]
+    return column.cast(pa.list_(pa.struct(fields)))
 
 
 def user_turns(messages: Messages | None) -> list[str]:
@@ -109,6 +130,10 @@ def last_texts(column: Column, role: str) -> pa.Array:
     said, ends = _said_in_column(column, role)
     places = pa.array(ends[1:] - 1, mask=np.diff(ends) == 0)
     return said.take(places)
+
+
+def _template_value(name: str, value: Any) -> Any:
+    return json.loads(value) if name == "tool_calls" and isinstance(value, str) else value
 
 
 def _said(messages: Messages | None, role: str | None) -> list[str]:

@@ -15,11 +15,12 @@ from typing import Any, Literal
 
 from ratoon import ids, reply
 from ratoon.errors import ConfigError, DataError, MissingExtra, ModelError
+from ratoon.messages import for_template
 
-Conversation = Sequence[Mapping[str, str]]
+Conversation = Sequence[Mapping[str, Any]]
 _OURS = {
     "conversation", "add_generation_prompt", "continue_final_message", "tokenize", "chat_template", "padding", "truncation",
-    "max_length", "return_tensors", "return_dict", "return_assistant_tokens_mask", "tokenizer_kwargs",
+    "tools", "max_length", "return_tensors", "return_dict", "return_assistant_tokens_mask", "tokenizer_kwargs",
 }  # fmt: skip
 
 _UNUSED = range(0x10FFFD, 0x10F000, -1)  # private code points, one of which no text holds
@@ -77,36 +78,42 @@ class Renderer:
         """How many ids there are: one more than the largest."""
         return 1 + max(self._backend.get_vocab(with_added_tokens=True).values())
 
-    def render(self, conversations: Sequence[Conversation]) -> list[list[int]]:
-        """Token ids of each conversation, up to where the assistant begins. Raises DataError when the template refuses one.
+    def render(self, conversations: Sequence[Conversation], tools: Sequence[str | None] | None = None) -> list[list[int]]:
+        """Token ids of each conversation, up to where the assistant begins; `tools` are each one's, as JSON.
 
         Special tokens are the template's alone: a content that spells one is tokenised as the letters it is made of.
+        Raises DataError when the template refuses one.
         """
-        pieces = [self._pieces(conversation) for conversation in conversations]
+        given = [None] * len(conversations) if tools is None else tools
+        pieces = [self._pieces(conversation, own) for conversation, own in zip(conversations, given, strict=True)]
         flat = [piece for parts in pieces for piece in parts]
         encoded = iter(self._backend.encode_batch_fast(flat, add_special_tokens=False))
         return [[i for _ in parts for i in next(encoded).ids] for parts in pieces]
 
-    def _pieces(self, conversation: Conversation) -> list[str]:
+    def _pieces(self, conversation: Conversation, tools: str | None) -> list[str]:
         """The rendered text, cut inside every special token that a content spells: no piece holds one of these."""
         said = list(_strings(conversation))
         if not any(map(self._special.search, said)):
-            return [self._text(conversation)]
+            return [self._text(conversation, tools)]
         cut = next(sign for sign in map(chr, _UNUSED) if all(sign not in text for text in said))
         spelled = _changed(conversation, lambda text: self._special.sub(lambda m: m[0][0] + cut + m[0][1:], text))
-        return self._text(spelled).split(cut)
+        return self._text(spelled, tools).split(cut)
 
     @cached_property
     def _special(self) -> re.Pattern[str]:
         names = sorted((token.content for token in self._added.values() if token.special and token.content), key=len)
         return re.compile("|".join(map(re.escape, reversed(names))) or r"(?!)")
 
-    def _text(self, conversation: Conversation, begun: bool = True) -> str:
+    def _text(self, conversation: Conversation, tools: str | None = None, begun: bool = True) -> str:
         from jinja2 import TemplateError
 
         try:
             return self._tokenizer.apply_chat_template(
-                list(conversation), tokenize=False, add_generation_prompt=begun, **self.chat_template_kwargs
+                for_template(conversation),
+                tools=None if tools is None else json.loads(tools),
+                tokenize=False,
+                add_generation_prompt=begun,
+                **self.chat_template_kwargs,
             )
         except (TemplateError, TypeError, ValueError, LookupError) as error:  # a template is a program of somebody else's
             roles = ", ".join(message["role"] for message in conversation)

@@ -129,9 +129,9 @@ class Run:
 
     def dataset(self, name: str = "default", iteration: int | None = None) -> pa.Table:
         """The rows of a dataset: of one round, or of the newest."""
-        from ratoon.sft.data.dataset import read_dataset
+        from ratoon.sft.data.dataset import as_stored, read_dataset
 
-        return read_dataset(self._folder(name, iteration))
+        return as_stored(read_dataset(self._folder(name, iteration)))
 
     def _folder(self, name: str, iteration: int | None) -> Path:
         from ratoon.sft.data.dataset import folder_at

@@ -17,7 +17,9 @@ SCHEMA_VERSION = 1
 
 _S, _F, _I, _B = pa.string(), pa.float64(), pa.int64(), pa.bool_()
 _I32, _F32, _I8 = pa.int32(), pa.float32(), pa.int8()
-MESSAGES = pa.list_(pa.struct([("role", _S), ("content", _S)]))
+# `tool_calls` is the JSON of a list, as chat templates take it.
+MESSAGE_FIELDS = ("role", "content", "reasoning", "tool_calls", "tool_call_id", "name")
+MESSAGES = pa.list_(pa.struct([(name, _S) for name in MESSAGE_FIELDS]))
 _STRINGS = pa.list_(_S)
 
 KEYS: dict[str, tuple[str, ...]] = {
@@ -48,7 +50,7 @@ KEYS: dict[str, tuple[str, ...]] = {
 _COLUMNS: dict[str, list[tuple[str, pa.DataType]]] = {
     "tasks": [
         ("task_id", _S), ("problem_key", _S), ("source", _S), ("family", _S), ("level", _S), ("messages", MESSAGES),
-        ("answer", _S), ("verifier", _S), ("verifier_args", _S), ("split", _S), ("parent_ids", _STRINGS),
+        ("tools", _S), ("answer", _S), ("verifier", _S), ("verifier_args", _S), ("split", _S), ("parent_ids", _STRINGS),
         ("iteration", _I32), ("seed", _I), ("meta", _S),
     ],
     "oracles": [("task_id", _S), ("oracle", _S)],
@@ -143,6 +145,10 @@ VOLATILE: dict[str, frozenset[str]] = {
     "policies": frozenset({"uri", "weights_digest", "master_digest", "start_digest", "update_kept", "start_kl"}),
     "rollouts": frozenset({"seconds", "answer_start"}),  # the latter follows from the text, and older parts have none
 }
+
+# What the tables and their messages got later: null in older parts, and in no digest while it is null throughout.
+ADDED_COLUMNS = frozenset({"tools"})
+ADDED_FIELDS = frozenset(MESSAGE_FIELDS[2:])
 
 
 def from_rows(name: str, rows: Iterable[Mapping[str, Any]]) -> pa.Table:

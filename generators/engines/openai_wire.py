@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ratoon.engine import Completion, FinishReason, Request, Sampling, Usage
+from ratoon.messages import for_template
 
 PATHS = {"tokens": "/completions", "chat": "/chat/completions"}
 _MAX_ID = 2**31
@@ -79,7 +80,7 @@ def chat_body(
     if request.prefix_token_ids:
         raise Refused("Unsupported", "prefix_token_ids need engine.openai.mode = 'tokens'")
     body = _sampling(request.sampling, max_tokens_field)
-    body |= {"model": model, "messages": list(request.messages), "n": n, "stream": False}
+    body |= {"model": model, "messages": for_template(request.messages), "n": n, "stream": False}
     if vendor_fields:
         body |= _vendor(request.sampling) | {"chat_template_kwargs": json.loads(request.sampling.chat_template_kwargs)}
     if request.schema:

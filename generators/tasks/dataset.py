@@ -18,7 +18,7 @@ from ratoon import ids
 from ratoon.config import Config
 from ratoon.errors import DataError, MissingExtra
 from ratoon.generators.tasks.files import SUFFIXES, Item, columns_of, read_file
-from ratoon.generators.tasks.messages import BadRow, answer_text, messages_of
+from ratoon.generators.tasks.messages import BadRow, answer_text, messages_of, tools_of
 from ratoon.generators.tasks.task_rows import Proposal, failure_row, oracle_row, proposal, task_row, text_key
 from ratoon.messages import all_text, user
 
@@ -33,7 +33,7 @@ class ColumnMap(Config):
     """Which column holds what."""
 
     prompt: str = Field("prompt", description="the question; not read where `messages` is set")
-    messages: str | None = Field(None, description="a list of {role, content} that ends with the user's turn")
+    messages: str | None = Field(None, description="messages, the user's turn last; column `tools` is read with them")
     answer: str = Field("answer", description="the gold answer; empty text for a data set without answers")
     split: str | None = Field(None, description="which side a row is on, read through `splits`")
     level: str | None = Field(None, description="level of difficulty")
@@ -139,9 +139,9 @@ def _limited(tasks: list[dict[str, Any]], limit: int | None, seed: int) -> tuple
 def _row(config: DatasetConfig, item: Item) -> dict[str, Any]:
     if item.problem is not None:
         raise BadRow(item.problem)
-    columns, value = config.columns, item.row
+    columns, value, tools = config.columns, item.row, None
     if columns.messages is not None:
-        messages = messages_of(None, value.get(columns.messages) or ())
+        messages, tools = messages_of(None, value.get(columns.messages) or ()), tools_of(value.get("tools"))
         question = all_text(messages) or ""
     else:
         question = messages_of(value.get(columns.prompt))[0]["content"]
@@ -152,6 +152,7 @@ def _row(config: DatasetConfig, item: Item) -> dict[str, Any]:
         family=config.family,
         level=None if level is None else str(level),
         messages=messages,
+        tools=tools,
         problem_key=text_key(question),
         answer=answer_text(value.get(columns.answer)) if columns.answer else None,
         verifier=config.verifier,

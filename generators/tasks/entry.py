@@ -14,12 +14,24 @@ from pydantic import Field
 from ratoon import plugins
 from ratoon.config import Config
 from ratoon.errors import DataError
-from ratoon.generators.tasks.messages import BadRow, answer_text, messages_of
+from ratoon.generators.tasks.messages import BadRow, answer_text, messages_of, tools_of
 from ratoon.generators.tasks.task_rows import SPLITS, Proposal, failure_row, oracle_row, proposal, task_row, text_key
 from ratoon.messages import all_text
 
 GROUP = "ratoon.task_sources"
-_FIELDS = {"prompt", "messages", "answer", "verifier", "verifier_args", "problem_key", "level", "split", "oracle", "meta"}
+_FIELDS = {
+    "prompt",
+    "messages",
+    "tools",
+    "answer",
+    "verifier",
+    "verifier_args",
+    "problem_key",
+    "level",
+    "split",
+    "oracle",
+    "meta",
+}
 Functions = Mapping[str, Callable[..., Any]]
 
 
@@ -89,13 +101,14 @@ def _row(config: EntryConfig, item: Any) -> dict[str, Any]:
     if item.get("split") not in (None, *SPLITS):
         raise BadRow(f"split {item['split']!r} is none of {', '.join(SPLITS)}")
     messages = messages_of(item.get("prompt"), item.get("messages"))
-    args = item.get("verifier_args")
+    tools, args = tools_of(item.get("tools")), item.get("verifier_args")
     try:
         return task_row(
             source="entry",
             family=config.family,
             level=item.get("level"),
             messages=messages,
+            tools=tools,
             problem_key=item.get("problem_key") or text_key(all_text(messages) or ""),
             answer=answer_text(item.get("answer")),
             verifier=item.get("verifier") or config.verifier,

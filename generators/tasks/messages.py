@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ratoon.messages import user
+from ratoon import ids
+from ratoon.messages import compact, user
 
 
 class BadRow(ValueError):
     """A row that cannot be a task; becomes a row of `failures`."""
 
 
-def messages_of(prompt: Any, messages: Any = None) -> list[dict[str, str]]:
+def messages_of(prompt: Any, messages: Any = None) -> list[dict[str, Any]]:
     """The task's messages: `messages` where there are some, else `prompt` as one user turn. Raises BadRow.
 
     The last turn must be the user's, and a system message is refused: it is the recipe's, where it can be seen and changed.
@@ -39,10 +41,50 @@ def answer_text(answer: Any) -> str | None:
     return _utf8(str(answer), "answer")
 
 
-def _turn(message: Any) -> dict[str, str]:
+def tools_of(tools: Any) -> str | None:
+    """A task's tools as JSON, of a list or its JSON; null where there are none. Raises BadRow."""
+    return _json_list(tools, "tools")
+
+
+def _turn(message: Any) -> dict[str, Any]:
+    """The message in our fields. One that calls tools need say nothing."""
     if not isinstance(message, Mapping) or not isinstance(message.get("role"), str):
         raise BadRow("a message without a role")
-    return {"role": message["role"], "content": _content(message.get("content"), "content")}
+    calls = _json_list(message.get("tool_calls"), "tool_calls")
+    content = message.get("content")
+    reasoning = message.get("reasoning", message.get("reasoning_content"))
+    turn = {
+        "role": message["role"],
+        "content": None if content is None and calls is not None else _content(content, "content"),
+        "reasoning": _field(reasoning, "reasoning"),
+        "tool_calls": calls,
+        "tool_call_id": _field(message.get("tool_call_id"), "tool_call_id"),
+        "name": _field(message.get("name"), "name"),
+    }
+    return compact([turn])[0]
+
+
+def _field(value: Any, what: str) -> str | None:
+    return None if value is None or value == "" else _content(value, what)
+
+
+def _json_list(value: Any, what: str) -> str | None:
+    """A list of objects, or its JSON, as canonical JSON; an empty one is none. Parquet's nulls inside are left out."""
+    try:
+        items = json.loads(value) if isinstance(value, str) and value else value
+    except ValueError:
+        raise BadRow(f"{what} is no JSON") from None
+    if items is None or items == [] or items == "":
+        return None
+    if not isinstance(items, list) or not all(isinstance(item, Mapping) for item in items):
+        raise BadRow(f"{what} is no list of objects")
+    return _utf8(ids.canonical_json(_without_nulls(items)), what)
+
+
+def _without_nulls(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {k: _without_nulls(v) for k, v in value.items() if v is not None}
+    return [_without_nulls(v) for v in value] if isinstance(value, list | tuple) else value
 
 
 def _content(text: Any, what: str) -> str:

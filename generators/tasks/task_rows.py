@@ -14,6 +14,7 @@ from typing import Any
 import pyarrow as pa
 
 from ratoon import ids, schema
+from ratoon.messages import compact
 from ratoon.text import normalise
 
 SPLITS = ("train", "probe", "eval")
@@ -43,7 +44,7 @@ def task_row(
     *,
     source: str,
     family: str,
-    messages: Sequence[Mapping[str, str]],
+    messages: Sequence[Mapping[str, Any]],
     problem_key: str,
     answer: str | None,
     verifier: str | None,
@@ -54,17 +55,19 @@ def task_row(
     iteration: int = 0,
     seed: int | None = None,
     meta: Mapping[str, Any] | None = None,
+    tools: str | None = None,
 ) -> dict[str, Any]:
     """A row of `tasks`, its id computed; `verifier_args` and `meta` become canonical JSON. Raises ValueError on NaN."""
-    plain = [{"role": m["role"], "content": m["content"]} for m in messages]
+    plain = compact(messages)
     args = json.loads(ids.canonical_json(dict(verifier_args)))
     return {
-        "task_id": ids.task_id(plain, answer, verifier, args),
+        "task_id": ids.task_id(plain, answer, verifier, args, tools),
         "problem_key": problem_key,
         "source": source,
         "family": family,
         "level": level,
         "messages": plain,
+        "tools": tools,
         "answer": answer,
         "verifier": verifier,
         "verifier_args": ids.canonical_json(args),

@@ -159,11 +159,16 @@ def _one_line(text: str | None, width: int = 60) -> str:
     return line if len(line) <= width else line[: width - 1] + "…"
 
 
+def _message(message: dict[str, Any]) -> str:
+    """What a message says and which tools it calls."""
+    return "\n".join(part for part in (message["content"], message["tool_calls"]) if part is not None)
+
+
 def rollout_text(row: dict[str, Any]) -> str:
     """One rollout as a person reads it: who was asked what, what came back, the verdict, the decision."""
     verdict = " ".join(str(row[k]) for k in ("status", "answer", "detail") if row[k] is not None) or "not scored"
     kept = {None: "", True: "  kept", False: f"  dropped by {row['filter']}: {plain(str(row['reason']))}"}[row["keep"]]
-    asked = "\n".join(f"  {plain(m['role']):>9}  {plain(m['content'])}" for m in row["prompt"])
+    asked = "\n".join(f"  {plain(m['role']):>9}  {plain(_message(m))}" for m in row["prompt"])
     said = plain(_said(row))
     thought = "" if row["answer_text"] == row["text"] else f"\n  {'thinking':>9}  {_thinking(row)}"
     rate = "" if row["pass_rate"] is None else f"  pass rate {row['pass_rate']:.2f} of {row['n']}"

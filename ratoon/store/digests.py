@@ -15,14 +15,19 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ratoon.errors import DataError
+from ratoon.schema import ADDED_COLUMNS, ADDED_FIELDS
 
 
 def content_digest(table: pa.Table, keys: Sequence[str], volatile: frozenset[str]) -> str:
-    """32 hex digits over the non-volatile columns of `table`. Raises DataError for a column type it cannot read."""
+    """32 hex digits over the non-volatile columns of `table`. Raises DataError for a column type it cannot read.
+
+    Columns and fields that the schema got later count only where a row has them: older tables keep their digest.
+    """
     order = _order(table, keys)
     state = blake2b(digest_size=16)
     for field in table.schema:
-        if field.name not in volatile:
+        unused = field.name in ADDED_COLUMNS and table.column(field.name).null_count == table.num_rows
+        if field.name not in volatile and not unused:
             column = table.column(field.name) if order is None else table.column(field.name).take(order)
             _feed(state, b"column", field.name.encode())
             _hash_array(state, _whole(column), field.name)
@@ -106,10 +111,12 @@ def _feed(state: Any, *pieces: bytes | memoryview | np.ndarray) -> None:
 
 
 def _hash_array(state: Any, array: pa.Array, name: str) -> None:
-    _feed(state, _type_name(array.type), len(array).to_bytes(8, "little"))
-    _feed(state, np.packbits(array.is_valid().to_numpy(zero_copy_only=False)) if array.null_count else b"")
     dense = array.drop_null() if array.null_count else array
-    kind = array.type
+    if pa.types.is_struct(array.type):
+        dense = _used_fields(dense)
+    kind = dense.type
+    _feed(state, _type_name(kind), len(array).to_bytes(8, "little"))
+    _feed(state, np.packbits(array.is_valid().to_numpy(zero_copy_only=False)) if array.null_count else b"")
     if pa.types.is_struct(kind):
         for child in dense.flatten():
             _hash_array(state, child, name)
@@ -124,6 +131,13 @@ def _hash_array(state: Any, array: pa.Array, name: str) -> None:
         _feed(state, dense.to_numpy())
     else:
         raise DataError(f"column {name!r} has the type {kind}, which has no digest", "use the types of ratoon/schema.py")
+
+
+def _used_fields(array: pa.StructArray) -> pa.StructArray:
+    """The array without those fields that the schema got later and no item has."""
+    children = dict(zip((field.name for field in array.type), array.flatten(), strict=True))
+    used = {n: child for n, child in children.items() if n not in ADDED_FIELDS or child.null_count < len(array)}
+    return pa.StructArray.from_arrays(list(used.values()), list(used)) if len(used) < len(children) else array
 
 
 def _type_name(kind: pa.DataType) -> bytes:

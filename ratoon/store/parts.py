@@ -92,7 +92,7 @@ def projected(name: str, columns: Sequence[str] | None) -> pa.Schema:
 def batches(root: Path, part: Part, wanted: pa.Schema) -> Iterator[pa.RecordBatch]:
     """The rows of a part in the columns of `wanted`, a row group at a time. Raises CorruptPart.
 
-    A column that the table got after the part was written is null; keys never are.
+    A column or a field of a message that the table got after the part was written is null; keys never are.
     """
     check_size(root, part)
     path, rows = root / part.path, 0
@@ -102,12 +102,20 @@ def batches(root: Path, part: Part, wanted: pa.Schema) -> Iterator[pa.RecordBatc
             stored = [name for name in wanted.names if name not in added]
             for batch in file.iter_batches(ROW_GROUP, columns=stored, use_threads=False):
                 rows += batch.num_rows
-                columns = [pa.nulls(batch.num_rows, f.type) if f.name in added else batch.column(f.name) for f in wanted]
+                columns = [
+                    pa.nulls(batch.num_rows, f.type) if f.name in added else _widened(batch.column(f.name), f.type)
+                    for f in wanted
+                ]
                 yield pa.RecordBatch.from_arrays(columns, schema=wanted)
     except (pa.ArrowException, OSError, KeyError) as error:
         raise CorruptPart(f"part {path} is damaged: {error}", HINT) from error
     if rows != part.rows:
         raise CorruptPart(f"part {path} holds {rows} rows, its manifest says {part.rows}", HINT)
+
+
+def _widened(column: pa.Array, kind: pa.DataType) -> pa.Array:
+    """Messages with every field of the schema, null where the part has none; another column as it is."""
+    return column.cast(kind) if kind == schema.MESSAGES else column
 
 
 def problem(root: Path, part: Part) -> str | None:

@@ -21,6 +21,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ratoon.errors import DataError
+from ratoon.messages import narrowed
 from ratoon.sft.data import card, examples
 from ratoon.store import digests, faults
 from ratoon.store.files import explained, new_folder
@@ -132,11 +133,19 @@ def _plain(made: Mapping[str, Any]) -> Any:
 
 def _write_parts(data: Path, rows: pa.Table, splits: Sequence[str]) -> None:
     data.mkdir()
+    rows = as_stored(rows)
     for split in splits:
         part = rows.filter(pc.equal(rows["split"], split)).sort_by("example_id")
         for number, start in enumerate(range(0, max(part.num_rows, 1), _ROWS_PER_FILE)):
             path = data / f"{split}-{number:05d}.parquet"
             pq.write_table(part.slice(start, _ROWS_PER_FILE), path, compression="zstd", write_page_checksum=True)
+
+
+def as_stored(rows: pa.Table) -> pa.Table:
+    """The rows with those fields of messages that one of them has: what lies in the folder, and what people are given."""
+    for name in ("prompt", "completion"):
+        rows = rows.set_column(rows.schema.get_field_index(name), name, narrowed(rows[name]))
+    return rows
 
 
 def swap(temporary: Path, folder: Path) -> None:

@@ -99,8 +99,9 @@ def _labels(rollouts: pa.Table, group: pa.Table, scores: pa.Table) -> pa.Array:
 
 def _completions(text: pa.ChunkedArray) -> pa.Array:
     values = pa.array(text.to_pylist(), _S)
-    roles = pa.array(["assistant"] * len(values), _S)
-    messages = pa.StructArray.from_arrays([roles, values], fields=list(schema.MESSAGES.value_type))
+    columns = {"role": pa.array(["assistant"] * len(values), _S), "content": values}
+    fields = list(schema.MESSAGES.value_type)
+    messages = pa.StructArray.from_arrays([columns.get(f.name, pa.nulls(len(values), _S)) for f in fields], fields=fields)
     return pa.ListArray.from_arrays(np.arange(len(values) + 1, dtype=np.int32), messages)
 
 

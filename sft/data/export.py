@@ -139,17 +139,22 @@ def _made(rows: pa.Table, split: str, format: str) -> Iterator[dict[str, Any]]:
 
 def _groups(rows: pa.Table) -> Iterator[list[Row]]:
     """The rows of each group; they come together."""
-    stream = (row for batch in rows.to_batches(max_chunksize=1000) for row in batch.to_pylist())
-    for _, members in groupby(stream, key=lambda row: row["group_id"]):
+    for _, members in groupby(_stream(rows), key=lambda row: row["group_id"]):
         yield list(members)
 
 
 def _chosen(rows: pa.Table, split: str, format: str) -> Iterator[Row]:
+    for row in _stream(rows):
+        imitated = row["view"] == "sft" and row["weight"] > 0 and row["label"] is not False
+        if row["split"] == split and (imitated or format == "jsonl"):
+            yield row
+
+
+def _stream(rows: pa.Table) -> Iterator[Row]:
+    """The rows one by one, their messages without fields that they have not."""
     for batch in rows.to_batches(max_chunksize=1000):
         for row in batch.to_pylist():
-            imitated = row["view"] == "sft" and row["weight"] > 0 and row["label"] is not False
-            if row["split"] == split and (imitated or format == "jsonl"):
-                yield row
+            yield row | {name: messages.compact(row[name]) for name in ("prompt", "completion")}
 
 
 def _llama_factory(folder: Path, name: str, counts: Mapping[str, int]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pyarrow as pa
@@ -65,3 +66,31 @@ def test_sharegpt_goes_out_as_it_came_in() -> None:
 def test_what_is_no_message_is_no_turn() -> None:
     assert messages.turns_in(["hello", {"role": "user", "content": "q"}, None]) == [user("q")]
     assert messages.turns_in("hello") == messages.turns_in(None) == []
+
+
+CALL = '[{"function":{"arguments":{"city":"Bonn"},"name":"weather"},"id":"c1","type":"function"}]'
+TOOL_TALK = [
+    user("Weather?"),
+    {"role": "assistant", "content": None, "reasoning": "I must look.", "tool_calls": CALL},
+    {"role": "tool", "content": "rain", "tool_call_id": "c1", "name": "weather"},
+]
+
+
+def test_a_message_survives_its_column_and_one_without_more_has_role_and_content_alone() -> None:
+    column = pa.array([TOOL_TALK, [user("q")], None], schema.MESSAGES)
+    assert [messages.compact(row) for row in column.to_pylist()] == [TOOL_TALK, [user("q")], []]
+
+
+def test_templates_are_given_calls_as_objects_and_reasoning_by_their_name() -> None:
+    asked, called, told = messages.for_template(TOOL_TALK)
+    assert asked == user("Weather?")
+    assert called == {"role": "assistant", "content": None, "reasoning_content": "I must look.", "tool_calls": json.loads(CALL)}
+    assert told == TOOL_TALK[2]
+
+
+def test_a_column_keeps_the_fields_that_some_message_has() -> None:
+    plain = messages.narrowed(pa.chunked_array([[[user("q")], None], [[]]], schema.MESSAGES))
+    assert [field.name for field in plain.type.value_type] == ["role", "content"]
+    assert plain.cast(schema.MESSAGES).to_pylist()[0] == pa.array([[user("q")]], schema.MESSAGES).to_pylist()[0]
+    named = messages.narrowed(pa.array([[user("q") | {"name": "Ann"}]], schema.MESSAGES))
+    assert named.to_pylist() == [[user("q") | {"name": "Ann"}]]

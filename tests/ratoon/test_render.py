@@ -230,3 +230,24 @@ def test_a_tokenizer_is_loaded_once_a_process_until_its_folder_changes(folder: P
     assert first._tokenizer is second._tokenizer  # each one loaded keeps 35 kB for good in every thread
     (copy / "notes.txt").write_text("another state of the folder")
     assert Renderer(copy)._tokenizer is not first._tokenizer
+
+
+TOOLED = (
+    "{% for tool in tools or [] %}<{{ tool.function.name }}>{% endfor %}"
+    "{% for m in messages %}{{ m.role }}:{{ m.content or '' }}{{ m.reasoning_content or '' }}"
+    "{% for call in m.tool_calls or [] %}{{ call.function.arguments.city }}{% endfor %};{% endfor %}"
+)
+
+
+def test_the_template_is_given_tools_calls_and_reasoning(folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder, tmp_path / "tooled")
+    (tmp_path / "tooled" / "chat_template.jinja").write_text(TOOLED)
+    tooled = Renderer(tmp_path / "tooled")
+    call = {"id": "c1", "type": "function", "function": {"name": "weather", "arguments": {"city": "Bonn"}}}
+    talk = [
+        {"role": "user", "content": "Weather?", "reasoning": None, "tool_calls": None, "tool_call_id": None, "name": None},
+        {"role": "assistant", "content": None, "reasoning": "hm", "tool_calls": json.dumps([call])},
+    ]
+    tools = json.dumps([{"type": "function", "function": {"name": "weather", "parameters": {}}}])
+    texts = [tooled.decode(ids) for ids in tooled.render([talk, talk[:1]], [tools, None])]
+    assert texts == ["<weather>user:Weather?;assistant:hmBonn;", "user:Weather?;"]

@@ -8,6 +8,7 @@ from ratoon import config, schema
 from ratoon.errors import ConfigError
 from ratoon.generators.tasks import propose_all
 from ratoon.generators.tasks.arithmetic import OPERATIONS, ArithmeticConfig, problem_key, propose
+from ratoon.messages import compact
 from ratoon.metrics.verifiers import VERIFIERS
 
 BY_HAND = {
@@ -64,7 +65,7 @@ def test_a_task_is_whole():
     a, b = json.loads(row["meta"])["operands"]
     assert 10 <= a <= 99
     assert 0 <= b <= 9
-    assert row["messages"] == [{"role": "user", "content": f"What is {a} - {b}? Reply with just the number."}]
+    assert compact(row["messages"]) == [{"role": "user", "content": f"What is {a} - {b}? Reply with just the number."}]
     assert (row["answer"], row["problem_key"]) == (str(a - b), f"subtract:{a},{b}")
     assert (row["family"], row["level"], row["source"]) == ("minus", "2x1", "arithmetic")
     assert (row["verifier"], row["verifier_args"], row["split"]) == ("numeric", '{"extract":"last"}', None)

@@ -10,6 +10,7 @@ import pytest
 from ratoon import config, schema
 from ratoon.errors import ConfigError, DataError
 from ratoon.generators.tasks.dataset import DatasetConfig, propose
+from ratoon.messages import compact
 
 ROWS = [{"prompt": f"What is {i} + 1?", "answer": i + 1, "side": "test" if i % 2 else "train"} for i in range(6)]
 
@@ -53,7 +54,7 @@ def test_every_kind_of_file_gives_the_same_whole_tasks(tmp_path, kind):
     proposal = propose(arm(write(tmp_path, kind), columns={"split": "side", "level": "side"}), 0)
     assert proposal.tasks.schema == schema.TABLES["tasks"]
     row = proposal.tasks.to_pylist()[1]
-    assert row["messages"] == [{"role": "user", "content": "What is 1 + 1?"}]
+    assert compact(row["messages"]) == [{"role": "user", "content": "What is 1 + 1?"}]
     assert (row["answer"], row["problem_key"], row["split"], row["level"]) == ("2", "what is 1 + 1?", "eval", "test")
     assert (row["family"], row["verifier"], row["verifier_args"]) == ("sums", "numeric", "{}")
     assert proposal.tasks["split"].to_pylist() == ["train", "eval"] * 3
@@ -102,7 +103,7 @@ def test_messages_are_kept_as_turns_and_checked(tmp_path):
         {"m": None},
     ]
     proposal = propose(arm(write(tmp_path, "jsonl", rows), columns={"messages": "m", "answer": ""}), 0)
-    assert proposal.tasks["messages"].to_pylist() == [rows[0]["m"]]
+    assert [compact(row) for row in proposal.tasks["messages"].to_pylist()] == [rows[0]["m"]]
     assert proposal.tasks["answer"].to_pylist() == [None]
     assert proposal.oracles.num_rows == 0
     assert failures(proposal) == {

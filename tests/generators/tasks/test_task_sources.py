@@ -1,17 +1,20 @@
 """What all task sources share: the catalogue, the union for recipes, a source of one's own."""
 
+import json
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 from pydantic import TypeAdapter
 
-from ratoon import schema
+from ratoon import ids, schema
 from ratoon.errors import ConfigError, DataError
 from ratoon.generators.tasks import TASK_SOURCES, TaskConfig, propose, propose_all
 from ratoon.generators.tasks.entry import EntryConfig
+from ratoon.generators.tasks.entry import propose as entry_propose
 from ratoon.generators.tasks.task_rows import task_row, text_key
-from ratoon.messages import user
+from ratoon.messages import compact, user
 
 
 def capitals(config, seed):
@@ -52,7 +55,7 @@ def test_a_source_of_ones_own_gives_whole_tasks_and_its_bad_items_are_failures()
     proposal = propose(arm(), 7, functions={"capitals": capitals})
     assert proposal.tasks.schema == schema.TABLES["tasks"]
     first, second = proposal.tasks.to_pylist()
-    assert first["messages"] == [user("Capital of France?")]
+    assert compact(first["messages"]) == [user("Capital of France?")]
     assert (first["family"], first["verifier"], first["split"], first["level"]) == ("capitals", "exact", "eval", "easy")
     assert (second["verifier"], second["verifier_args"]) == ("choice", '{"n":7}')
     assert proposal.oracles["oracle"].to_pylist() == ["Paris", "Lima!"]
@@ -139,3 +142,34 @@ def test_the_key_of_a_long_text_is_short_and_its_own():
     a, b = "word " * 200 + "a", "word " * 200 + "b"
     assert text_key(a) == text_key(a.upper()) != text_key(b)
     assert len(text_key(a)) < 50
+
+
+def test_a_task_keeps_its_tools_and_its_whole_messages_and_its_id_knows_them() -> None:
+    call = {"id": "c1", "type": "function", "function": {"name": "f", "arguments": {"x": 1}}}
+    tools = [{"type": "function", "function": {"name": "f"}}]
+    talk = [
+        user("Q"),
+        {"role": "assistant", "content": None, "tool_calls": [call], "reasoning_content": "hm", "name": None},
+        {"role": "tool", "content": "1", "tool_call_id": "c1"},
+        user("And?"),
+    ]
+
+    def source(config: dict[str, Any], seed: int) -> list[dict[str, Any]]:
+        return [{"messages": talk, "tools": tools}, {"messages": talk}, {"messages": talk, "tools": 7}]
+
+    made = entry_propose(EntryConfig(entry="own"), 0, {"own": source})
+    tooled, bare = sorted(made.tasks.to_pylist(), key=lambda row: row["tools"] is None)
+    assert json.loads(tooled["tools"]) == tools
+    assert bare["tools"] is None
+    assert tooled["task_id"] != bare["task_id"]
+    assert compact(tooled["messages"])[1] == {
+        "role": "assistant", "content": None, "reasoning": "hm", "tool_calls": ids.canonical_json([call])
+    }  # fmt: skip
+    assert made.failures["message"].to_pylist() == ["tools is no list of objects"]
+
+
+def test_a_plain_task_has_the_id_it_always_had() -> None:
+    row = task_row(
+        source="s", family="f", messages=[user("2 + 2")], problem_key="k", answer="4", verifier="exact", verifier_args={}
+    )
+    assert row["task_id"] == ids._id("task", '[[{"content":"2 + 2","role":"user"}],"4","exact",{}]')

@@ -9,6 +9,7 @@ import pytest
 
 from ratoon import ids
 from ratoon.errors import DataError
+from ratoon.messages import compact
 from ratoon.sft.data import examples
 
 Tables = Callable[..., dict[str, pa.Table]]
@@ -26,7 +27,7 @@ def test_rows_carry_the_sampled_ids_and_the_rendered_prompt_unchanged(tables: Ta
         }
         assert row["prompt_token_ids"] == prompts[rollout["prompt_id"]]["token_ids"]
         assert row["prompt"] == prompts[rollout["prompt_id"]]["messages"]
-        assert row["completion"] == [{"role": "assistant", "content": rollout["text"]}]
+        assert compact(row["completion"]) == [{"role": "assistant", "content": rollout["text"]}]
         assert (row["label"], row["pass_rate"], row["n"], row["temperature"]) == (True, 0.25, 4, 0.8)
 
 

@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from ratoon.errors import ConfigError, DataError
+from ratoon.messages import compact
 from ratoon.sft.data import dataset
 from ratoon.sft.data.export import EXPORTS, export
 from ratoon.sft.data.push import push
@@ -48,14 +49,15 @@ def _first(out: Path) -> dict:
 def test_each_format_says_the_same_conversation(make_dataset: Callable[..., Path], tmp_path: Path) -> None:
     folder = make_dataset(5)
     row = dataset.read_dataset(folder).to_pylist()[0]
+    told = {name: compact(row[name]) for name in ("prompt", "completion")}
     asked, answered = row["prompt"][0]["content"], row["completion"][0]["content"]
-    assert _first(export(folder, "trl-sft", tmp_path / "a")) == {"prompt": row["prompt"], "completion": row["completion"]}
+    assert _first(export(folder, "trl-sft", tmp_path / "a")) == told
     assert _first(export(folder, "sharegpt", tmp_path / "b")) == {
         "conversations": [{"from": "human", "value": asked}, {"from": "gpt", "value": answered}]
     }
     turns = _first(export(folder, "axolotl", tmp_path / "c"))["messages"]
     assert [(t["role"], t["content"], t["training"]) for t in turns] == [("user", asked, False), ("assistant", answered, True)]
-    assert _first(export(folder, "jsonl", tmp_path / "d")) == row
+    assert _first(export(folder, "jsonl", tmp_path / "d")) == row | told
 
 
 def test_the_exact_variant_trains_the_sampled_ids_and_only_them(make_dataset: Callable[..., Path], tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pytest
 
 from ratoon.errors import DataError
+from ratoon.messages import compact
 from ratoon.sft.data import dataset, examples
 from ratoon.sft.data.export import export
 from ratoon.sft.data.export_groups import GROUP_EXPORTS, trl_pref
@@ -32,7 +33,7 @@ def test_every_reply_of_every_group_is_labelled_for_kto(groups: Path, tmp_path: 
     assert sorted(line["label"] for line in lines) == [False] * 18 + [True] * 6
     rows = dataset.read_dataset(groups).to_pylist()
     assert {json.dumps(line["completion"]) for line in lines if line["label"]} == {
-        json.dumps(row["completion"]) for row in rows if row["label"]
+        json.dumps(compact(row["completion"])) for row in rows if row["label"]
     }
 
 
@@ -61,7 +62,7 @@ def test_a_replay_holds_each_group_whole_with_its_ids_log_probs_and_rewards(grou
         assert line["replay_ids"] == [row["token_ids"] for row in mine]
         assert line["replay_logprobs"] == [row["logprobs"] for row in mine]
         assert line["replay_rewards"] == [float(row["label"]) for row in mine]
-        assert (line["prompt"], line["replay_prompt_ids"]) == (mine[0]["prompt"], mine[0]["prompt_token_ids"])
+        assert (line["prompt"], line["replay_prompt_ids"]) == (compact(mine[0]["prompt"]), mine[0]["prompt_token_ids"])
 
 
 @pytest.mark.parametrize("format", GROUP_EXPORTS)
