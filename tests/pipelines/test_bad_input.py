@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
+from ratoon import Run
 from ratoon.store.store import Store
 
 Start = Callable[..., Any]
@@ -28,6 +29,7 @@ _module = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(_module)
 Endpoint = _module.Endpoint
 
+MORE = "suites.heldout.n=40"
 FULL_DISK = """
 import resource, signal, sys
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -124,15 +126,16 @@ def failed_ids(root: Path) -> list[str]:
     return rows.filter(pc.is_valid(rows["error"]))["rollout_id"].to_pylist()
 
 
-def test_an_engine_that_dies_once_is_rebuilt_and_changes_nothing(start: Start, tmp_path: Path, asked: Asked) -> None:
-    assert start(tmp_path / "whole").code == 0
+def test_an_engine_that_dies_once_is_rebuilt_and_changes_nothing(
+    start: Start, small_run: Path, tmp_path: Path, asked: Asked
+) -> None:
     assert start(tmp_path / "run", "engine.scripted.dies_after=30").code == 0
-    assert content(tmp_path / "run") == content(tmp_path / "whole")
-    assert len(asked(tmp_path / "run")) == len(asked(tmp_path / "whole")) + 1
+    assert content(tmp_path / "run") == content(small_run)
+    assert len(asked(tmp_path / "run")) == len(asked(small_run)) + 1
 
 
 def test_an_engine_that_dies_again_fails_its_shard_with_the_reason_and_the_next_start_goes_on(
-    start: Start, tmp_path: Path, asked: Asked
+    start: Start, small_run: Path, tmp_path: Path, asked: Asked
 ) -> None:
     told = start(tmp_path / "run", "engine.scripted.dies_after=30", "engine.scripted.deaths=2", "run.workers=1")
     assert told.code == 1
@@ -145,8 +148,7 @@ def test_an_engine_that_dies_again_fails_its_shard_with_the_reason_and_the_next_
     assert start(tmp_path / "run").code == 0
     again = set(before) & set(asked(tmp_path / "run")[len(before) :])
     assert len(again) == 1, "only what was in flight when it died"
-    assert start(tmp_path / "whole").code == 0
-    assert content(tmp_path / "run") == content(tmp_path / "whole")
+    assert content(tmp_path / "run") == content(small_run)
 
 
 def test_a_misbehaving_endpoint_fails_rows_with_their_reason_and_a_mended_one_is_asked_only_for_those(
@@ -192,15 +194,19 @@ def test_an_endpoint_that_is_not_there_is_told_at_once(start: Start, tmp_path: P
     assert "engine.openai.base_url" in told.err.split("→")[1]
 
 
+@pytest.fixture(scope="module")
+def larger_run(prefect_here: None, small: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The small run with so many replies a shard that a journal grows beyond every other file."""
+    return Run.start("smoke", tmp_path_factory.mktemp("larger") / "run", sets=[*small, MORE], quiet=True).root
+
+
 @pytest.mark.parametrize(("limit", "written"), [(1_000, "config.json"), (30_000, "/journal/")])
 def test_a_full_disk_is_told_and_with_room_again_nothing_is_lost(
-    start: Start, prefect_server: str, small: list[str], tmp_path: Path, limit: int, written: str
+    start: Start, prefect_server: str, small: list[str], small_copy: Path, larger_run: Path, limit: int, written: str
 ) -> None:
-    more = "suites.heldout.n=40"
-    assert start(tmp_path / "run").code == 0
-    before = content(tmp_path / "run")
-    given = [argument for item in [*small, more] for argument in ("--set", item)]
-    command = [sys.executable, "-c", FULL_DISK, str(limit), "run", "smoke", "--run", tmp_path / "run", "--quiet", *given]
+    before = content(small_copy)
+    given = [argument for item in [*small, MORE] for argument in ("--set", item)]
+    command = [sys.executable, "-c", FULL_DISK, str(limit), "run", "smoke", "--run", small_copy, "--quiet", *given]
     environment = os.environ | {"PREFECT_API_URL": prefect_server}
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     assert done.returncode == 1, done.stderr
@@ -208,20 +214,18 @@ def test_a_full_disk_is_told_and_with_room_again_nothing_is_lost(
     assert written in done.stderr
     assert "start again; nothing is lost" in done.stderr
     assert "Traceback" not in done.stderr
-    kept = content(tmp_path / "run")
+    kept = content(small_copy)
     assert all(kept[slot] == digest for slot, digest in before.items() if slot[0] in ("tasks", "prompts", "base"))
-    assert start(tmp_path / "run", more).code == 0
-    assert start(tmp_path / "whole", more).code == 0
-    assert content(tmp_path / "run") == content(tmp_path / "whole")
-    assert Store.open(tmp_path / "run").verify() == []
+    assert start(small_copy, MORE).code == 0
+    assert content(small_copy) == content(larger_run)
+    assert Store.open(small_copy).verify() == []
 
 
 @pytest.mark.parametrize("damage", ["bit", "cut"])
 def test_a_damaged_part_is_refused_by_name_by_queries_and_by_the_next_run(
-    start: Start, here: Start, tmp_path: Path, damage: str
+    start: Start, here: Start, small_copy: Path, damage: str
 ) -> None:
-    root = tmp_path / "run"
-    assert start(root).code == 0
+    root = small_copy
     part = Store.open(root).parts("rollouts")[0]
     whole = part.read_bytes()
     at = inside(part, "text")
@@ -243,9 +247,8 @@ def inside(part: Path, column: str) -> int:
     return int((chunk.dictionary_page_offset or chunk.data_page_offset) + chunk.total_compressed_size // 2)
 
 
-def test_two_writers_of_one_folder_are_told_of_each_other(start: Start, here: Start, tmp_path: Path) -> None:
-    root = tmp_path / "run"
-    assert start(root).code == 0
+def test_two_writers_of_one_folder_are_told_of_each_other(start: Start, here: Start, small_copy: Path) -> None:
+    root = small_copy
     before = content(root)
     with Store.writer(root):
         told = start(root)

@@ -67,7 +67,7 @@ def test_it_is_audited(old_run: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("prefect_here")
+@pytest.mark.usefixtures("prefect_here", "trained_here")
 def test_it_goes_on_from_where_it_stood(old_run: Path) -> None:
     before = Store.open(old_run)
     recipe = parse(Recipe, apply_sets(before.config(), ["run.iterations=3"]), "the old run's recipe")

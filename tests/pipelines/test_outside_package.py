@@ -82,7 +82,7 @@ def test_tasks_verifier_and_filter_of_a_package_go_through_a_whole_run(outside: 
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("prefect_here")
+@pytest.mark.usefixtures("prefect_here", "trained_here")
 def test_the_example_recipe_trains_on_what_its_own_filter_kept(outside: Path, tmp_path: Path) -> None:
     run = Run.start(PACKAGE / "parity.toml", tmp_path / "run", quiet=True)
     assert ("at_most_words",) in run.sql("select distinct filter from decisions").fetchall()

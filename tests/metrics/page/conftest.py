@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -51,16 +52,16 @@ def browser() -> Iterator[Any]:
         chromium.close()
 
 
-@pytest.fixture
-def visit(browser: Any) -> Iterator[Callable[..., Any]]:
-    """Opens a file and notes its `complaints` and `requests`; options are those of a browser context."""
+@contextmanager
+def visiting(browser: Any) -> Iterator[Callable[..., Any]]:
+    """Opens files and notes their `complaints` and `requests`; options are those of a browser context."""
     contexts = []
 
     def go(path: Path, **options: Any) -> Any:
         context = browser.new_context(**{"viewport": {"width": 1280, "height": 900}, **options})
         contexts.append(context)
         page = context.new_page()
-        page.set_default_timeout(10_000)
+        page.set_default_timeout(60_000)  # a busy machine is no fault of the page
         page.complaints, page.requests = [], []
         page.on("console", lambda message: page.complaints.append(message.text))
         page.on("pageerror", lambda error: page.complaints.append(str(error)))
@@ -69,6 +70,22 @@ def visit(browser: Any) -> Iterator[Callable[..., Any]]:
         page.goto(path.as_uri())
         return page
 
-    yield go
-    for context in contexts:
-        context.close()
+    try:
+        yield go
+    finally:
+        for context in contexts:
+            context.close()
+
+
+@pytest.fixture
+def visit(browser: Any) -> Iterator[Callable[..., Any]]:
+    """`visit(file, **options)`: a page that this test alone looks at."""
+    with visiting(browser) as go:
+        yield go
+
+
+@pytest.fixture(scope="module")
+def visit_shared(browser: Any) -> Iterator[Callable[..., Any]]:
+    """`visit_shared(file, **options)`: a page for several tests."""
+    with visiting(browser) as go:
+        yield go

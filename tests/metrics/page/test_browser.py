@@ -36,15 +36,50 @@ def problems(page: Any) -> list[str]:
     return [f"{v['id']}: {v['nodes'][0]['html'][:200]} {json.dumps(v['nodes'][0]['any'])[:300]}" for v in found]
 
 
-def test_every_chart_draws_nothing_is_asked_for_and_no_text_runs(visit: Visit, page_file: Path) -> None:
-    page = visit(page_file)
+@pytest.fixture(scope="module")
+def light(visit_shared: Visit, page_file: Path) -> Any:
+    """The page with every chart drawn, for the tests below in turn: each leaves it as the next may find it."""
+    page = visit_shared(page_file)
     scroll_through(page)
+    return page
+
+
+@pytest.fixture(scope="module")
+def dark(visit_shared: Visit, page_file: Path) -> Any:
+    page = visit_shared(page_file, color_scheme="dark")
+    scroll_through(page)
+    return page
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_against_contrast_names_or_keyboard(request: pytest.FixtureRequest, scheme: str) -> None:
+    assert problems(request.getfixturevalue(scheme)) == []
+
+
+def test_the_map_is_coloured_anew(light: Any) -> None:
+    page = light
+    before = page.locator("#map canvas").evaluate("canvas => canvas.toDataURL()")
+    page.locator("#map-colour input[value=quality]").check()
+    page.wait_for_function("before => document.querySelector('#map canvas').toDataURL() !== before", arg=before)
+    assert page.complaints == []
+
+
+def test_every_chart_draws_nothing_is_asked_for_and_no_text_runs(light: Any, page_file: Path) -> None:
+    page = light
     for button in page.locator("#body button").all()[:20]:
         button.click()
     assert page.complaints == []
     assert page.requests == [page_file.as_uri()]
     assert page.evaluate("window.hacked") is None
     assert page.locator("main img, main a[href^='javascript']").count() == 0
+
+
+def test_print_is_black_on_white_with_the_still_pictures(dark: Any) -> None:
+    page = dark
+    page.emulate_media(media="print")
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    assert page.locator(".chart > svg").first.is_visible()
+    assert not page.locator("nav").is_visible()
 
 
 def test_what_a_model_wrote_reorders_nothing(visit: Visit, page_file: Path) -> None:
@@ -115,22 +150,6 @@ def test_a_pointer_over_a_dot_is_told_its_number(visit: Visit, page_file: Path) 
     assert "value" in page.locator(".tip").inner_text()
 
 
-def test_the_map_is_coloured_anew(visit: Visit, page_file: Path) -> None:
-    page = visit(page_file)
-    scroll_through(page)
-    before = page.locator("#map canvas").evaluate("canvas => canvas.toDataURL()")
-    page.locator("#map-colour input[value=quality]").check()
-    page.wait_for_function("before => document.querySelector('#map canvas').toDataURL() !== before", arg=before)
-    assert page.complaints == []
-
-
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_nothing_against_contrast_names_or_keyboard(visit: Visit, page_file: Path, scheme: str) -> None:
-    page = visit(page_file, color_scheme=scheme)
-    scroll_through(page)
-    assert problems(page) == []
-
-
 def test_no_width_makes_the_page_scroll_sideways(visit: Visit, page_file: Path) -> None:
     page = visit(page_file, viewport={"width": 360, "height": 800})
     scroll_through(page)
@@ -158,12 +177,3 @@ def test_without_scripts_pictures_and_warnings_are_read(visit: Visit, page_file:
     assert page.locator("#warning-0 .message").is_visible()
     assert "report.json" in page.locator("#rows").inner_text()
     assert page.locator("button:visible").count() == 0
-
-
-def test_print_is_black_on_white_with_the_still_pictures(visit: Visit, page_file: Path) -> None:
-    page = visit(page_file, color_scheme="dark")
-    scroll_through(page)
-    page.emulate_media(media="print")
-    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
-    assert page.locator(".chart > svg").first.is_visible()
-    assert not page.locator("nav").is_visible()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -125,12 +126,12 @@ def test_what_cannot_be_compared_says_why(tmp_path: Path, bench: Path) -> None:
         decontaminate(str(tmp_path / "empty"), [str(bench)])
 
 
-def test_the_command_prints_and_says_json(tmp_path: Path, bench: Path, cli: Callable[..., object]) -> None:
+def test_the_command_prints_and_says_json(tmp_path: Path, bench: Path, command: Callable[..., Any]) -> None:
     rows = data(tmp_path, "jsonl")
-    told = cli("decontaminate", rows, "--against", bench)
-    assert "2 of 3 rows hold an item" in told.stdout  # type: ignore[attr-defined]
-    found = json.loads(cli("decontaminate", rows, "--against", bench, "--json").stdout)  # type: ignore[attr-defined]
-    assert found["tiers"]["exact"] == 1
+    told = command("decontaminate", rows, "--against", bench)
+    assert "2 of 3 rows hold an item" in told.out
+    counts = json.loads(command("decontaminate", rows, "--against", bench, "--json").out)
+    assert counts["tiers"]["exact"] == 1
 
 
 def test_rows_near_a_question_are_listed_with_both_texts_and_kept(tmp_path: Path) -> None:

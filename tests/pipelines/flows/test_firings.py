@@ -15,6 +15,7 @@ from ratoon.store.store import Store
 NOW = datetime(2026, 2, 3, 4, 5, 6, tzinfo=UTC)
 
 
+@pytest.mark.usefixtures("trained_here")
 def test_each_firing_adds_its_rounds_and_a_line(prefect_here: None, small: list[str], tmp_path: Path) -> None:
     root, sets = tmp_path / "run", [*small[:-1], "train.min_examples=1"]
     first = fire("smoke", root, 1, sets, "continue", NOW)

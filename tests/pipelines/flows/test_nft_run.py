@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,7 +13,7 @@ from ratoon import Run
 from ratoon.sft.data import dataset
 from ratoon.sft.models import policy
 
-Cli = Callable[..., subprocess.CompletedProcess[str]]
+Here = Callable[[], AbstractContextManager[None]]
 SETS = [
     'train.method=["rft", "nft"]', "train.start=base", "train.nft.max_logprob_gap=100", "generate.mixed_groups=5",
     "engine.scripted.pass_rate={'*'=0.5}", "generate.tasks=4", "run.iterations=2", "run.evaluate_every=2",
@@ -22,12 +22,11 @@ SETS = [
 
 
 @pytest.fixture(scope="module")
-def nft_run(cli: Cli, small: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def nft_run(prefect_here: None, training_here: Here, small: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run of two rounds; the scripted engine invents its log-probs, hence the wide bound on the gap."""
     root = tmp_path_factory.mktemp("nft") / "run"
-    sets = [argument for item in [*small, *SETS] for argument in ("--set", item)]
-    done = cli("run", "smoke", "--run", root, "--quiet", *sets)
-    assert done.returncode == 0, done.stdout + done.stderr
+    with training_here():
+        Run.start("smoke", root, sets=[*small, *SETS], quiet=True)
     return root
 
 
@@ -55,26 +54,28 @@ def test_an_nft_round_fills_its_batch_of_mixed_groups_and_rescores_it_by_the_tra
 
 
 @pytest.mark.slow
-def test_only_every_second_round_is_evaluated_and_the_queue_is_visible(nft_run: Path, cli: Cli) -> None:
-    rounds = json.loads(cli("status", nft_run, "--json").stdout)["rounds"]
+def test_only_every_second_round_is_evaluated_and_the_queue_is_visible(nft_run: Path) -> None:
+    rounds = Run(nft_run).status()["rounds"]
     assert [r["pass@1"] is not None for r in rounds] == [True, False, True]
     queued = Run(nft_run).sql("select iteration, count(*) from state where step = 'retry' group by all").fetchall()
     assert {i: n for i, n in queued if n} == {r["round"]: r["retry"] for r in rounds if r["retry"]}
 
 
 @pytest.mark.slow
-def test_a_second_start_finds_everything_and_asks_nothing(nft_run: Path, cli: Cli, small: list[str]) -> None:
+def test_a_second_start_finds_everything_and_asks_nothing(nft_run: Path, small: list[str]) -> None:
     before = len(Run(nft_run).store.commits()), (nft_run / "logs/requests.log").read_text()
-    sets = [argument for item in [*small, *SETS] for argument in ("--set", item)]
-    assert cli("run", "smoke", "--run", nft_run, "--quiet", *sets).returncode == 0
+    Run.start("smoke", nft_run, sets=[*small, *SETS], quiet=True)
     assert (len(Run(nft_run).store.commits()), (nft_run / "logs/requests.log").read_text()) == before
 
 
 @pytest.mark.slow
-def test_nft_is_trained_from_the_sampler_on_the_runs_newest_groups(nft_run: Path, cli: Cli, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("trained_here")
+def test_nft_is_trained_from_the_sampler_on_the_runs_newest_groups(
+    nft_run: Path, here: Callable[..., Any], tmp_path: Path
+) -> None:
     sets = ["--set", "train.nft.max_logprob_gap=100", "--set", "train.nft.prompt_weight=sqrt"]
-    done = cli("train", nft_run, "--method", "nft", "--out", tmp_path / "model", "--quiet", *sets)
-    assert done.returncode == 0, done.stdout + done.stderr
+    told = here("train", nft_run, "--method", "nft", "--out", tmp_path / "model", "--quiet", *sets)
+    assert told.code == 0, told.out + told.err
     made = policy.verify_policy(tmp_path / "model")
     first = next(p for p in Run(nft_run).store.read("policies").to_pylist() if p["iteration"] == 1)
     assert (made.method, made.parent_policy_id, made.iteration) == ("nft", first["policy_id"], 2)

@@ -32,6 +32,7 @@ def bfloat16_model(tmp_path: Path) -> Path:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("trained_here")
 def test_only_the_newest_policy_keeps_its_master_and_the_next_round_starts_from_it(
     context: Callable[..., Any], ground: Any, harvest: Any, bfloat16_model: Path
 ) -> None:

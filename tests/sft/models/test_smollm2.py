@@ -61,7 +61,7 @@ def test_the_prepared_model_renders_its_template_and_ends_its_turn_with_the_righ
 
 @pytest.mark.slow
 def test_a_prepared_model_is_found_without_torch(smollm2: Path) -> None:
-    code = "import sys; from ratoon.sft import smollm2; print(smollm2.prepare()); assert 'torch' not in sys.modules"
+    code = "import sys; from ratoon.sft.models import smollm2; print(smollm2.prepare()); assert 'torch' not in sys.modules"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert (done.stdout.strip(), done.stderr) == (str(smollm2), "")
 

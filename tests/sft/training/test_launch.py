@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import psutil
@@ -19,6 +20,8 @@ from ratoon.sft.models import policy
 from ratoon.sft.training import launch
 from ratoon.sft.training.job import Job
 from ratoon.sft.training.launch import Progress
+
+Here = Callable[[], AbstractContextManager[None]]
 
 
 @pytest.mark.slow
@@ -41,10 +44,11 @@ def _trainers() -> list[psutil.Process]:
 
 @pytest.mark.slow
 def test_a_killed_trainer_resumes_from_its_checkpoint_and_ends_at_the_same_weights(
-    make_job: Callable[..., Job], make_dataset: Callable[..., Path], tmp_path: Path
+    make_job: Callable[..., Job], make_dataset: Callable[..., Path], tmp_path: Path, training_here: Here
 ) -> None:
     fields = {"datasets": [make_dataset()], "epochs": 6, "checkpoint_every": 4}
-    whole = launch.train(make_job(**fields, out=tmp_path / "unbroken"))
+    with training_here():
+        whole = launch.train(make_job(**fields, out=tmp_path / "unbroken"))
     job, seen = make_job(**fields, out=tmp_path / "broken"), list[Progress]()
 
     def kill_at_ten(progress: Progress) -> None:
@@ -70,7 +74,9 @@ def test_a_trainer_dies_with_the_process_that_started_it(make_job: Callable[...,
     job = make_job(epochs=2000)
     told = tmp_path / "job.json"
     told.write_text(job.to_json())
-    program = "import sys; from ratoon.sft import launch, job; launch.train(job.Job.from_json(open(sys.argv[1]).read()))"
+    program = (
+        "import sys; from ratoon.sft.training import job, launch\nlaunch.train(job.Job.from_json(open(sys.argv[1]).read()))"
+    )
     parent = subprocess.Popen([sys.executable, "-c", program, str(told)])
     ready = Path(job.work) / "progress.jsonl"
     deadline = time.monotonic() + 120
@@ -114,6 +120,7 @@ def test_a_tracker_that_is_not_installed_is_named(make_job: Callable[..., Job], 
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("trained_here")
 def test_a_changed_or_truncated_policy_is_refused(make_job: Callable[..., Job]) -> None:
     job = make_job(epochs=1)
     weights = launch.train(job).folder / "model.safetensors"
@@ -127,6 +134,7 @@ def test_a_changed_or_truncated_policy_is_refused(make_job: Callable[..., Job]) 
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("trained_here")
 def test_an_adapter_is_merged_into_a_whole_model_or_kept_apart_and_trained_on(make_job: Callable[..., Job], tiny: Path) -> None:
     pytest.importorskip("peft")
     lora = {"rank": 4, "dropout": 0.1}
@@ -143,10 +151,11 @@ def test_an_adapter_is_merged_into_a_whole_model_or_kept_apart_and_trained_on(ma
 
 @pytest.mark.slow
 def test_two_devices_share_a_step_and_end_where_one_does(
-    make_job: Callable[..., Job], make_dataset: Callable[..., Path], tmp_path: Path
+    make_job: Callable[..., Job], make_dataset: Callable[..., Path], tmp_path: Path, training_here: Here
 ) -> None:
     fields = {"datasets": [make_dataset(13)], "epochs": 2, "bf16": False}  # 13 by 4: one device has no part of some step
-    one = launch.train(make_job(**fields, out=tmp_path / "one"))
+    with training_here():
+        one = launch.train(make_job(**fields, out=tmp_path / "one"))
     two = launch.train(make_job(**fields, out=tmp_path / "two", processes=2))
     weights = [load_file(trained.folder / "model.safetensors") for trained in (one, two)]
     assert max(float(abs(weights[0][name] - weights[1][name]).max()) for name in weights[0]) < 1e-4

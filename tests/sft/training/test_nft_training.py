@@ -8,6 +8,7 @@ import math
 import os
 import signal
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -72,6 +73,7 @@ def _steps(trained: launch.Trained) -> list[dict[str, float]]:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("trained_here")
 def test_training_moves_right_from_wrong_and_leaves_its_measures_and_old_log_probs(sampled: Rows, nft_job: Jobs) -> None:
     rows, seen = sampled(temperature=0.7), list[Progress]()
     trained = launch.train(nft_job(rows, epochs=4), seen.append)
@@ -308,7 +310,7 @@ def test_killed_it_goes_on_from_its_old_log_probs_and_another_job_does_not(
 
 @pytest.mark.slow
 def test_two_devices_by_an_accelerate_file_and_an_adapter_end_where_one_does(
-    sampled: Rows, nft_job: Jobs, tmp_path: Path
+    sampled: Rows, nft_job: Jobs, tmp_path: Path, training_here: Callable[[], AbstractContextManager[None]]
 ) -> None:
     pytest.importorskip("peft")
     setup = tmp_path / "accelerate.yaml"
@@ -316,7 +318,8 @@ def test_two_devices_by_an_accelerate_file_and_an_adapter_end_where_one_does(
         "distributed_type: MULTI_CPU\nuse_cpu: true\nnum_processes: 2\nmain_process_port: 0\nmixed_precision: bf16\n"
     )
     rows, fields = sampled(), {"lora": {"rank": 4}}
-    one = launch.train(nft_job(rows, **fields, out=tmp_path / "one"))
+    with training_here():
+        one = launch.train(nft_job(rows, **fields, out=tmp_path / "one"))
     two = launch.train(nft_job(rows, **fields, out=tmp_path / "two", accelerate=str(setup)))
     weights = [load_file(trained.folder / "model.safetensors") for trained in (one, two)]
     assert max(float(abs(weights[0][name] - weights[1][name]).max()) for name in weights[0]) < 1e-4
