@@ -49,8 +49,8 @@ def small(tiny_model: Path) -> list[str]:
 
 
 @pytest.fixture
-def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Start:
-    """`command("sql", folder, …)`: the command line's own entry point, in this process."""
+def cli_here(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Start:
+    """`cli_here("sql", folder, …)`: the command line's own entry point, in this process."""
 
     def call(*arguments: str | Path) -> Told:
         monkeypatch.setattr(sys, "argv", ["ratoon", *map(str, arguments)])
@@ -67,9 +67,9 @@ def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
 
 
 @pytest.fixture
-def here(prefect_here: None, command: Start) -> Start:
+def here(prefect_here: None, cli_here: Start) -> Start:
     """`here("run", "smoke", …)`: the same where flows run, on the session's Prefect server."""
-    return command
+    return cli_here
 
 
 @pytest.fixture

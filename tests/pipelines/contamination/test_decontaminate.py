@@ -126,11 +126,11 @@ def test_what_cannot_be_compared_says_why(tmp_path: Path, bench: Path) -> None:
         decontaminate(str(tmp_path / "empty"), [str(bench)])
 
 
-def test_the_command_prints_and_says_json(tmp_path: Path, bench: Path, command: Callable[..., Any]) -> None:
+def test_the_command_prints_and_says_json(tmp_path: Path, bench: Path, cli_here: Callable[..., Any]) -> None:
     rows = data(tmp_path, "jsonl")
-    told = command("decontaminate", rows, "--against", bench)
+    told = cli_here("decontaminate", rows, "--against", bench)
     assert "2 of 3 rows hold an item" in told.out
-    counts = json.loads(command("decontaminate", rows, "--against", bench, "--json").out)
+    counts = json.loads(cli_here("decontaminate", rows, "--against", bench, "--json").out)
     assert counts["tiers"]["exact"] == 1
 
 

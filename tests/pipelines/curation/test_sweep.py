@@ -76,8 +76,8 @@ def test_a_hub_that_cannot_be_reached_is_a_clear_error(harvested: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
-def test_the_command_says_what_is_missing_and_prints_the_front(harvested: Path, command: Callable[..., Any]) -> None:
-    assert "--name NAME" in command("curate", harvested).err
-    assert "--push REPO" in command("export", harvested / "datasets" / "default" / "1").err
-    told = json.loads(command("curate", harvested, "--sweep", "curation.control=false,true", "--json").out)
+def test_the_command_says_what_is_missing_and_prints_the_front(harvested: Path, cli_here: Callable[..., Any]) -> None:
+    assert "--name NAME" in cli_here("curate", harvested).err
+    assert "--push REPO" in cli_here("export", harvested / "datasets" / "default" / "1").err
+    told = json.loads(cli_here("curate", harvested, "--sweep", "curation.control=false,true", "--json").out)
     assert len(told) == 2
