@@ -146,7 +146,7 @@ def harvest_once(stages: dict[str, float], memory: Memory) -> Any:
     from ratoon.pipelines.curation.curate import curate
     from ratoon.pipelines.flows.fan_out import stage
     from ratoon.pipelines.flows.gather import harvest
-    from ratoon.pipelines.rollouts import assign
+    from ratoon.pipelines.rollouts import askers
     from ratoon.pipelines.runtime import records
     from ratoon.pipelines.tasks import pool as propose
 
@@ -162,7 +162,7 @@ def harvest_once(stages: dict[str, float], memory: Memory) -> Any:
         note("propose")
         prompts = stage(propose.prompts)(ctx, pool)
         made_by, policy = stage(records.base)(ctx)
-        asked = stage(assign.assign_round)(ctx, pool, prompts, 1)
+        asked = stage(askers.assign_round)(ctx, pool, prompts, 1)
         note("prompts_and_assign")
         crop = harvest(ctx, pool, prompts, asked, made_by, policy)
         note("rollouts_scores_groups")

@@ -22,7 +22,7 @@ from ratoon.pipelines.curation.curate import Crop, curate
 from ratoon.pipelines.evaluation.policies import evals
 from ratoon.pipelines.flows.runner import opened
 from ratoon.pipelines.recipe.recipe import Recipe
-from ratoon.pipelines.rollouts import assign, sample, score
+from ratoon.pipelines.rollouts import askers, assign, sample, score
 from ratoon.pipelines.runtime import records
 from ratoon.pipelines.runtime.context import Context
 from ratoon.pipelines.runtime.stage import Built, drop_extra, key, run_stage
@@ -64,7 +64,7 @@ def rounds(ctx: Context) -> None:
     last = ctx.recipe.run.iterations
     for iteration in range(last + 1):
         if iteration:
-            asked = assign.assign_round(ctx, pool, prompts, iteration)
+            asked = askers.assign_round(ctx, pool, prompts, iteration)
             kept = curate(ctx.store, ctx.recipe, harvest(ctx, pool, prompts, asked, made_by, policy))
             made_by, policy = stand_in(ctx, kept, policy, iteration)
         if iteration in (0, last):

@@ -55,6 +55,12 @@ class Sampling:
         row = {f.name: getattr(self, f.name) for f in fields(self)}
         return row | {"stop_token_ids": list(self.stop_token_ids)}
 
+    @classmethod
+    def of_row(cls, row: Mapping[str, Any]) -> Sampling:
+        """The sampling that a row of table `samplings` records."""
+        held = {f.name: row[f.name] for f in fields(cls)}
+        return cls(**held | {"stop_token_ids": tuple(row["stop_token_ids"])})
+
 
 @dataclass(frozen=True, slots=True)
 class Policy:

@@ -22,7 +22,7 @@ from ratoon.pipelines.curation.curate import curate
 from ratoon.pipelines.flows.runner import opened
 from ratoon.pipelines.recipe.budget import BudgetConfig
 from ratoon.pipelines.recipe.recipe import Recipe
-from ratoon.pipelines.rollouts import assign, sample, score
+from ratoon.pipelines.rollouts import askers, assign, sample, score
 from ratoon.pipelines.runtime import records
 from ratoon.pipelines.runtime.context import Context
 from ratoon.pipelines.runtime.rollout_set import Crop
@@ -91,7 +91,7 @@ def predict(recipe: Recipe, *, tasks: int = TASKS, verifiers: Mapping[str, Any] 
         held = _tasks_of(ctx, pool, recipe)
         asked = assign.assign_suite(ctx, pool, prompts, 0, "heldout", few.suites["heldout"])
         suite = _harvest(ctx, pool, prompts, asked, made_by, base)
-        asked = assign.assign_round(ctx, pool, prompts, 1)
+        asked = askers.assign_round(ctx, pool, prompts, 1)
         train = _harvest(ctx, pool, prompts, asked, made_by, base)
         bare.prompts(ctx, train.crop)
         kept = curate(ctx.store, few, train.crop)

@@ -61,8 +61,7 @@ def _rounds(ctx: Context) -> None:
     for iteration in range(1, ctx.recipe.run.iterations + 1):
         made = propose_tasks(ctx, [pool], made, iteration, stage, asking(ctx, made_by, policy))
         crop = gather(ctx, [pool, *made.tasks], [prompts, *made.prompts], made_by, policy, iteration)
-        if ctx.recipe.consensus is not None:
-            stage(calibrate)(ctx, crop)
+        stage(calibrate)(ctx, crop)
         linted = stage(linting.lint)(ctx.store, crop)
         stage(judge.judge_round)(ctx, crop, policy, base)
         stage(bare.prompts)(ctx, crop)

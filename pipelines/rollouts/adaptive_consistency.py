@@ -6,7 +6,7 @@ in group order, so a run that is killed plans the same waves again.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,6 +21,7 @@ from ratoon.metrics.voting.plurality import Bools, Ints, Votes
 from ratoon.metrics.voting.sequential_test import curtail, settled
 from ratoon.pipelines.recipe.recipe import Recipe
 from ratoon.pipelines.runtime.context import Context
+from ratoon.pipelines.runtime.rollout_set import RoundSoFar
 from ratoon.pipelines.runtime.stage import Built, key, run_stage
 from ratoon.store.store import Counts, Manifest
 
@@ -28,38 +29,37 @@ EXTENDED = "extended"
 _ROLLOUTS = ["rollout_id", "group_id", "prompt_id", "sample", "finish_reason"]
 
 
-def first(recipe: Recipe) -> int:
+def replies_at_first(recipe: Recipe) -> int:
     """Replies asked of a task without a verifier in the first wave."""
     consensus, n = recipe.consensus, recipe.generate.n
     return n if consensus is None or not consensus.wave else min(consensus.wave, n)
 
 
-def most(recipe: Recipe) -> int:
+def most_replies(recipe: Recipe) -> int:
     """The most replies that one task may be asked for in a round."""
     again = recipe.consensus is not None and recipe.consensus.wave > 0 and recipe.consensus.reuse
     return recipe.generate.n * (2 if again else 1)
 
 
-def further(
-    ctx: Context, asked: Sequence[Manifest], rollouts: Sequence[Manifest], scores: Sequence[Manifest]
-) -> Manifest | None:
-    """The assignments of the next wave; None when every vote is certain, or everything planned is spent."""
-    config = ctx.recipe.consensus
-    if config is None or not config.wave:
-        return None
-    n = ctx.recipe.generate.n
-    options = {"consensus": semantic(config), "n": n}
-    wanted = key("assign", asked[0].iteration, f"train+{len(asked)}", config=options, inputs=[*asked, *rollouts, *scores])
-    if (found := ctx.store.get(wanted.artifact_id)) is not None:
-        return found
-    built = _plan(ctx, config, n, asked, rollouts, scores)
-    return run_stage(ctx.store, wanted, lambda: built) if built.counts.rows_out else None
+def asker(config: ConsensusConfig) -> Callable[[Context, RoundSoFar], Manifest | None]:
+    """Asks tasks whose vote is open again, until every vote is certain or everything planned is spent."""
+
+    def ask(ctx: Context, held: RoundSoFar) -> Manifest | None:
+        n = ctx.recipe.generate.n
+        options = {"consensus": semantic(config), "n": n}
+        inputs = [*held.asked, *held.rollouts, *held.scores]
+        wanted = key("assign", held.iteration, held.next_wave, config=options, inputs=inputs)
+        if (assigned := ctx.store.get(wanted.artifact_id)) is not None:
+            return assigned
+        built = _plan(ctx, config, n, held)
+        return run_stage(ctx.store, wanted, lambda: built) if built.counts.rows_out else None
+
+    return ask
 
 
-def stop_rules(recipe: Recipe, planned: dict[str, int]) -> dict[str, str]:
-    """By group id, why it was asked for fewer or more replies than generate.n; groups that were asked for n have no rule."""
-    config, n = recipe.consensus, recipe.generate.n
-    if config is None or not config.wave:
+def stop_rules(config: ConsensusConfig, n: int, planned: dict[str, int]) -> dict[str, str]:
+    """By group id, why it was asked for fewer or more replies than `n`; groups that were asked for `n` have no rule."""
+    if not config.wave:
         return {}
     return {group: config.stop if asked < n else EXTENDED for group, asked in planned.items() if asked != n}
 
@@ -74,11 +74,8 @@ class _Race(NamedTuple):
     accepted: Bools
 
 
-def _plan(
-    ctx: Context, config: ConsensusConfig, n: int, asked: Sequence[Manifest], rollouts: Sequence[Manifest],
-    scores: Sequence[Manifest],
-) -> Built:  # fmt: skip
-    race = _stand(ctx, config, n, asked, rollouts, scores)
+def _plan(ctx: Context, config: ConsensusConfig, n: int, held: RoundSoFar) -> Built:
+    race = _stand(ctx, config, n, held)
     left = np.maximum(n - race.asked, 0)
     next_n = np.where(race.done, 0, np.minimum(config.wave, left))
     if not next_n.any() and config.reuse:
@@ -91,18 +88,15 @@ def _plan(
     return Built({"assignments": table}, Counts(len(take), len(take)))
 
 
-def _stand(
-    ctx: Context, config: ConsensusConfig, n: int, asked: Sequence[Manifest], rollouts: Sequence[Manifest],
-    scores: Sequence[Manifest],
-) -> _Race:  # fmt: skip
-    read = ctx.store.read("scores", scores, columns=["subject_id", "scorer", "version", "status", "answer", "detail"])
+def _stand(ctx: Context, config: ConsensusConfig, n: int, held: RoundSoFar) -> _Race:
+    read = ctx.store.read("scores", held.scores, columns=["subject_id", "scorer", "version", "status", "answer", "detail"])
     read = read.filter(pc.equal(read["scorer"], READING))
     symbolic = config.equivalence == "symbolic"
-    rows = ctx.store.read("rollouts", rollouts, columns=[*_ROLLOUTS, *(reply.COLUMNS if symbolic else ())])
+    rows = ctx.store.read("rollouts", held.rollouts, columns=[*_ROLLOUTS, *(reply.COLUMNS if symbolic else ())])
     rows = reply.answered(rows) if symbolic else rows
     rows = rows.filter(pc.is_in(rows["rollout_id"], value_set=read["subject_id"].combine_chunks()))
     found = ballots(rows, read, config, ctx.same())
-    plan = ctx.store.read("assignments", asked)
+    plan = ctx.store.read("assignments", held.asked)
     prompts = found.rows["prompt_id"].combine_chunks().take(pa.array(np.unique(found.group, return_index=True)[1]))
     sums = plan.group_by("prompt_id").aggregate([("n_planned", "sum")])
     planned = sums["n_planned_sum"].combine_chunks().take(pc.index_in(prompts, value_set=sums["prompt_id"].combine_chunks()))

@@ -13,19 +13,28 @@ from ratoon.metrics.voting.extracted_answers import READING, readings
 from ratoon.metrics.voting.self_reward import list_sums
 from ratoon.pipelines.rollouts.adaptive_consistency import stop_rules
 from ratoon.pipelines.runtime.context import Context
+from ratoon.pipelines.runtime.stage import shard_of
+from ratoon.store.store import Manifest
 
 
-def labelled(ctx: Context, rows: pa.Table, verdicts: pa.Table, plan: pa.Table) -> tuple[pa.Table, pa.Table | None]:
+def votes_of(ctx: Context, manifest: Manifest) -> ConsensusConfig | None:
+    """How the rollouts of an artifact vote: in a round as the recipe says, in a suite not at all."""
+    in_round = manifest.shard == "train" or shard_of(manifest, "train")
+    return ctx.recipe.consensus if in_round else None
+
+
+def labelled(
+    ctx: Context, rows: pa.Table, verdicts: pa.Table, plan: pa.Table, config: ConsensusConfig | None
+) -> tuple[pa.Table, pa.Table | None]:
     """Tables `groups` and, where anything voted, `scores` of agreement: of rollouts, their verdicts and readings."""
     read = verdicts.filter(pc.equal(verdicts["scorer"], READING))
-    config = ctx.recipe.consensus
     if config is None or not read.num_rows:
         return grouping.groups(rows, verdicts, plan), None
     voting = pc.is_in(rows["rollout_id"], value_set=read["subject_id"].combine_chunks())
     judged = grouping.groups(rows.filter(pc.invert(voting)), verdicts.filter(pc.not_equal(verdicts["scorer"], READING)), plan)
     voters = rows.filter(voting)
     voters = _with_confidence(reply.answered(voters) if "text" in voters.column_names else voters)
-    stops = stop_rules(ctx.recipe, grouping.planned(voters, plan))
+    stops = stop_rules(config, ctx.recipe.generate.n, grouping.planned(voters, plan))
     made = consensus(voters, read, plan, config, same=ctx.same(), stop_rule=stops)
     if config.twins:
         made = twins.crossed(made, voters, _twin_of(ctx, voters))

@@ -1,4 +1,4 @@
-"""The retry queue: tasks no rollout solved, to be asked again when the policy has learned more; knows no engine and no trainer.
+"""The retry queue: tasks no rollout solved, to be asked again when the policy has learned more.
 
 Such a group teaches NFT nothing (no right reply to tell wrong ones from) and RFT nothing either, but the task may be at the
 frontier one round later. What was never solved is written to table `state` by each round's curation, under step `retry`.
@@ -13,6 +13,8 @@ from collections.abc import Sequence
 import pyarrow as pa
 
 from ratoon import schema
+from ratoon.pipelines.rollouts.first_wave import Preference
+from ratoon.pipelines.runtime.context import Context
 from ratoon.store.store import Manifest, Store
 
 STEP = "retry"
@@ -29,6 +31,18 @@ def never_solved(groups: pa.Table, iteration: int) -> pa.Table:
         for task, n in sorted(judged.items()) if n and not solved[task]
     ]  # fmt: skip
     return schema.from_rows("state", rows)
+
+
+def prefer(ctx: Context, iteration: int) -> Preference:
+    """Tasks never solved when they were last asked come first, up to `generate.retry_share` of a wave's places."""
+    generate, told = ctx.recipe.generate, sources(ctx.store, iteration)
+    if not told:
+        return Preference()
+    return Preference(
+        {"retry_share": generate.retry_share, "retry_times": generate.retry_times},
+        {m.artifact_id: m.digests["state"] for m in told},
+        first=lambda asked: queue(ctx.store.read("state", told), asked, generate.retry_times),
+    )
 
 
 def sources(store: Store, iteration: int) -> list[Manifest]:

@@ -1,4 +1,4 @@
-"""Who is asked what, and what they answered: assignments, shards, rollouts."""
+"""What was answered: assignments cut into shards, a shard's rollouts."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from ratoon.config import semantic
 from ratoon.engine import Completion, Policy, Sampling, Usage
 from ratoon.errors import EngineDead
 from ratoon.generators import rollouts as driver
-from ratoon.pipelines.recipe.recipe import Recipe, SamplingConfig
+from ratoon.pipelines.recipe.recipe import Recipe
+from ratoon.pipelines.runtime import records
 from ratoon.pipelines.runtime.context import Context
 from ratoon.pipelines.runtime.stage import Built, Manifests, key, run_stage
 from ratoon.pipelines.runtime.token_counts import token_counts
@@ -48,32 +49,21 @@ def shards(
     ctx: Context, assigned: Manifest, policy_made_by: Manifest, policy: Policy, first: int = 0,
     schemas: Mapping[str, str] | None = None,
 ) -> list[Shard]:  # fmt: skip
-    """The assignments cut into shards of the run's frozen size, by task id and prompt id, numbered from `first`."""
+    """The assignments cut into shards of the run's frozen size, by task id and prompt id, numbered from `first`.
+
+    A shard has one sampling, that of its assignments; where they name several, each is cut apart.
+    """
     purpose = (assigned.shard or "").partition("+")[0]
-    sampling = ctx.sampling(_sampling_of(ctx, assigned, purpose))
     rows = ctx.store.read("assignments", [assigned]).sort_by([("task_id", "ascending"), ("prompt_id", "ascending")])
     size = int(ctx.store.frozen["shard_size"])
-    iteration = assigned.iteration or 0
-    return [
-        Shard(
-            f"{purpose}-{first + start // size:04d}",
-            iteration,
-            rows.slice(start, size),
-            assigned,
-            policy_made_by,
-            policy,
-            sampling,
-            schemas or {},
-        )
-        for start in range(0, rows.num_rows, size)
-    ]
-
-
-def _sampling_of(ctx: Context, assigned: Manifest, purpose: str) -> SamplingConfig:
-    """How the recipe samples what was assigned: a round, what proposers are asked, or a suite."""
-    if assigned.stage == "ask":
-        return ctx.recipe.propose.sampling
-    return ctx.recipe.sampling if purpose == "train" else ctx.recipe.suites[purpose.removeprefix("suite-")].sampling
+    cut: list[Shard] = []
+    for sampling_id in sorted(pc.unique(rows["sampling_id"]).to_pylist()):
+        sampling = records.sampling_of(ctx, sampling_id)
+        own = rows.filter(pc.equal(rows["sampling_id"], sampling_id))
+        for start in range(0, own.num_rows, size):
+            name, part = f"{purpose}-{first + len(cut):04d}", own.slice(start, size)
+            cut.append(Shard(name, assigned.iteration or 0, part, assigned, policy_made_by, policy, sampling, schemas or {}))
+    return cut
 
 
 def sample_shard(

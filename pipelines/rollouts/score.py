@@ -15,9 +15,10 @@ from ratoon.metrics import verifiers
 from ratoon.metrics.verifiers.score import score
 from ratoon.metrics.voting import paraphrase_pairs as twins
 from ratoon.metrics.voting.consensus import VERSION
-from ratoon.pipelines.rollouts.label import labelled, read_unjudged, voting_columns
+from ratoon.pipelines.rollouts.label import labelled, read_unjudged, votes_of, voting_columns
 from ratoon.pipelines.runtime.context import Context
-from ratoon.pipelines.runtime.stage import Built, Manifests, key, run_stage, several, shard_of
+from ratoon.pipelines.runtime.rollout_set import RoundSoFar
+from ratoon.pipelines.runtime.stage import Built, Manifests, key, run_stage, several
 from ratoon.store.store import ArtifactKey, Counts, Manifest
 
 _VERDICT = ["subject_kind", "subject_id", "scorer", "version", "status", "answer", "detail"]
@@ -33,7 +34,7 @@ def score_shard(ctx: Context, rollouts: Manifest, pool: Manifests) -> Manifest:
 
     With `retry_failed`, a verifier's errors are judged once more; what it could judge stays.
     """
-    consensus = ctx.recipe.consensus if shard_of(rollouts, "train") else None
+    consensus = votes_of(ctx, rollouts)
     versions = {f"verifier {name}": version for name, version in _versions(ctx, pool).items()}
     if consensus is not None:
         versions["reader"] = verifiers.version(consensus.reader, ctx.verifiers)
@@ -96,6 +97,7 @@ def group(
     Where votes label, each rollout's agreement with the label is a score beside the groups.
     """
     asked = [assigned] if isinstance(assigned, Manifest) else list(assigned)
+    consensus = votes_of(ctx, asked[0])
 
     def build() -> Built:
         made, agreement = _grouped(ctx, asked, rollouts, scores)
@@ -107,7 +109,7 @@ def group(
         }
         told |= {"wanted": ctx.recipe.generate.mixed_groups} if ctx.recipe.train.uses("nft") else {}
         tables = {"groups": made} | ({} if agreement is None else {"scores": agreement})
-        if ctx.recipe.consensus is not None and ctx.recipe.consensus.twins and agreement is not None:
+        if consensus is not None and consensus.twins and agreement is not None:
             tables["measures"] = twins.measures(made, iteration=asked[0].iteration or 0)
         return Built(tables, Counts(made.num_rows, made.num_rows), told)
 
@@ -120,8 +122,8 @@ def group(
 
 def _voting(ctx: Context, asked: Manifest) -> tuple[Any, dict[str, str] | None]:
     """What decides labels beside the scores: nothing, or how a round's rollouts vote."""
-    consensus = ctx.recipe.consensus
-    if consensus is None or asked.shard != "train":
+    consensus = votes_of(ctx, asked)
+    if consensus is None:
         return None, None
     return {"consensus": semantic(consensus), "n": ctx.recipe.generate.n}, {"consensus": VERSION}
 
@@ -129,10 +131,10 @@ def _voting(ctx: Context, asked: Manifest) -> tuple[Any, dict[str, str] | None]:
 def _grouped(
     ctx: Context, asked: Sequence[Manifest], rollouts: Sequence[Manifest], scores: Sequence[Manifest]
 ) -> tuple[pa.Table, pa.Table | None]:
-    consensus = ctx.recipe.consensus if asked[0].shard == "train" else None
+    consensus = votes_of(ctx, asked[0])
     rows = ctx.store.read("rollouts", rollouts, columns=[*_GROUPED, *voting_columns(consensus)])
     verdicts = ctx.store.read("scores", scores, columns=_VERDICT)
-    made, agreement = labelled(ctx, rows, verdicts, ctx.store.read("assignments", asked))
+    made, agreement = labelled(ctx, rows, verdicts, ctx.store.read("assignments", asked), consensus)
     counted = pc.sum(made["n"]).as_py() or 0
     if counted != rows.num_rows:
         raise AssertionError(f"groups hold {counted} rollouts of {rows.num_rows}")
@@ -144,9 +146,9 @@ def mixed(groups: pa.Table) -> int:
     return int(pc.sum(pc.and_(pc.greater(groups["pass_rate"], 0), pc.less(groups["pass_rate"], 1))).as_py() or 0)
 
 
-def mixed_of(ctx: Context, asked: Sequence[Manifest], rollouts: Sequence[Manifest], scores: Sequence[Manifest]) -> int:
-    """`mixed` of what is there so far, without an artifact: a round may go on."""
-    return mixed(_grouped(ctx, asked, rollouts, scores)[0])
+def groups_so_far(ctx: Context, held: RoundSoFar) -> pa.Table:
+    """Table `groups` of what a round holds, without an artifact: it may go on."""
+    return _grouped(ctx, held.asked, held.rollouts, held.scores)[0]
 
 
 def _count(groups: pa.Table, rate: float) -> int:

@@ -5,8 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pyarrow.compute as pc
+
 from ratoon import schema
-from ratoon.engine import Policy
+from ratoon.engine import Policy, Sampling
+from ratoon.errors import DataError
 from ratoon.pipelines.runtime.context import Context
 from ratoon.pipelines.runtime.stage import Built, key, run_stage
 from ratoon.sft.models import policy as policies
@@ -31,3 +34,12 @@ def sampling(ctx: Context, fields: dict[str, Any], sampling_id: str) -> Manifest
     return run_stage(
         ctx.store, key("sampling", None, sampling_id, config=fields), lambda: Built({"samplings": row}, Counts(1, 1))
     )
+
+
+def sampling_of(ctx: Context, sampling_id: str) -> Sampling:
+    """The recorded sampling of that id. Raises DataError where the run has none."""
+    rows = ctx.store.read("samplings")
+    found = rows.filter(pc.equal(rows["sampling_id"], sampling_id)).to_pylist()
+    if not found:
+        raise DataError(f"no sampling {sampling_id} is recorded", "ratoon verify RUN tells which part is missing")
+    return Sampling.of_row(found[0])

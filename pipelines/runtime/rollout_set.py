@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 
 import pyarrow as pa
 
@@ -27,6 +27,27 @@ class Crop:
     @property
     def inputs(self) -> list[Manifest]:
         return [*self.pool, *self.prompts, *self.rollouts, *self.scores, self.groups]
+
+
+@dataclass(frozen=True)
+class RoundSoFar:
+    """What a round has asked, sampled and scored up to now, wave after wave; nothing before its first wave."""
+
+    iteration: int
+    pool: Sequence[Manifest]
+    prompts: Sequence[Manifest]
+    asked: tuple[Manifest, ...] = ()
+    rollouts: tuple[Manifest, ...] = ()
+    scores: tuple[Manifest, ...] = ()
+
+    @property
+    def next_wave(self) -> str:
+        """The slot of the next wave's assignments: `train`, then `train+1` …"""
+        return f"train+{len(self.asked)}" if self.asked else "train"
+
+    def with_wave(self, asked: Manifest, rollouts: Iterable[Manifest], scores: Iterable[Manifest]) -> RoundSoFar:
+        """The round after one more wave."""
+        return replace(self, asked=(*self.asked, asked), rollouts=(*self.rollouts, *rollouts), scores=(*self.scores, *scores))
 
 
 def crop_of(store: Store, iteration: int, purpose: str = "train") -> Crop:

@@ -17,7 +17,7 @@ from ratoon.engine import Policy
 from ratoon.pipelines.curation.curate import Crop
 from ratoon.pipelines.flows.runner import opened
 from ratoon.pipelines.recipe.recipe import load
-from ratoon.pipelines.rollouts import assign, sample, score
+from ratoon.pipelines.rollouts import askers, assign, sample, score
 from ratoon.pipelines.runtime import records
 from ratoon.pipelines.runtime.context import Context
 from ratoon.pipelines.tasks import pool as propose
@@ -132,7 +132,7 @@ def harvest() -> Callable[..., Crop]:
 
     def make(ctx: Context, on: Ground, iteration: int = 1, suite: str | None = None) -> Crop:
         if suite is None:
-            asked = assign.assign_round(ctx, on.pool, on.prompts, iteration)
+            asked = askers.assign_round(ctx, on.pool, on.prompts, iteration)
         else:
             asked = assign.assign_suite(ctx, on.pool, on.prompts, iteration, suite, ctx.recipe.suites[suite])
         rollouts = [sample.sample_shard(ctx, s, on.prompts) for s in sample.shards(ctx, asked, on.base_row, on.base)]

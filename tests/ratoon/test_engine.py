@@ -54,3 +54,9 @@ def test_a_failed_request_is_a_completion_without_tokens() -> None:
     assert completion.finish_reason == "error"
     assert completion.error == "TooLong: 3 of 2 tokens"
     assert (list(completion.token_ids), completion.logprobs, completion.prompt_tokens) == ([], None, 3)
+
+
+def test_a_recorded_sampling_is_read_back_as_it_was() -> None:
+    sampling = Sampling(temperature=0.3, top_k=7, max_tokens=12, stop_token_ids=(2, 258))
+    (row,) = schema.from_rows("samplings", [sampling.row_fields() | {"sampling_id": sampling.sampling_id}]).to_pylist()
+    assert Sampling.of_row(row) == sampling

@@ -10,7 +10,7 @@ import pytest
 
 from ratoon.errors import ConfigError, UsageError
 from ratoon.pipelines.flows.standalone import evaluate_model, evaluate_run
-from ratoon.pipelines.rollouts import assign
+from ratoon.pipelines.rollouts import askers
 from ratoon.store.store import Store
 
 Open = Callable[..., Any]
@@ -21,7 +21,7 @@ SUITE = "[[tasks]]\nsource = 'arithmetic'\noperation = 'add'\ndigits = [1, 1]\nn
 def round_of_its_own(context: Open, ground: Any, tmp_path: Path) -> Path:
     with context() as ctx:
         on = ground(ctx)
-        assign.assign_round(ctx, on.pool, on.prompts, 1)
+        askers.assign_round(ctx, on.pool, on.prompts, 1)
     return tmp_path / "run"
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from ratoon.errors import ConfigError
 from ratoon.messages import compact
-from ratoon.pipelines.rollouts import assign
+from ratoon.pipelines.rollouts import askers
 from ratoon.pipelines.runtime.context import Context
 from ratoon.pipelines.tasks import pool as propose
 from ratoon.sft.models.tiny import make_tiny
@@ -35,7 +35,7 @@ def first(ctx: Context) -> dict[str, Any]:
     pool = propose.tasks(ctx)
     prompts = propose.prompts(ctx, pool)
     row = ctx.store.read("prompts", [prompts]).sort_by("task_id").slice(0, 1).to_pylist()[0]
-    asked = ctx.store.read("assignments", [assign.assign_round(ctx, pool, prompts, 1)]).to_pylist()[0]
+    asked = ctx.store.read("assignments", [askers.assign_round(ctx, pool, prompts, 1)]).to_pylist()[0]
     told = {"text": ctx.renderer.decode(row["token_ids"]), "sampling_id": asked["sampling_id"], "artifact": prompts.artifact_id}
     return row | told
 

@@ -17,10 +17,10 @@ from ratoon.metrics.voting.vote_accuracy import Label, measures, trend
 from ratoon.pipelines.curation.curate import Crop, crop_of, curate
 from ratoon.pipelines.flows.runner import opened
 from ratoon.pipelines.recipe.recipe import SHIPPED, load
-from ratoon.pipelines.rollouts import adaptive_consistency as asking
-from ratoon.pipelines.rollouts import assign, sample, score
+from ratoon.pipelines.rollouts import askers, sample, score
 from ratoon.pipelines.rollouts import calibrate_votes as calibrate
 from ratoon.pipelines.runtime import records
+from ratoon.pipelines.runtime.rollout_set import RoundSoFar
 from ratoon.pipelines.tasks import pool as propose
 from ratoon.pipelines.training import gate
 from ratoon.pipelines.views.rows import show
@@ -53,14 +53,12 @@ def gather(ctx: Any) -> Crop:
     pool = propose.tasks(ctx)
     prompts = propose.prompts(ctx, pool)
     row, base = records.base(ctx)
-    asked, rollouts, scores = [], [], []
-    wave: Any = assign.assign_round(ctx, pool, prompts, 1)
-    while wave is not None:
-        asked.append(wave)
-        made = [sample.sample_shard(ctx, s, prompts) for s in sample.shards(ctx, wave, row, base, len(rollouts))]
-        rollouts, scores = rollouts + made, scores + [score.score_shard(ctx, m, pool) for m in made]
-        wave = asking.further(ctx, asked, rollouts, scores)
-    return Crop(1, [pool], [prompts], rollouts, scores, score.group(ctx, asked, rollouts, scores))
+    held = RoundSoFar(1, [pool], [prompts])
+    while (wave := askers.next_wave(ctx, held)) is not None:
+        made = [sample.sample_shard(ctx, s, prompts) for s in sample.shards(ctx, wave, row, base, len(held.rollouts))]
+        held = held.with_wave(wave, made, [score.score_shard(ctx, m, pool) for m in made])
+    groups = score.group(ctx, held.asked, held.rollouts, held.scores)
+    return Crop(1, [pool], [prompts], held.rollouts, held.scores, groups)
 
 
 def groups(store: Store) -> list[dict[str, Any]]:

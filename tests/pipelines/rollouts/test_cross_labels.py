@@ -13,7 +13,7 @@ import pytest
 from ratoon.pipelines.curation.curate import Crop, curate
 from ratoon.pipelines.flows.runner import opened
 from ratoon.pipelines.recipe.recipe import load
-from ratoon.pipelines.rollouts import assign, sample, score
+from ratoon.pipelines.rollouts import askers, sample, score
 from ratoon.pipelines.rollouts.calibrate_votes import calibrate
 from ratoon.pipelines.runtime import records
 from ratoon.pipelines.tasks import pool as propose
@@ -52,7 +52,7 @@ def play(tmp_path: Path, tiny_model: Path) -> Callable[..., Played]:
             for i in range(1, rounds + 1):
                 made = propose_tasks(ctx, [pool], made, i, lambda function: function, sampled)
                 tasks, asks = [pool, *made.tasks], [prompts, *made.prompts]
-                asked = assign.assign_round(ctx, tasks, asks, i)
+                asked = askers.assign_round(ctx, tasks, asks, i)
                 rollouts = [sample.sample_shard(ctx, s, asks) for s in sample.shards(ctx, asked, row, base)]
                 scores = [score.score_shard(ctx, m, tasks) for m in rollouts]
                 crop = Crop(i, tasks, asks, rollouts, scores, score.group(ctx, [asked], rollouts, scores))

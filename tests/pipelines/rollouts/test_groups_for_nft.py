@@ -13,9 +13,9 @@ from ratoon import schema
 from ratoon.errors import Refused
 from ratoon.pipelines.curation.curate import candidates, crop_of, curate
 from ratoon.pipelines.curation.recurate import replay
-from ratoon.pipelines.rollouts import assign, sample, score
-from ratoon.pipelines.rollouts import dynamic_sampling as waves
+from ratoon.pipelines.rollouts import askers, sample, score
 from ratoon.pipelines.rollouts import retry_queue as retry
+from ratoon.pipelines.runtime.rollout_set import RoundSoFar
 from ratoon.pipelines.training import gate
 from ratoon.pipelines.views.summary import rounds
 from ratoon.sft.data import dataset
@@ -107,7 +107,7 @@ def test_what_was_never_solved_takes_at_most_its_share_of_the_next_round(context
         on = ground(ctx)
         curate(ctx.store, ctx.recipe, harvest(ctx, on))
         first, second = (
-            set(ctx.store.read("assignments", [assign.assign_round(ctx, on.pool, on.prompts, i)])["task_id"].to_pylist())
+            set(ctx.store.read("assignments", [askers.assign_round(ctx, on.pool, on.prompts, i)])["task_id"].to_pylist())
             for i in (1, 2)
         )
         queued = {s["key"] for s in ctx.store.read("state").to_pylist()}
@@ -126,19 +126,14 @@ def test_a_task_leaves_the_queue_when_it_was_solved_or_asked_often_enough() -> N
     assert retry.queue(state, [*asked, (3, "b"), (3, "a")], times=5) == set()
 
 
-def _round(ctx: Any, on: Any) -> tuple[list[Any], list[Any], list[Any]]:
+def _round(ctx: Any, on: Any) -> tuple[tuple[Any, ...], tuple[Any, ...], tuple[Any, ...]]:
     """One round in waves, without Prefect; what the flow does."""
-    asked: list[Any] = []
-    rollouts: list[Any] = []
-    scores: list[Any] = []
-    more: int | None = None
-    while more is None or more > 0:
-        asked.append(assign.assign_round(ctx, on.pool, on.prompts, 1, len(asked), more))
-        shards = sample.shards(ctx, asked[-1], on.base_row, on.base, len(rollouts))
+    held = RoundSoFar(1, [on.pool], [on.prompts])
+    while (wave := askers.next_wave(ctx, held)) is not None:
+        shards = sample.shards(ctx, wave, on.base_row, on.base, len(held.rollouts))
         made = [sample.sample_shard(ctx, shard, on.prompts) for shard in shards]
-        rollouts, scores = rollouts + made, scores + [score.score_shard(ctx, m, on.pool) for m in made]
-        more = waves.more(ctx, on.pool, asked, rollouts, scores)
-    return asked, rollouts, scores
+        held = held.with_wave(wave, made, [score.score_shard(ctx, m, on.pool) for m in made])
+    return held.asked, held.rollouts, held.scores
 
 
 def test_a_round_asks_other_tasks_until_enough_groups_are_mixed(context: Open, ground: Any) -> None:
@@ -175,9 +170,9 @@ def test_fewer_mixed_groups_wanted_later_takes_the_waves_that_are_not_asked_out_
     with context(*NFT, "generate.tasks=4", "generate.mixed_groups=5", "generate.max_waves=9") as ctx:
         asked, rollouts, scores = _round(ctx, ground(ctx))
         score.group(ctx, asked, rollouts, scores)
-        waves.drop_unasked(ctx, 1, asked)
+        askers.drop_unasked(ctx, 1, asked)
         assert len(ctx.store.find("assign", 1)) == len(asked)
-        waves.drop_unasked(ctx, 1, asked[:1])
+        askers.drop_unasked(ctx, 1, asked[:1])
         assert [m.shard for m in ctx.store.find("assign", 1)] == ["train"]
         assert not ctx.store.find("groups", 1)
 

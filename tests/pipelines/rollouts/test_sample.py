@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 import pytest
 
 from ratoon.errors import EngineDead
-from ratoon.pipelines.rollouts import assign, sample
+from ratoon.pipelines.rollouts import askers, assign, sample
 
 Open = Callable[..., Any]
 TWO_SUITES = ["suites.heldout={split='eval',n=2}", "suites.again={split='eval',n=3}", "suites.cold={split='eval',n=1,sampling={temperature=0.0}}"]  # fmt: skip  # noqa: E501
@@ -19,7 +19,7 @@ TWO_SUITES = ["suites.heldout={split='eval',n=2}", "suites.again={split='eval',n
 def test_shards_cover_every_assignment_once_in_task_order_at_the_frozen_size(context: Open, ground: Any) -> None:
     with context("run.shard_size=5") as ctx:
         on = ground(ctx)
-        asked = assign.assign_round(ctx, on.pool, on.prompts, 1)
+        asked = askers.assign_round(ctx, on.pool, on.prompts, 1)
         cut = sample.shards(ctx, asked, on.base_row, on.base)
         tasks = [task for shard in cut for task in shard.rows["task_id"].to_pylist()]
         assert [s.name for s in cut] == ["train-0000", "train-0001", "train-0002"]
@@ -36,7 +36,7 @@ def test_a_round_asks_only_training_tasks_and_a_suite_only_its_split(context: Op
         on = ground(ctx)
         split = dict(zip(*(ctx.store.read("tasks", [on.pool])[c].to_pylist() for c in ("task_id", "split")), strict=True))
         for asked, wanted in (
-            (assign.assign_round(ctx, on.pool, on.prompts, 1), "train"),
+            (askers.assign_round(ctx, on.pool, on.prompts, 1), "train"),
             (assign.assign_suite(ctx, on.pool, on.prompts, 0, "heldout", ctx.recipe.suites["heldout"]), "eval"),
         ):
             assert {split[t] for t in ctx.store.read("assignments", [asked])["task_id"].to_pylist()} == {wanted}
@@ -119,7 +119,7 @@ def test_only_failed_rollouts_are_asked_again_keep_their_ids_and_the_second_atte
 def test_a_dead_engine_fails_its_shard_and_serves_the_next(context: Open, ground: Any, asked: Any, tmp_path: Path) -> None:
     with context("engine.scripted.dies_after=5", "engine.scripted.deaths=2") as ctx:
         on = ground(ctx)
-        planned = assign.assign_round(ctx, on.pool, on.prompts, 1)
+        planned = askers.assign_round(ctx, on.pool, on.prompts, 1)
         first, second = sample.shards(ctx, planned, on.base_row, on.base)
         with pytest.raises(EngineDead, match="after 5 requests"):
             sample.sample_shard(ctx, first, on.prompts)

@@ -12,7 +12,7 @@ import pytest
 
 from ratoon.pipelines.flows.runner import opened
 from ratoon.pipelines.recipe.recipe import load
-from ratoon.pipelines.rollouts import assign, sample, score
+from ratoon.pipelines.rollouts import askers, sample, score
 
 FLAKY = """
 from pathlib import Path
@@ -40,7 +40,7 @@ def test_retry_failed_judges_a_verifier_s_errors_again_and_nothing_else(
             verifiers={"flaky": flaky_verifier.flaky},
         ) as ctx:  # fmt: skip
             on = ground(ctx)
-            asked = assign.assign_round(ctx, on.pool, on.prompts, 1)
+            asked = askers.assign_round(ctx, on.pool, on.prompts, 1)
             rollouts = [sample.sample_shard(ctx, s, on.prompts) for s in sample.shards(ctx, asked, on.base_row, on.base)]
             made = [score.score_shard(ctx, r, on.pool) for r in rollouts]
             tables.append({row["subject_id"]: row for row in ctx.store.read("scores", made).to_pylist()})

@@ -18,7 +18,7 @@ from ratoon.pipelines.curation import question_only as bare
 from ratoon.pipelines.curation.curate import Crop, candidates, crop_of, curate
 from ratoon.pipelines.flows.runner import opened
 from ratoon.pipelines.recipe.recipe import load
-from ratoon.pipelines.rollouts import assign, sample, score
+from ratoon.pipelines.rollouts import askers, sample, score
 from ratoon.pipelines.runtime import records
 from ratoon.pipelines.runtime.context import Context
 from ratoon.pipelines.tasks import pool as propose
@@ -70,7 +70,7 @@ def play(tmp_path: Path, tiny_model: Path) -> Callable[..., Round]:
 
 def _harvest(ctx: Context, pool: Manifest, made: Made, row: Manifest, base: Any) -> Crop:
     pools, prompts = [pool, *made.tasks], [propose.prompts(ctx, pool), *made.prompts]
-    asked = assign.assign_round(ctx, pools, prompts, 1)
+    asked = askers.assign_round(ctx, pools, prompts, 1)
     rollouts = [sample.sample_shard(ctx, s, prompts) for s in sample.shards(ctx, asked, row, base)]
     scores = [score.score_shard(ctx, m, pools) for m in rollouts]
     return Crop(1, pools, prompts, rollouts, scores, score.group(ctx, asked, rollouts, scores))
