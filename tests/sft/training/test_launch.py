@@ -95,7 +95,7 @@ def test_too_few_examples_stop_before_a_process_is_started(
     with pytest.raises(Stopped, match=r"3 examples; train\.min_examples is 8") as caught:
         launch.train(make_job([make_dataset(3)]))
     assert "train.min_examples" in caught.value.hint
-    with pytest.raises(Stopped, match=r"12 more are longer than train\.max_length = 20"):
+    with pytest.raises(Stopped, match=r"12 more are longer than train\.max_length, 20"):
         launch.train(make_job([make_dataset(12)], max_length=20))
 
 
