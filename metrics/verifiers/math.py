@@ -90,6 +90,7 @@ def verify(text: str, answer: str | None, args: Mapping[str, Any]) -> Verdict:
     no_gold = abstained(f"gold {answer!r:.80} does not parse")
     if not text or text.isspace():
         return EMPTY if gold.expressions else no_gold
+    library()  # loading it is no part of a reply's time
     try:
         with within(config.cpu_s):
             said = _reply(text, config)

@@ -156,6 +156,7 @@ def test_a_gold_may_be_written_so_and_passes_its_own_check(gold: str) -> None:
     ids=lambda reply: reply[:20],
 )  # fmt: skip
 def test_whatever_the_policy_wrote_fails_in_under_a_second(reply: str) -> None:
+    verify("1", "1", {})  # the library is loaded
     start = time.process_time()
     verdict = verify(reply, "9", LOOSE)
     assert (verdict.status, time.process_time() - start < 1.2) == ("fail", True)
