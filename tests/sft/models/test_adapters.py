@@ -70,9 +70,10 @@ def test_a_merged_model_of_a_rounded_base_keeps_the_exact_sums_to_train_from(ada
 
 def test_an_adapter_of_peft_alone_names_its_base_in_its_own_config(adapter: Path, tiny: Path) -> None:
     (adapter / "policy.json").unlink()
+    config = json.loads((adapter / "adapter_config.json").read_text())
+    (adapter / "adapter_config.json").write_text(json.dumps(config | {"base_model_name_or_path": None}))
     with pytest.raises(ModelError, match="does not say of which model"):
         adapters.base_of(adapter)
-    config = json.loads((adapter / "adapter_config.json").read_text())
     (adapter / "adapter_config.json").write_text(json.dumps(config | {"base_model_name_or_path": str(tiny)}))
     assert adapters.base_of(adapter) == tiny
 
