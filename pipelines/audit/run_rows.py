@@ -13,12 +13,14 @@ from ratoon.messages import user_texts
 from ratoon.metrics.qdc.tiers import sample_of
 from ratoon.metrics.report import Dropped, Series, Stage, Twin
 from ratoon.metrics.report.frame import COUNTED, FRAME
+from ratoon.metrics.report.thinking import told
 from ratoon.metrics.stats import measures
 from ratoon.metrics.stats.measures import Measure
 from ratoon.metrics.verifier_errors import error_rates as measure_verifier
 from ratoon.pipelines.contamination import benchmarks
 from ratoon.pipelines.runtime.rollout_set import Crop, crop_of
 from ratoon.pipelines.views.summary import rounds
+from ratoon.reply import COLUMNS, UNFINISHED
 from ratoon.store.store import Manifest, Store
 
 _ROWS = """
@@ -102,6 +104,15 @@ def _rollouts(store: Store, crop: Crop, columns: list[str], most: int, seed: int
     wanted = pc.unique(tasks.filter(pa.array(sample_of(tasks, most, seed))))
     batches = [b.filter(pc.is_in(b["task_id"], value_set=wanted)) for b in store.scan("rollouts", crop.rollouts, columns)]
     return pa.Table.from_batches(batches)
+
+
+def thinking(store: Store, iteration: int) -> list[str]:
+    """What there is to tell of how a round's replies thought; their texts are read only where some did."""
+    rollouts = crop_of(store, iteration).rollouts
+    known = store.read("rollouts", rollouts, ["answer_start", "meta"])
+    some = pc.any(pc.greater(known["answer_start"], 0)).as_py()
+    some = some or pc.any(pc.match_substring(known["meta"], f'"{UNFINISHED}":')).as_py()
+    return told(store.read("rollouts", rollouts, COLUMNS)) if some else []
 
 
 def known_before(store: Store, iteration: int, row_ids: pa.ChunkedArray) -> dict[str, pa.Table]:

@@ -82,6 +82,7 @@ def _of_run(path: Path, iteration: int | None, config: AuditConfig) -> Side:
     stored = audit_run.known_before(store, chosen, rows["row_id"])
     notes = [f"stored numbers that were used: {', '.join(sorted(stored))}"] if stored else []
     notes += _sampled(rows.num_rows, total, config.seed)
+    notes += audit_run.thinking(store, chosen)
     return Side("run", f"{path} round {chosen}", rows, total, None, notes, held, digest, path, chosen, stored)
 
 
