@@ -2,7 +2,8 @@
 
 A field is *semantic* (its value changes what is computed; it is hashed) unless it is declared with `operational()`, or, key by
 key of a table, with `partly_operational()`.
-A later default must not change the hash of an older recipe, so digests cover resolved values, defaults included.
+A later default must not change the hash of an older recipe, so digests cover resolved values, defaults included. A field that
+came later must not either: one declared with `added()` is hashed where it is not at its default.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from ratoon.errors import ConfigError
 
 _OPERATIONAL: dict[str, Any] = {"operational": True}
 _KEYS = "operational_keys"
+_ADDED = "hashed_unless"
 _NONE: Any = object()
 Model = TypeVar("Model", bound="Config")
 
@@ -40,6 +42,12 @@ def partly_operational(default: Any, keys: Iterable[str], **field: Any) -> Any:
     """A table of free keys, of which `keys` say where or how fast: they are not hashed, and a table of nothing else is not."""
     names: dict[str, Any] = {_KEYS: sorted(keys)}
     return Field(default, json_schema_extra=names, **field)
+
+
+def added(default: Any, **field: Any) -> Any:
+    """A field that older recipes lack: at its default it is not hashed, so their digests stay."""
+    unhashed: dict[str, Any] = {_ADDED: default}
+    return Field(default, json_schema_extra=unhashed, **field)
 
 
 def one_of(configs: Iterable[type[Config]], tag: str) -> Any:
@@ -66,6 +74,8 @@ def _hashed(value: Any, extra: Any) -> Any:
         return _NONE
     if isinstance(extra, dict) and _KEYS in extra:
         return {k: v for k, v in value.items() if k not in extra[_KEYS]} or _NONE
+    if isinstance(extra, dict) and _ADDED in extra and value == extra[_ADDED]:
+        return _NONE
     return value
 
 

@@ -79,7 +79,8 @@ def _merged(found: Sequence[Proposal]) -> Proposal:
     rows = [row for each in found for row in each.tasks.to_pylist()]
     oracles = [row for each in found for row in each.oracles.to_pylist()]
     merged = proposal(rows, oracles, (), sum(each.dropped for each in found))
-    return Proposal(merged.tasks, merged.oracles, pa.concat_tables([each.failures for each in found]), merged.dropped)
+    failures, told = pa.concat_tables([each.failures for each in found]), tuple(line for each in found for line in each.told)
+    return Proposal(merged.tasks, merged.oracles, failures, merged.dropped, told)
 
 
 __all__ = ["TASK_SOURCES", "Proposal", "TaskConfig", "propose", "propose_all", "verifiers_of", "versions"]

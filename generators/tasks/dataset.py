@@ -1,4 +1,4 @@
-"""Tasks of a data set: a Hugging Face id, or local Parquet, JSONL or CSV; knows columns only by the column map.
+"""Tasks of a data set: whatever ratoon.rows reads; which column holds what is the column map's to say, or the layout's.
 
 A row that cannot be a task (null or blank prompt, invalid UTF-8, a split nobody mapped) is a row of `failures`, never
 silently left out; equal rows are one task, the repeats counted. The problem key is the normalised prompt.
@@ -7,7 +7,7 @@ silently left out; equal rows are one task, the repeats counted. The problem key
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from hashlib import file_digest, sha256
 from pathlib import Path
 from typing import Any, Literal
@@ -15,12 +15,16 @@ from typing import Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from ratoon import ids
-from ratoon.config import Config
-from ratoon.errors import DataError, MissingExtra
-from ratoon.generators.tasks.files import SUFFIXES, Item, columns_of, read_file
-from ratoon.generators.tasks.messages import BadRow, answer_text, messages_of, tools_of
+from ratoon.config import Config, added
+from ratoon.errors import DataError, RatoonError
+from ratoon.generators.tasks.columns import ColumnMap, Columns, columns
+from ratoon.generators.tasks.messages import BadRow, messages_of, tools_of
 from ratoon.generators.tasks.task_rows import Proposal, failure_row, oracle_row, proposal, task_row, text_key
 from ratoon.messages import all_text, user
+from ratoon.rows import record as records
+from ratoon.rows.chunk import Item
+from ratoon.rows.golds import GoldRule, NoGold, checked_regex, golds
+from ratoon.rows.rows import Rows, is_hub_id, open_rows
 
 Split = Literal["train", "probe", "eval"]
 
@@ -29,36 +33,30 @@ def _usual_splits() -> dict[str, Split]:
     return {"train": "train", "validation": "probe", "probe": "probe", "test": "eval", "eval": "eval"}
 
 
-class ColumnMap(Config):
-    """Which column holds what."""
-
-    prompt: str = Field("prompt", description="the question; not read where `messages` is set")
-    messages: str | None = Field(None, description="messages, the user's turn last; column `tools` is read with them")
-    answer: str = Field("answer", description="the gold answer; empty text for a data set without answers")
-    split: str | None = Field(None, description="which side a row is on, read through `splits`")
-    level: str | None = Field(None, description="level of difficulty")
-    verifier_args: str | None = Field(
-        None, description="the verifier's arguments of a row, an object or its JSON; they win over the arm's"
-    )
-
-
 class DatasetConfig(Config):
     """One arm of tasks from a data set."""
 
     source: Literal["dataset"] = Field("dataset", description="this task source")
     name: str = Field("", description="the arm's name, `family` of its tasks; the last part of `path` if not set")
-    path: str = Field(min_length=1, description="a file (.parquet, .jsonl, .csv), a folder of such files, or a Hugging Face id")
-    subset: str | None = Field(None, description="configuration of a Hugging Face data set")
+    path: str = Field(min_length=1, description="a file, a folder of files, or a Hugging Face id")
+    subset: str | None = Field(None, description="configuration of a Hugging Face data set or of a folder with a card")
     revision: str | None = Field(None, description="commit or tag of a Hugging Face data set")
     hub_splits: tuple[str, ...] = Field(
         ("train",),
         min_length=1,
-        description="splits of a Hugging Face data set to read; with several each is mapped by `splits`",
+        description="splits of a Hugging Face data set to read; with several, as with several of a folder, each is mapped by "
+        "`splits`",
     )
     columns: ColumnMap = Field(default_factory=lambda: ColumnMap(), description="which column holds what")
     splits: dict[str, Split] = Field(
         default_factory=_usual_splits,
         description="the data set's split names to train, probe and eval",
+    )
+    answer_after: str | None = added(None, min_length=1, description="the gold is what follows its last such mark, as `####`")
+    answer_regex: str | None = added(None, description="the gold is the last match of this, or of its first group")
+    boxed: bool = added(False, description="the gold is the content of its last `\\boxed{}`")
+    index_into: str | None = added(
+        None, description="the gold is the choice in this column that it names by place (from 0) or letter"
     )
     wording: str = Field("{prompt}", description="the prompt, with {prompt} in it; not applied to `messages`")
     verifier: str | None = Field("exact", description="the verifier of these tasks; none if not set and without answers")
@@ -83,6 +81,18 @@ class DatasetConfig(Config):
             raise ValueError("must hold {prompt}")
         return wording
 
+    @field_validator("answer_regex")
+    @classmethod
+    def _is_regex(cls, regex: str | None) -> str | None:
+        try:
+            return None if regex is None else checked_regex(regex)
+        except RatoonError as error:
+            raise ValueError(str(error)) from None
+
+    @property
+    def gold(self) -> GoldRule:
+        return GoldRule(self.answer_after, self.answer_regex, self.boxed, self.index_into)
+
     @property
     def family(self) -> str:
         return self.name or Path(self.path).stem
@@ -92,33 +102,39 @@ def propose(config: DatasetConfig, seed: int) -> Proposal:
     """The data set's tasks; bad rows as failures, repeats and what `limit` leaves out as dropped.
 
     Raises DataError on a missing file or column, a file that holds no rows, a hub that cannot be reached, or when no row can
-    be used.
+    be used or at least half of them cannot be read.
     """
+    rows = open_rows(config.path, config=config.subset, revision=config.revision)
+    mapped = columns(config.columns, config.index_into, rows, config.family)
     tasks, failures = [], []
-    for item in _items(config):
+    for item in _items(config, rows):
         try:
-            tasks.append(_row(config, item))
+            tasks.append(_row(config, mapped, item))
         except BadRow as error:
             failures.append(failure_row(f"{config.family}/{item.where}", "BadRow", str(error)))
+    rows.reading.check()
+    if not tasks and not failures:
+        raise DataError(f"{config.path} holds no row", "mend the arm's `path`")
     if not tasks:
         raise DataError(
             f"arm {config.family!r}: none of the {len(failures)} rows of {config.path} can be a task; the first: "
-            f"{failures[0]['message'] if failures else 'there is no row'}",
+            f"{failures[0]['message']}",
             "mend the file, or the arm's `columns`",
         )
     kept, left_out = _limited(tasks, config.limit, seed)
-    return proposal(kept, [oracle_row(t, t["answer"]) for t in kept if t["answer"] is not None], failures, left_out)
+    oracles = [oracle_row(t, t["answer"]) for t in kept if t["answer"] is not None]
+    return proposal(kept, oracles, failures, left_out, [f"{config.family}: {rows.reading.line()}"])
 
 
 def version(config: DatasetConfig) -> str | None:
     """The sha256 of a local data set's files, by name and content; None on a hub. Raises DataError on a missing file."""
-    files = _files(config)
-    if files is None:
+    if is_hub_id(config.path):
         return None
     found = sha256()
-    for file in files:
-        with file.open("rb") as opened:
-            found.update(f"{file.relative_to(config.path)}\x1f{file_digest(opened, 'sha256').hexdigest()}\n".encode())
+    for file in open_rows(config.path, config=config.subset).files:
+        with file.path.open("rb") as opened:
+            name = "." if file.path == Path(config.path) else file.name
+            found.update(f"{name}\x1f{file_digest(opened, 'sha256').hexdigest()}\n".encode())
     return found.hexdigest()
 
 
@@ -136,17 +152,23 @@ def _limited(tasks: list[dict[str, Any]], limit: int | None, seed: int) -> tuple
     return kept, len(tasks) - len(kept)
 
 
-def _row(config: DatasetConfig, item: Item) -> dict[str, Any]:
+def _items(config: DatasetConfig, rows: Rows) -> Iterator[Item]:
+    """The rows, with their split where there are several: one alone says nothing about the side of a task."""
+    if rows.hub is None:
+        several = len(rows.splits) > 1
+        yield from (item if several else item._replace(split=None) for item in rows.items())
+        return
+    for split in config.hub_splits:
+        for item in rows.of_split(split).items():
+            yield item if len(config.hub_splits) > 1 else item._replace(split=None)
+
+
+def _row(config: DatasetConfig, mapped: Columns, item: Item) -> dict[str, Any]:
     if item.problem is not None:
         raise BadRow(item.problem)
-    columns, value, tools = config.columns, item.row, None
-    if columns.messages is not None:
-        messages, tools = messages_of(None, value.get(columns.messages) or ()), tools_of(value.get("tools"))
-        question = all_text(messages) or ""
-    else:
-        question = messages_of(value.get(columns.prompt))[0]["content"]
-        messages = [user(config.wording.replace("{prompt}", question))]
-    level = None if columns.level is None else value.get(columns.level)
+    question, messages, tools = _asked(config, mapped, item)
+    level = None if config.columns.level is None else item.row.get(config.columns.level)
+    answer, args = _judged_by(config, mapped, item.row)
     return task_row(
         source="dataset",
         family=config.family,
@@ -154,16 +176,52 @@ def _row(config: DatasetConfig, item: Item) -> dict[str, Any]:
         messages=messages,
         tools=tools,
         problem_key=text_key(question),
-        answer=answer_text(value.get(columns.answer)) if columns.answer else None,
+        answer=answer,
         verifier=config.verifier,
-        verifier_args=config.verifier_args | _own_args(value.get(columns.verifier_args) if columns.verifier_args else None),
+        verifier_args=args,
         split=_split(config, item),
         meta={"row": item.where},
     )
 
 
-def _own_args(value: object) -> dict[str, Any]:
-    """A row's arguments; Parquet fills the fields a row has not with null, which is not said here."""
+def _asked(config: DatasetConfig, mapped: Columns, item: Item) -> tuple[str, list[dict[str, Any]], str | None]:
+    """The question, the messages that ask it, and tools; `wording` is around a question that is one text."""
+    told, row = config.columns, item.row
+    if told.messages is not None:
+        messages = messages_of(None, row.get(told.messages) or ())
+        return all_text(messages) or "", messages, tools_of(row.get("tools"))
+    if mapped.layout:
+        turns = records.record(item.where, None, row, mapped.layout).prompt
+        messages = messages_of(None if turns else "", turns or None)
+        if len(messages) > 1:
+            return all_text(messages) or "", messages, tools_of(row.get("tools"))
+        question = messages[0]["content"]
+    else:
+        question = messages_of(row.get(told.prompt))[0]["content"]
+    return question, [user(config.wording.replace("{prompt}", question))], None
+
+
+def _judged_by(config: DatasetConfig, mapped: Columns, row: Mapping[str, Any]) -> tuple[str | None, dict[str, Any]]:
+    """The gold, and the verifier's arguments; golds beside the first are alternatives, of which any will do."""
+    try:
+        answers = golds(row.get(mapped.answer), row, config.gold) if mapped.answer else []
+    except NoGold as error:
+        raise BadRow(str(error)) from None
+    own = _own_args(config.columns.verifier_args, row)
+    others = {"alternatives": answers[1:]} if len(answers) > 1 else {}
+    return answers[0] if answers else None, config.verifier_args | others | own
+
+
+def _own_args(column: str | Mapping[str, Any] | None, row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row's arguments: the object in a column, or a column an argument, of several columns one list.
+
+    Parquet fills the fields a row has not with null, which is not said here.
+    """
+    value: Any
+    if isinstance(column, Mapping):
+        value = {name: row.get(one) if isinstance(one, str) else _listed(one, row) for name, one in column.items()}
+    else:
+        value = row.get(column) if column else None
     if isinstance(value, str):
         try:
             value = json.loads(value)
@@ -174,6 +232,12 @@ def _own_args(value: object) -> dict[str, Any]:
     return {name: item for name, item in (value or {}).items() if item is not None}
 
 
+def _listed(names: Iterable[str], row: Mapping[str, Any]) -> list[Any] | None:
+    """The values of several columns, those that are lists taken apart; None where there is none."""
+    values = [row[name] for name in names if row.get(name) is not None]
+    return [item for value in values for item in (value if isinstance(value, list) else [value])] or None
+
+
 def _split(config: DatasetConfig, item: Item) -> str | None:
     name = item.split if config.columns.split is None else item.row.get(config.columns.split)
     if name is None and config.columns.split is None:
@@ -181,58 +245,3 @@ def _split(config: DatasetConfig, item: Item) -> str | None:
     if name not in config.splits:
         raise BadRow(f"split {name!r} is not in the arm's `splits` ({', '.join(config.splits)})")
     return config.splits[name]
-
-
-def _files(config: DatasetConfig) -> list[Path] | None:
-    """The local files that `path` names, in order; None where it is a hub's id."""
-    path = Path(config.path)
-    if path.is_dir():
-        files = sorted(p for p in path.rglob("*") if p.suffix in SUFFIXES)
-        if not files:
-            raise DataError(f"{path} holds no file of type {', '.join(SUFFIXES)}", "mend the arm's `path`")
-        return files
-    if path.suffix in SUFFIXES:
-        if not path.is_file():
-            raise DataError(f"there is no file {path}", "mend the arm's `path`; it is read relative to where ratoon is run")
-        return [path]
-    return None
-
-
-def _items(config: DatasetConfig) -> Iterator[Item]:
-    files = _files(config)
-    if files is None:
-        yield from _hub(config)
-        return
-    for file in files:
-        _check_columns(config, columns_of(file), str(file))
-        yield from read_file(file)
-
-
-def _check_columns(config: DatasetConfig, found: list[str], where: str) -> None:
-    mapped = config.columns
-    wanted = (mapped.messages or mapped.prompt, mapped.answer, mapped.split, mapped.level, mapped.verifier_args)
-    absent = [name for name in wanted if name and name not in found]
-    if absent:
-        raise DataError(
-            f"{where} has no column {', '.join(map(repr, absent))}; its columns are {', '.join(found) or 'none'}",
-            f'map them in `columns` of arm {config.family!r}; answer = "" where there are none',
-        )
-
-
-def _hub(config: DatasetConfig) -> Iterator[Item]:
-    try:
-        import datasets
-    except ImportError:
-        raise MissingExtra("datasets", "tasks") from None
-    for split in config.hub_splits:
-        try:
-            loaded = datasets.load_dataset(config.path, config.subset, split=split, revision=config.revision)
-        except Exception as error:
-            raise DataError(
-                f"cannot load split {split!r} of {config.path!r}: {type(error).__name__}: {error}",
-                f"it is no file of type {', '.join(SUFFIXES)}, so it was looked for on the Hugging Face hub: "
-                "check path, subset, hub_splits and the network, or give a local file",
-            ) from error
-        _check_columns(config, loaded.column_names, f"{config.path} ({split})")
-        for i, row in enumerate(loaded):
-            yield Item(f"{split}:{i}", row, split if len(config.hub_splits) > 1 else None)

@@ -61,7 +61,8 @@ def propose(config: MixConfig, seed: int) -> Proposal:
     oracles = [row for each in made for row in each.oracles.to_pylist() if row["task_id"] in taken]
     planned, whole = sum(each.planned for each in made), proposal(kept, oracles)
     failures = pa.concat_tables([each.failures for each in made])
-    return Proposal(whole.tasks, whole.oracles, failures, planned - len(kept) - failures.num_rows)
+    told = tuple(line for each in made for line in each.told)
+    return Proposal(whole.tasks, whole.oracles, failures, planned - len(kept) - failures.num_rows, told)
 
 
 def _chosen(config: MixConfig, part_of: Mapping[str, str], seed: int) -> set[str]:

@@ -15,9 +15,10 @@ from pydantic import Field
 
 from ratoon.config import Config
 from ratoon.errors import DataError
-from ratoon.generators.tasks.files import Item, read_file
 from ratoon.generators.tasks.messages import BadRow, messages_of
 from ratoon.generators.tasks.task_rows import Proposal, failure_row, proposal, task_row, text_key
+from ratoon.rows.chunk import Item
+from ratoon.rows.rows import open_rows
 
 PACKAGED = Path(__file__).with_name("seeds.jsonl")
 _FIELDS = ("kind", "instruction", "input", "output")
@@ -86,7 +87,7 @@ def _path(config: SeedsConfig) -> Path:
 
 
 def _items(config: SeedsConfig) -> Iterator[Item]:
-    return read_file(_path(config))
+    return open_rows(_path(config)).items()
 
 
 def _row(config: SeedsConfig, item: Item) -> tuple[dict[str, Any], str]:

@@ -22,12 +22,13 @@ SPLITS = ("train", "probe", "eval")
 
 @dataclass(frozen=True, eq=False)
 class Proposal:
-    """Tables `tasks`, `oracles` and `failures` of one source, and how many repeats it left out."""
+    """Tables `tasks`, `oracles` and `failures` of one source, how many repeats it left out, and how its files were read."""
 
     tasks: pa.Table
     oracles: pa.Table
     failures: pa.Table = field(default_factory=lambda: schema.empty("failures"))
     dropped: int = 0
+    told: tuple[str, ...] = ()
 
     @property
     def planned(self) -> int:
@@ -94,6 +95,7 @@ def proposal(
     oracles: Iterable[Mapping[str, Any]] = (),
     failures: Iterable[Mapping[str, Any]] = (),
     dropped: int = 0,
+    told: Sequence[str] = (),
 ) -> Proposal:
     """Rows as a Proposal; a task that comes again (same id) is dropped and counted, and so is its oracle."""
     rows = list(tasks)
@@ -105,4 +107,5 @@ def proposal(
         schema.from_rows("oracles", truths.values()),
         schema.from_rows("failures", failures),
         dropped + len(rows) - len(once),
+        tuple(told),
     )

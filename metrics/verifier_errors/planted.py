@@ -18,6 +18,7 @@ import pyarrow as pa
 from ratoon import ids
 from ratoon.metrics import verifiers
 from ratoon.metrics.verifiers import numbers
+from ratoon.metrics.verifiers.alternatives import without
 from ratoon.metrics.verifiers.formats.queries import is_query
 from ratoon.metrics.verifiers.formats.wordings import SILENT, Wording, Wordings, word
 from ratoon.metrics.verifiers.verdict import args_of
@@ -76,9 +77,10 @@ def _by_verifier(tasks: pa.Table, seed: int) -> dict[str, list[_Task]]:
         args = args_of(row["verifier_args"])
         if row["verifier"] is None or args is None:
             continue
+        own = dict(without(args))
         pool = answers.get((row["verifier"], row["family"] or ""), [])
         others = tuple(dict.fromkeys(pool[(i + k) % len(pool)] for k in range(min(len(pool), 2 * _OTHERS))))[:_OTHERS]
-        found.setdefault(row["verifier"], []).append(_Task(row["task_id"], row["family"] or "", row["answer"], args, others))
+        found.setdefault(row["verifier"], []).append(_Task(row["task_id"], row["family"] or "", row["answer"], own, others))
     return found
 
 

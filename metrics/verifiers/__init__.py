@@ -13,7 +13,7 @@ from typing import Any
 from ratoon import plugins
 from ratoon.errors import ConfigError, UsageError
 from ratoon.metrics.sandbox import sandbox
-from ratoon.metrics.verifiers import choice, code, exact, math, numeric, reasoning_gym, sql
+from ratoon.metrics.verifiers import alternatives, choice, code, exact, math, numeric, reasoning_gym, sql
 from ratoon.metrics.verifiers.verifier import OWN_FORMATS, Formats, Verifier
 
 Function = Callable[..., Any]
@@ -76,9 +76,9 @@ def load(name: str, extra: Mapping[str, Function] = _NONE) -> None:
 
 def gold_reply(name: str, answer: str, args: Mapping[str, Any]) -> str:
     """A reply that says `answer` the way this verifier wants it: for the gold check and for trivial policies."""
-    return VERIFIERS[name].specimen(answer, args) if name in VERIFIERS else answer
+    return VERIFIERS[name].specimen(answer, alternatives.without(args)) if name in VERIFIERS else answer
 
 
 def formats(name: str, args: Mapping[str, Any]) -> Formats:
     """What is planted before verifier `name` under these arguments."""
-    return VERIFIERS[name].formats(args) if name in VERIFIERS else OWN_FORMATS
+    return VERIFIERS[name].formats(alternatives.without(args)) if name in VERIFIERS else OWN_FORMATS

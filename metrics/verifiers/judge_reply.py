@@ -8,7 +8,7 @@ from typing import Any
 
 from ratoon import reply as replies
 from ratoon.errors import UsageError
-from ratoon.metrics.verifiers import VERIFIERS, load, resolve
+from ratoon.metrics.verifiers import VERIFIERS, alternatives, load, resolve
 from ratoon.metrics.verifiers.pool import Item, VerifierPool
 from ratoon.metrics.verifiers.verdict import Verdict, as_verdict, failed, parsed_args
 
@@ -18,7 +18,8 @@ _TIMEOUT_S = 5.0
 def judge_reply(reply: str, answer: str | None, verifier: str = "math", *, inline: bool = False, **args: Any) -> Verdict:
     """What `verifier` says about one reply: `status` (pass, fail, abstain, error), the `answer` it read, `detail`, `value`.
 
-    `args` are the verifier's own (see "Arguments of verifiers" in the reference), checked by its model. Judged in a worker
+    `args` are the verifier's own (see "Arguments of verifiers" in the reference), checked by its model, and `alternatives`, a
+    list of other golds of which any will do. Judged in a worker
     process that is killed after 5 s and kept for the next call; `inline` judges here, without that bound. Raises ConfigError
     on bad arguments, UsageError for an unknown verifier, MissingExtra or NoSandbox for what it needs.
 
@@ -30,12 +31,14 @@ def judge_reply(reply: str, answer: str | None, verifier: str = "math", *, inlin
         raise UsageError(f"a reply and its answer are texts, not {kinds}", "give str(answer), or None where there is none")
     function = resolve(verifier)
     if verifier in VERIFIERS:
-        parsed_args(VERIFIERS[verifier].args, args)
+        parsed_args(VERIFIERS[verifier].args, alternatives.without(args))
     item = Item(verifier, reply, answer, args)
     if not inline:
         return judge_items([item], _pool())[0]
     load(verifier)
     text, unfinished = _answer(reply)
+    if alternatives.NAME in args:
+        return _unless_unfinished(alternatives.judge(function, text, answer, args), unfinished)
     return _unless_unfinished(as_verdict(function(text, answer, args)), unfinished)
 
 

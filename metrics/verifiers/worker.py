@@ -21,7 +21,7 @@ from multiprocessing.reduction import recv_handle
 from typing import Any
 
 from ratoon.errors import RatoonError, UsageError
-from ratoon.metrics.verifiers import is_ours, load, resolve
+from ratoon.metrics.verifiers import alternatives, is_ours, load, resolve
 from ratoon.metrics.verifiers.verdict import as_verdict, errored
 
 IDLE = -1.0
@@ -145,6 +145,8 @@ def _judge(
         function = functions.get(name)
         if function is None:
             function = functions[name] = resolve(name, extra)
+        if alternatives.NAME in args:
+            return _plain(alternatives.judge(function, text, answer, args))
         returned = function(text, answer, args)
         if is_ours(name, function):
             return tuple(returned)

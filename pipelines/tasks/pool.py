@@ -52,6 +52,8 @@ def task_seed(ctx: Context) -> int:
 def _propose(ctx: Context) -> Built:
     recipe, seed = ctx.recipe, task_seed(ctx)
     proposed = propose_all(recipe.tasks, ids.derive_seed(seed, "tasks"))
+    for line in proposed.told:
+        ctx.progress.say(line)
     rows, refused = check_gold(ctx, proposed.tasks)
     split = sealed(assign_splits(rows, recipe.splits, ids.derive_seed(seed, "splits")))
     oracles = proposed.oracles
@@ -61,7 +63,8 @@ def _propose(ctx: Context) -> Built:
     failures = pa.concat_tables([proposed.failures, refused])
     tables = {"tasks": split, "oracles": oracles.filter(kept), "failures": failures}
     counts = Counts(proposed.planned, split.num_rows, dropped=proposed.dropped, failed=failures.num_rows)
-    return Built(tables, counts, {"verifiers": sorted(v for v in pc.unique(split["verifier"]).to_pylist() if v)})
+    judged = sorted(v for v in pc.unique(split["verifier"]).to_pylist() if v)
+    return Built(tables, counts, {"verifiers": judged} | ({"read": list(proposed.told)} if proposed.told else {}))
 
 
 def sealed(rows: pa.Table) -> pa.Table:

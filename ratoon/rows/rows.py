@@ -116,12 +116,20 @@ def open_rows(name: str | Path, *, split: str | None = None, config: str | None 
         rows = _of_folder(path, config)
     elif path.exists():
         rows = _of_file(path)
-    elif path.is_absolute() or kind_of(path) is not None or told.startswith((".", "~")) or told.count("/") > 1:
+    elif not is_hub_id(told):
         raise DataError(f"there is no {name}", "give a file, a folder, or a Hugging Face id")
     else:
         hub = Hub(told, config, revision)
         rows = Rows(told, [], hub, Reading(told, files=[told], splits=hub.names, config=hub.config))
     return rows if split is None else rows.of_split(split)
+
+
+def is_hub_id(name: str) -> bool:
+    """Whether it can only be an id of the hub: nothing of that name is here, and it has the form of none of our files."""
+    path, folder = Path(name), Path(name.rpartition(":")[0])
+    if path.exists() or (":" in name and folder.is_dir()) or path.is_absolute() or kind_of(path) is not None:
+        return False
+    return not name.startswith((".", "~")) and name.count("/") <= 1
 
 
 def _of_file(path: Path) -> Rows:

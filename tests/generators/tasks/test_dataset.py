@@ -1,3 +1,4 @@
+import gzip
 import json
 import os
 import subprocess
@@ -42,6 +43,7 @@ def failures(proposal):
         ({"wording": "x"}, "must hold {prompt}"),
         ({"splits": {"a": "dev"}}, "'train', 'probe' or 'eval'"),
         ({"columns": {"promt": "q"}}, "did you mean 'prompt'"),
+        ({"answer_regex": "("}, "answer_regex '\\(' is no regular expression"),
     ],
 )
 def test_a_bad_config_is_refused_by_field(tree, message):
@@ -70,6 +72,69 @@ def test_a_folder_of_files_is_read_whole(tmp_path):
     write(tmp_path, "jsonl", ROWS[:3])
     write(tmp_path, "csv", ROWS[3:])
     assert propose(arm(tmp_path), 0).tasks.num_rows == 6
+
+
+def test_a_folders_splits_are_sides_and_what_was_read_is_told_in_one_line(tmp_path):
+    for split, rows in (("train", ROWS[:3]), ("test", ROWS[3:])):
+        (tmp_path / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (tmp_path / "scores.xlsx").write_text("")
+    proposal = propose(arm(tmp_path), 0)
+    assert sorted(proposal.tasks["split"].to_pylist()) == ["eval"] * 3 + ["train"] * 3
+    (line,) = proposal.told
+    assert "6 rows of 2 files" in line
+    assert "left out: scores.xlsx" in line
+    assert "splits" in line
+    assert "prompt, answer" in line
+    assert "text not looked at: side" in line
+
+
+@pytest.mark.parametrize("name", ["gsm.json", "gsm.jsonl.gz", "gsm.tsv", "gsm.arrow"])
+def test_rows_of_any_kind_of_file_are_tasks_with_the_ids_they_have_as_jsonl(tmp_path, name):
+    rows = [{"prompt": f"What is {i} + 1?", "answer": str(i + 1)} for i in range(6)]
+    path = tmp_path / name
+    if path.suffix == ".json":
+        path.write_text(json.dumps(rows, indent=1))
+    elif path.suffix == ".gz":
+        path.write_bytes(gzip.compress("\n".join(map(json.dumps, rows)).encode()))
+    elif path.suffix == ".tsv":
+        path.write_text("prompt\tanswer\n" + "".join(f"{row['prompt']}\t{row['answer']}\n" for row in rows))
+    else:
+        table = pa.Table.from_pylist(rows)
+        with pa.ipc.new_file(path, table.schema) as out:
+            out.write_table(table)
+    expected = propose(arm(write(tmp_path, "jsonl", rows)), 0).tasks["task_id"]
+    assert propose(arm(path), 0).tasks["task_id"].equals(expected)
+
+
+@pytest.mark.parametrize(
+    ("row", "question"),
+    [
+        ({"question": "2 + 2?", "answer": "4"}, "2 + 2?"),
+        ({"instruction": "Add.", "input": "2 and 2", "output": "It is 4.", "answer": "4"}, "Add.\n\n2 and 2"),
+        ({"problem": "2 + 2?", "generated_solution": "It is 4.", "expected_answer": "4"}, "2 + 2?"),
+        ({"conversations": [{"from": "human", "value": "2 + 2?"}, {"from": "gpt", "value": "4"}], "answer": "4"}, "2 + 2?"),
+        ({"messages": [{"role": "user", "content": "2 + 2?"}], "gold": "4"}, "2 + 2?"),
+    ],
+)
+def test_where_no_column_is_called_prompt_the_layout_says_which_it_is(tmp_path, row, question):
+    made = propose(arm(write(tmp_path, "jsonl", [row])), 0)
+    assert [compact(messages) for messages in made.tasks["messages"].to_pylist()] == [[{"role": "user", "content": question}]]
+    assert made.tasks["answer"].to_pylist() == ["4"]
+    assert "layout" in made.told[0]
+
+
+def test_a_conversation_is_a_task_up_to_its_last_reply(tmp_path):
+    turns = [("user", "Hi"), ("assistant", "Yes?"), ("user", "2 + 2?"), ("assistant", "4")]
+    row = {"messages": [{"role": role, "content": text} for role, text in turns], "answer": "4"}
+    made = propose(arm(write(tmp_path, "jsonl", [row])), 0)
+    assert compact(made.tasks["messages"].to_pylist()[0]) == row["messages"][:3]
+
+
+def test_new_keys_at_their_defaults_leave_the_digest_of_an_arm(tmp_path):
+    plain = arm(tmp_path / "a.csv")
+    added = {"answer_after", "answer_regex", "boxed", "index_into"}
+    assert not added & config.semantic(plain).keys()
+    assert config.semantic(arm(tmp_path / "a.csv", boxed=True))["boxed"] is True
 
 
 def test_a_limit_picks_by_seed_and_counts_what_it_leaves_out(tmp_path):
@@ -194,9 +259,9 @@ def test_a_file_that_holds_nothing_usable_is_refused(tmp_path, name, content, me
 
 
 def test_an_absent_file_or_empty_folder_is_refused(tmp_path):
-    with pytest.raises(DataError, match="there is no file"):
+    with pytest.raises(DataError, match=r"there is no .*none\.csv"):
         propose(arm(tmp_path / "none.csv"), 0)
-    with pytest.raises(DataError, match="holds no file of type"):
+    with pytest.raises(DataError, match="holds no data file"):
         propose(arm(tmp_path), 0)
 
 
@@ -208,7 +273,7 @@ def test_a_hub_that_cannot_be_reached_is_told_with_the_way_out():
     )
     env = os.environ | {"HF_HUB_OFFLINE": "1"}
     out = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, timeout=120, check=True).stdout
-    assert out.startswith("DataError cannot load split 'train' of 'nobody/nothing'")
+    assert out.startswith("DataError cannot load 'nobody/nothing'")
     assert "or give a local file" in out
 
 
