@@ -124,6 +124,7 @@ class Completion:
     `logprobs` is null where the engine has none. `token_ids` holds the end-of-turn id iff `finish_reason` is `stop`.
     `reasoning` is thinking that a server sent apart from `text`; null where it sent none.
     `top_logprobs` has per token the likeliest ids with their log-probs, where they were asked for and the engine has them.
+    `loss_mask` is 1 at ids the policy sampled and 0 at ids it was given (an environment's words); null means it sampled all.
     `error` is `CLASS: message`; then `token_ids` is empty and `finish_reason` is `error`. `seconds` is wall time.
     `usage` is what a server counted; null where the tokens themselves tell.
     """
@@ -140,6 +141,7 @@ class Completion:
     prompt_tokens: int = 0
     top_logprobs: Sequence[Mapping[int, float]] | None = None
     usage: Usage | None = None
+    loss_mask: Sequence[int] | None = None
 
 
 class Engine(Protocol):

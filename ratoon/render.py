@@ -90,6 +90,34 @@ class Renderer:
         encoded = iter(self._backend.encode_batch_fast(flat, add_special_tokens=False))
         return [[i for _ in parts for i in next(encoded).ids] for parts in pieces]
 
+    def glue(
+        self,
+        before: Conversation,
+        sampled: Sequence[int],
+        messages: Conversation,
+        tools: str | None = None,
+    ) -> list[int]:
+        """The ids that go on with a conversation after a sampled reply, which stays as it was sampled.
+
+        `sampled` answered `before`; `messages` follow it, up to where the assistant begins again. The next prompt is the
+        ids of `before`, then `sampled`, then these: a reply rendered from its text may be cut into other ids. An end-of-turn
+        id that was sampled is not given twice. Raises DataError where the template changes earlier turns when others follow.
+        """
+        texts = [*_strings(before), *_strings(messages)]
+        # From the other end than `_pieces` takes its sign from, so that the two never meet.
+        mark = next(sign for sign in map(chr, reversed(_UNUSED)) if all(sign not in text for text in texts))
+        pieces = self._pieces([*before, {"role": "assistant", "content": mark}, *messages], tools)
+        at = next((number for number, piece in enumerate(pieces) if mark in piece), 0)
+        head, _, rest = pieces[at].partition(mark)
+        if "".join(pieces).count(mark) != 1 or [*pieces[:at], head] != self._pieces(before, tools):
+            raise DataError(
+                f"the chat template of {self.folder.name} renders earlier turns anew: no sampled reply can be continued",
+                "take a model whose template keeps earlier turns as they are, or ask one turn only",
+            )
+        follows = [i for piece in (rest, *pieces[at + 1 :]) for i in self.encode(piece)]
+        ended = sampled and sampled[-1] in self.end_of_turn_ids and follows[:1] == [sampled[-1]]
+        return follows[1:] if ended else follows
+
     def _pieces(self, conversation: Conversation, tools: str | None) -> list[str]:
         """The rendered text, cut inside every special token that a content spells: no piece holds one of these."""
         said = list(_strings(conversation))

@@ -7,6 +7,7 @@ no agreement. A tie abstains; no order of rows can change a vote.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -23,13 +24,17 @@ from ratoon.metrics.voting.plurality import Votes, plurality
 Array = NDArray[Any]
 
 
-def groups(rollouts: pa.Table, scores: pa.Table, assignments: pa.Table) -> pa.Table:
+def groups(
+    rollouts: pa.Table, scores: pa.Table, assignments: pa.Table, label_sources: Mapping[str, str] | None = None
+) -> pa.Table:
     """Table `groups`, one row per group and scorer, sorted by group id; a rollout without a score counts in n only.
 
+    `scores` are those that label: one a rollout. `label_sources` names who a scorer speaks for, `verifier` where it is not
+    named.
     Raises DataError when a rollout has two scores of one kind, Conservation when a rollout is in no group.
     """
     rows = _joined(rollouts, scores)
-    made = _grouped(rows, planned(rollouts, assignments))
+    made = _grouped(rows, planned(rollouts, assignments), label_sources or {})
     counted = int(pc.sum(made["n"]).as_py() or 0)
     if counted != rows.num_rows:
         raise Conservation(f"groups hold {counted} rollouts of {rows.num_rows}", "this is a fault of ratoon: please report it")
@@ -71,7 +76,7 @@ def planned(rollouts: pa.Table, assignments: pa.Table) -> dict[str, int]:
     return out
 
 
-def _grouped(rows: pa.Table, planned: dict[str, int]) -> pa.Table:
+def _grouped(rows: pa.Table, planned: dict[str, int], label_sources: Mapping[str, str]) -> pa.Table:
     group = codes_of(rows["group_id"])
     scorer = codes_of(rows["scorer"])
     version = codes_of(rows["version"])
@@ -84,7 +89,7 @@ def _grouped(rows: pa.Table, planned: dict[str, int]) -> pa.Table:
     # A group sampled over several iterations belongs to the latest.
     columns["iteration"] = latest(rows["iteration"], at, n_groups)
     columns |= {"scorer": head["scorer"], "scorer_version": head["version"]}
-    columns["label_source"] = pc.if_else(pc.is_null(head["scorer"]), pa.scalar(None, pa.string()), pa.scalar("verifier"))
+    columns["label_source"] = [None if s is None else label_sources.get(s, "verifier") for s in head["scorer"].to_pylist()]
     columns["n_planned"] = [planned.get(id) for id in head["group_id"].to_pylist()]
     columns |= _counts(rows, at, n_groups) | _votes(rows, at, n_groups)
     table = schema.from_columns("groups", columns, n_groups)

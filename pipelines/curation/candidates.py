@@ -12,13 +12,13 @@ import pyarrow.compute as pc
 from ratoon import schema
 from ratoon.errors import DataError
 from ratoon.filters.filter import ascends
-from ratoon.metrics.voting.self_reward import list_sums
+from ratoon.metrics.voting.self_reward import trained_logprobs, trained_tokens
 from ratoon.pipelines.runtime.rollout_set import Crop
 from ratoon.pipelines.runtime.stage import shard_of
 from ratoon.store.store import Manifest, Store
 
 STORED = ("text_hi", "text_lo")
-_ROLLOUT = ["prompt_id", "iteration", "text", "finish_reason", "error"]
+_ROLLOUT = ["prompt_id", "role", "iteration", "text", "finish_reason", "error"]
 _TASK = ["problem_key", "family", "level"]
 _SCORE = ["status", "detail", "answer", "value"]
 _GROUP = ["pass_rate", "pass_lo", "pass_hi", "n", "n_valid", "n_passed", "label_source", "vote", "vote_share", "vote_margin",
@@ -36,7 +36,7 @@ def judges(store: Store, crop: Crop, needed: set[str] | None) -> list[Manifest]:
     """The judge's artifacts of a round, where column `judge` is needed, or all columns are."""
     if needed is not None and "judge" not in needed:
         return []
-    found = (m for m in store.find("judge", crop.iteration) if shard_of(m, "train"))
+    found = (m for m in store.find("judge", crop.iteration) if shard_of(m, crop.purpose))
     return sorted(found, key=lambda m: m.shard or "")
 
 
@@ -70,7 +70,7 @@ def _rollouts(
     store: Store, crop: Crop, columns: Sequence[str], count: bool, likelihood: bool
 ) -> tuple[pa.Table, _Stored | None]:
     read = ["rollout_id", "group_id", "task_id", *columns]
-    read += ["token_ids"] * count + ["logprobs"] * likelihood
+    read += ["token_ids"] * count + ["logprobs"] * likelihood + ["loss_mask"] * (count or likelihood)
 
     def work(_: int, batches: Iterator[pa.RecordBatch]) -> list[pa.Table]:
         return [_counted(pa.Table.from_batches([batch])) for batch in batches]
@@ -83,12 +83,12 @@ def _rollouts(
 
 
 def _counted(part: pa.Table) -> pa.Table:
-    """With the number of tokens in place of the tokens, and their sum in place of the log-probs."""
+    """With the number of sampled tokens in place of the tokens, and their sum in place of the log-probs."""
     if "logprobs" in part.column_names:
-        part = part.append_column("logprob", list_sums(part["logprobs"])).drop_columns(["logprobs"])
+        part = part.append_column("logprob", trained_logprobs(part["logprobs"], part["loss_mask"])).drop_columns(["logprobs"])
     if "token_ids" in part.column_names:
-        part = part.append_column("n_tokens", pc.list_value_length(part["token_ids"])).drop_columns(["token_ids"])
-    return part
+        part = part.append_column("n_tokens", trained_tokens(part["token_ids"], part["loss_mask"])).drop_columns(["token_ids"])
+    return part.drop_columns(["loss_mask"]) if "loss_mask" in part.column_names else part
 
 
 def _scored(rows: pa.Table, scores: pa.Table, columns: Sequence[str], stored: _Stored | None) -> pa.Table:

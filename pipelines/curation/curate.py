@@ -23,8 +23,8 @@ from ratoon.filters.filter import Side
 from ratoon.filters.mixed_group import MixedGroupConfig
 from ratoon.filters.random_n import RandomNConfig
 from ratoon.pipelines.curation import question_only as bare
-from ratoon.pipelines.curation import sampling_provenance as sources
 from ratoon.pipelines.curation.candidates import STORED, candidates, judges
+from ratoon.pipelines.curation.sampling_provenance import of as sources_of
 from ratoon.pipelines.curation.side_tables import SideTables, side_tables
 from ratoon.pipelines.recipe.recipe import Recipe
 from ratoon.pipelines.rollouts import retry_queue as retry
@@ -43,13 +43,18 @@ _CORRECT = {"finish_reason", "decontaminate", "verified", "consensus"}
 _KEPT = ["rollout_id", "group_id", "status", "n_valid", "n_passed"]
 
 
-def curate(store: Store, recipe: Recipe, crop: Crop, name: str = "default") -> Manifest:
-    """Decisions on every rollout of a crop, and the dataset of those kept in every step, in one commit."""
+def curate(store: Store, recipe: Recipe, crop: Crop, name: str = "default", others: Sequence[Crop] = ()) -> Manifest:
+    """Decisions on every rollout of a crop, and the dataset of those kept in every step, in one commit.
+
+    `others` are the round's rollouts of further roles: each is decided by itself, and what is kept is one dataset. The
+    control is made of `crop` alone.
+    """
     gated = _views(control(recipe, 1), crop.iteration) if recipe.curation.control else None
-    source = _Source(store, crop, also=_needed(gated, ()) if gated else None)
-    made = _found_or_made(source, recipe, name)
+    also = _needed(gated, ()) if gated else None
+    sources = [_Source(store, crop, also=also), *(_Source(store, other, also=None) for other in others)]
+    made = _found_or_made(sources, recipe, name)
     if recipe.curation.control:
-        _found_or_made(source, control(recipe, made.counts.rows_out), f"{name}{CONTROL}")
+        _found_or_made(sources[:1], control(recipe, made.counts.rows_out), f"{name}{CONTROL}")
     return made
 
 
@@ -78,8 +83,8 @@ class _Source:
         return rows
 
 
-def _found_or_made(source: _Source, recipe: Recipe, name: str) -> Manifest:
-    store, crop = source.store, source.crop
+def _found_or_made(sources: Sequence[_Source], recipe: Recipe, name: str) -> Manifest:
+    store, crop = sources[0].store, sources[0].crop
     views = _views(recipe, crop.iteration)
     config: dict[str, Any] = {"filters": semantic(recipe.filters)}
     own = dict(versions(_steps(recipe.filters)))
@@ -90,15 +95,15 @@ def _found_or_made(source: _Source, recipe: Recipe, name: str) -> Manifest:
         config["retry"] = True
     questions = bare.found(store, recipe, crop.iteration)
     kinds = {kind for steps in views.values() for kind, _ in steps}
-    read = side_tables(store, recipe.curation, crop, name, kinds)
-    judged = judges(store, crop, _needed(views, read.lint))
-    inputs = {m.artifact_id: m.content_digest for m in [*crop.inputs, *read.inputs, *judged, *questions]} | dict(
-        read.runs or {}
-    )
+    reads = [side_tables(store, recipe.curation, source.crop, name, kinds) for source in sources]
+    used = list(questions)
+    for source, read in zip(sources, reads, strict=True):
+        used += [*source.crop.inputs, *read.inputs, *judges(store, source.crop, _needed(views, read.lint))]
+    inputs = {m.artifact_id: m.content_digest for m in used} | dict(reads[0].runs or {})
     wanted = key("curate", crop.iteration, name, config=config, inputs=inputs, versions=own)
-    made = run_stage(store, wanted, lambda: _curate(source, recipe, name, wanted, read))
+    made = run_stage(store, wanted, lambda: _curate(sources, recipe, name, wanted, reads))
     if not _holds(datasets.folder_at(store.root, made.extra["folder"]), made.extra["dataset_id"], made.extra["dataset_digest"]):
-        _curate(source, recipe, name, wanted, read)  # found or revived, but its folder holds another curation, or is damaged
+        _curate(sources, recipe, name, wanted, reads)  # found or revived, but its folder holds another curation, or is damaged
     return made
 
 
@@ -117,61 +122,72 @@ def _holds(folder: Path, dataset_id: str, digest: str) -> bool:
         return False
 
 
-def _curate(source: _Source, recipe: Recipe, name: str, wanted: ArtifactKey, read: SideTables) -> Built:
-    store, crop = source.store, source.crop
+def _curate(sources: Sequence[_Source], recipe: Recipe, name: str, wanted: ArtifactKey, reads: Sequence[SideTables]) -> Built:
+    store, crop = sources[0].store, sources[0].crop
     dataset_id = ids.content_id("dataset", wanted.artifact_id)
-    views = _views(recipe, crop.iteration)
-    rows = source.candidates(_needed(views, read.lint), read.lint)
-    side = read.tables(store, [step for steps in views.values() for step in steps])
-    release()
-    decided = [_View(v, *_decided(rows, v, steps, wanted, side)) for v, steps in views.items()]
-    planned, first = rows.num_rows, decided[0]
-    del rows, side
-    release()
+    decided, planned = list[_View](), 0
+    for source, read in zip(sources, reads, strict=True):
+        views, candidates = _decide(source, recipe, wanted, read)
+        decided, planned = decided + views, planned + candidates
+    first = [view for view in decided if view.name == decided[0].name]  # what the round trains on, of each role
     questions = bare.found(store, recipe, crop.iteration)
-    built = [_built(store, crop, view, dataset_id, questions if view.name == "sft" else []) for view in decided]
+    built = [_built(store, view, dataset_id, questions if view.name == "sft" else []) for view in decided]
     made, dataset = (pa.concat_tables(tables).sort_by("example_id") for tables in zip(*built, strict=True))
-    found = sources.of(store, crop, dataset, recipe.consensus) if first.name == "group" else {}
+    grouped = first[0].name == "group"
+    found = sources_of(store, [s.crop for s in sources], dataset, recipe.consensus) if grouped else {}
     info = datasets.DatasetInfo(dataset_id, name, crop.iteration, store.run_id, _made(recipe, first, planned), sources=found)
     folder = datasets.write_dataset(store.root, name, crop.iteration, dataset, info)
     extra = {
         "dataset": f"{name}/{crop.iteration}",
         "dataset_id": dataset_id,
-        "curation_id": first.curation_id,
+        "curation_id": first[0].curation_id,
         "dataset_digest": datasets.content_digest(dataset),
         "folder": folder.relative_to(store.root).as_posix(),
-        "view": first.name,
+        "view": first[0].name,
     }
-    counts = Counts(planned, first.kept.num_rows, dropped=planned - first.kept.num_rows)
+    kept = sum(view.kept.num_rows for view in first)
     tables = {"decisions": pa.concat_tables([view.decisions for view in decided]), "examples": made}
     if recipe.train.uses("nft"):
         tables["state"] = retry.never_solved(store.read("groups", [crop.groups]), crop.iteration)
-    return Built(tables, counts, extra)
+    return Built(tables, Counts(planned, kept, dropped=planned - kept), extra)
 
 
 @dataclass(frozen=True)
 class _View:
-    """One view's decisions, and its kept rollouts with what weights are made of."""
+    """One view's decisions on the rollouts of one crop, and those kept with what weights are made of."""
 
     name: str
+    crop: Crop
     curation_id: str
     decisions: pa.Table
     kept: pa.Table
 
 
-def _decided(
-    rows: pa.Table, view: str, steps: list[tuple[str, Config]], wanted: ArtifactKey, side: Side
-) -> tuple[str, pa.Table, pa.Table]:
-    """Ids of curations: the artifact's own for `sft` alone or `group`, another for the `sft` beside a `group`."""
-    beside = [view] if view == "sft" and "group_filters" in wanted.config else []
-    curation_id = ids.content_id("curation", [wanted.artifact_id, *beside] if beside else wanted.artifact_id)
+def _decide(source: _Source, recipe: Recipe, wanted: ArtifactKey, read: SideTables) -> tuple[list[_View], int]:
+    """The views of one crop, and how many candidates it had."""
+    views = _views(recipe, source.crop.iteration)
+    rows = source.candidates(_needed(views, read.lint), read.lint)
+    side = read.tables(source.store, [step for steps in views.values() for step in steps])
+    release()
+    decided = [_decided(source.crop, rows, view, steps, wanted, side) for view, steps in views.items()]
+    candidates = rows.num_rows
+    del rows, side
+    release()
+    return decided, candidates
+
+
+def _decided(crop: Crop, rows: pa.Table, view: str, steps: list[tuple[str, Config]], wanted: ArtifactKey, side: Side) -> _View:
+    """Ids of curations: the artifact's own for the solver's `sft` alone or `group`; others are told by view and role."""
+    told = [view] if view == "sft" and "group_filters" in wanted.config else []
+    told += [crop.role] if crop.role != "solver" else []
+    curation_id = ids.content_id("curation", [wanted.artifact_id, *told] if told else wanted.artifact_id)
     decisions = decide(rows, steps, curation_id, side=side)
-    return curation_id, decisions, survivors(rows, decisions).select(_KEPT)
+    return _View(view, crop, curation_id, decisions, survivors(rows, decisions).select(_KEPT))
 
 
-def _built(store: Store, crop: Crop, view: _View, dataset_id: str, questions: Sequence[Manifest]) -> tuple[pa.Table, pa.Table]:
+def _built(store: Store, view: _View, dataset_id: str, questions: Sequence[Manifest]) -> tuple[pa.Table, pa.Table]:
     """Table `examples` and the dataset's rows of one view, asked by bare `questions` where there are any."""
-    asked = [store.read("prompts", [m]) for m in questions]
+    crop, asked = view.crop, [store.read("prompts", [m]) for m in questions]
     kept = view.kept["rollout_id"].combine_chunks()
     whole = store.among("rollouts", crop.rollouts, "rollout_id", kept)
     scores = store.among("scores", [*crop.scores, crop.groups], "subject_id", kept)
@@ -196,10 +212,11 @@ def _steps(filters: Sequence[Any]) -> list[tuple[str, Config]]:
     return [(f.kind, f) for f in filters]
 
 
-def _made(recipe: Recipe, view: _View, candidates: int) -> dict[str, Any]:
+def _made(recipe: Recipe, views: Sequence[_View], candidates: int) -> dict[str, Any]:
     """How the rows were chosen: for the card."""
-    dropped = view.decisions.filter(pc.invert(view.decisions["keep"]))
-    own: dict[str, Any] = {"group_filters": semantic(recipe.group_filters)} if view.name == "group" else {}
+    decisions = pa.concat_tables([view.decisions for view in views])
+    dropped = decisions.filter(pc.invert(decisions["keep"]))
+    own: dict[str, Any] = {"group_filters": semantic(recipe.group_filters)} if views[0].name == "group" else {}
     if recipe.curation.licence:
         own["licence"] = recipe.curation.licence
     reasons = {c["values"]: c["counts"] for c in pc.value_counts(dropped["reason"].combine_chunks()).to_pylist()}

@@ -54,7 +54,7 @@ def embed_key(config: CurationConfig, crop: Crop) -> ArtifactKey:
     """What a round's vectors are made of."""
     made_by = embeddings.fingerprint(config.embedding)
     inputs = [*crop.rollouts, *crop.scores]
-    return key("embed", crop.iteration, f"train-{made_by}", inputs=inputs, versions={"model": made_by})
+    return key("embed", crop.iteration, f"{crop.purpose}-{made_by}", inputs=inputs, versions={"model": made_by})
 
 
 def vectors(store: Store, manifests: Sequence[Manifest], wanted: pa.Array) -> np.ndarray:
@@ -92,8 +92,10 @@ def like_pairs(store: Store, config: CurationConfig, rounds: Sequence[Manifest])
 
 
 def _like_pairs(store: Store, config: CurationConfig, own: Manifest, before: Sequence[Manifest]) -> Manifest:
-    version = cosines.version(config.semantic, embeddings.fingerprint(config.embedding))
-    name = f"train-{identity.digest(version)[:12]}"
+    made_by = embeddings.fingerprint(config.embedding)
+    version = cosines.version(config.semantic, made_by)
+    purpose = (own.shard or "").removesuffix(f"-{made_by}")
+    name = f"{purpose}-{identity.digest(version)[:12]}"
     wanted = key("like", own.iteration, name, inputs=[own, *before], versions={"edges": version})
 
     def build() -> Built:

@@ -38,7 +38,7 @@ def lint(store: Store, crop: Crop) -> list[Manifest]:
     """Lint numbers and mergeable sums of every shard of a round's rollouts, an artifact a shard."""
     lookup = Lookup(store)
     made = [_lint_shard(store, lookup, rollouts, crop.pool) for rollouts in crop.rollouts]
-    drop_extra(store, "lint", crop.iteration, "train", [m.artifact_id for m in made])
+    drop_extra(store, "lint", crop.iteration, crop.purpose, [m.artifact_id for m in made])
     return made
 
 

@@ -27,7 +27,7 @@ def matched(store: Store, config: CurationConfig, crop: Crop) -> Manifest:
     frozen = benchmarks.frozen(store, config.against)
     inputs = [*crop.pool, *crop.rollouts, *([frozen] if frozen else [])]
     wanted = key(
-        "matched", crop.iteration, "train", config=semantic(config.contamination), inputs=inputs,
+        "matched", crop.iteration, crop.purpose, config=semantic(config.contamination), inputs=inputs,
         versions={"matches": contamination.VERSION},
     )  # fmt: skip
 
@@ -47,7 +47,7 @@ def reviewed(store: Store, config: CurationConfig, crop: Crop, near: float) -> M
     """Table edges of kind `review`: training tasks and right rollouts near a held-out or benchmark question by embeddings."""
     own, frozen = embedded(store, config, crop), benchmarks.frozen(store, config.against)
     inputs = [own, *crop.pool, *([frozen] if frozen else [])]
-    wanted = key("review", crop.iteration, "train", config={"near": near}, inputs=inputs)
+    wanted = key("review", crop.iteration, crop.purpose, config={"near": near}, inputs=inputs)
 
     def build() -> Built:
         ids, said, items = _compared(store, crop, frozen)

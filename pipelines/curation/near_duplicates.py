@@ -38,7 +38,8 @@ def _near_pairs(
     earlier_signatures = [manifest for _, manifest in before]
     inputs = {m.artifact_id: m.content_digest for m in [*crop.rollouts, *earlier_signatures]} | other_runs
     # The settings are in the name, so that other settings for another dataset replace nothing.
-    wanted = key("near", crop.iteration, f"train-{version.replace(':', '-')}", inputs=inputs, versions={"edges": version})
+    name = f"{crop.purpose}-{version.replace(':', '-')}"
+    wanted = key("near", crop.iteration, name, inputs=inputs, versions={"edges": version})
 
     def build() -> Built:
         past = [Past(_signatures(store, manifest), texts_of(store, other)) for other, manifest in before]

@@ -6,6 +6,7 @@ It goes into `dataset.json`, so that the dataset can be judged where the run is 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -19,12 +20,12 @@ _CONSTRAINTS = {"schema", "grammar"}
 _POLICY = ["policy_id", "iteration", "weights_digest", "tokenizer_digest", "template_digest"]
 
 
-def of(store: Store, crop: Crop, rows: pa.Table, votes: ConsensusConfig | None = None) -> dict[str, Any]:
+def of(store: Store, crops: Sequence[Crop], rows: pa.Table, votes: ConsensusConfig | None = None) -> dict[str, Any]:
     """Of the rows of view `group`: `policies` and `samplings` as stored, `stop_rules` and `label_sources` as lists; how many
     rollouts were sampled under a schema or grammar (`constrained`), and the share a vote needed to be a label."""
     mine = rows.filter(pc.equal(rows["view"], "group"))
-    used, constrained = _samplings(store, crop, mine["rollout_id"].combine_chunks())
-    groups = store.read("groups", [crop.groups], ["group_id", "stop_rule"])
+    used, constrained = _samplings(store, crops, mine["rollout_id"].combine_chunks())
+    groups = store.read("groups", [crop.groups for crop in crops], ["group_id", "stop_rule"])
     groups = groups.filter(pc.is_in(groups["group_id"], value_set=mine["group_id"].combine_chunks()))
     return {
         "policies": _rows(store, "policies", set(mine["policy_id"].to_pylist()), _POLICY),
@@ -36,8 +37,9 @@ def of(store: Store, crop: Crop, rows: pa.Table, votes: ConsensusConfig | None =
     }
 
 
-def _samplings(store: Store, crop: Crop, rollouts: pa.Array) -> tuple[set[str], int]:
-    found = store.among("rollouts", crop.rollouts, "rollout_id", rollouts, ["rollout_id", "sampling_id", "meta"])
+def _samplings(store: Store, crops: Sequence[Crop], rollouts: pa.Array) -> tuple[set[str], int]:
+    sampled = [m for crop in crops for m in crop.rollouts]
+    found = store.among("rollouts", sampled, "rollout_id", rollouts, ["rollout_id", "sampling_id", "meta"])
     constrained = sum(bool(_CONSTRAINTS & json.loads(meta).keys()) for meta in found["meta"].to_pylist() if meta)
     return set(found["sampling_id"].to_pylist()), constrained
 

@@ -61,7 +61,7 @@ def side_tables(store: Store, config: CurationConfig, crop: Crop, name: str, kin
         edges.append(matched(store, config, crop))
         if config.review is not None:
             reviewed(store, config, crop, config.review)  # no filter reads it
-    crops = [*earlier(store, crop.iteration), crop]
+    crops = [*earlier(store, crop), crop]
     if "minhash" in kinds:
         edges += near_pairs(store, config, crops)
     embeddings = [embedded(store, config, each) for each in crops] if kinds & {"semantic", "dpp"} else []

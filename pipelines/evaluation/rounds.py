@@ -102,7 +102,7 @@ def _near(store: Store, recipe: Recipe, crop: Crop) -> list[Manifest]:
 
 def _past(store: Store, crop: Crop) -> list[list[Manifest]]:
     """The rollouts of earlier rounds, a list each."""
-    return [list(past.rollouts) for past in earlier(store, crop.iteration)]
+    return [list(past.rollouts) for past in earlier(store, crop)]
 
 
 def _map(store: Store, config: TierConfig, crop: Crop, seed: int) -> Manifest:

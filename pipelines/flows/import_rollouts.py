@@ -281,9 +281,8 @@ class _Import:
                 self.store.read("rollouts", rollouts),
                 self.store.read("scores", scores),
                 self.store.read("assignments", [asked]),
+                label_sources={SCORER: SCORER},
             )
-            source = pc.if_else(pc.fill_null(pc.equal(made["scorer"], SCORER), False), SCORER, made["label_source"])
-            made = made.set_column(made.schema.get_field_index("label_source"), made.schema.field("label_source"), source)
             return Built({"groups": made}, Counts(made.num_rows, made.num_rows))
 
         return run_stage(self.store, key("groups", self.iteration, purpose, inputs=[asked, *rollouts, *scores]), build)

@@ -35,8 +35,10 @@ def asker(
         if target_accepted is not None:
             accepted = sum(int(m.extra["passed"]) for m in held.scores)
             lacking.append(_lacking(ctx, held, target_accepted, "accepted rollouts", accepted))
+        if not max(lacking):
+            return None
         weights = _weights(ctx, held) if target_accepted is not None else None
-        return first_wave.wave(ctx, held, prefer, n_tasks, weights) if (n_tasks := max(lacking)) else None
+        return first_wave.wave(ctx, held, prefer, max(lacking), weights)
 
     return ask
 

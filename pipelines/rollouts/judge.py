@@ -76,7 +76,7 @@ def judge_round(ctx: Context, crop: Crop, policy: Policy, base: Policy) -> list[
     if config is not None:
         bench = _bench(ctx, config, crop.iteration, base if config.by == "base" else policy)
         made = [judge_shard(ctx, crop, rollouts, bench) for rollouts in crop.rollouts]
-    drop_extra(ctx.store, "judge", crop.iteration, "train", [m.artifact_id for m in made])
+    drop_extra(ctx.store, "judge", crop.iteration, crop.purpose, [m.artifact_id for m in made])
     if config is None:
         return []
     told = _report(ctx, config, crop, made)
@@ -243,7 +243,8 @@ def _report(ctx: Context, config: JudgeConfig, crop: Crop, made: Sequence[Manife
         table = judged.report(ctx.store.read("scores", made), verdicts, lengths, config, iteration=crop.iteration)
         return Built({"measures": table}, Counts(table.num_rows, table.num_rows))
 
-    wanted = key("judged", crop.iteration, "train", config={"kind": config.kind}, inputs=[*made, *crop.rollouts, *crop.scores])
+    inputs = [*made, *crop.rollouts, *crop.scores]
+    wanted = key("judged", crop.iteration, crop.purpose, config={"kind": config.kind}, inputs=inputs)
     return run_stage(ctx.store, wanted, build)
 
 

@@ -10,7 +10,7 @@ from ratoon.metrics.voting import groups as grouping
 from ratoon.metrics.voting import paraphrase_pairs as twins
 from ratoon.metrics.voting.consensus import ConsensusConfig, consensus
 from ratoon.metrics.voting.extracted_answers import READING, readings
-from ratoon.metrics.voting.self_reward import list_sums
+from ratoon.metrics.voting.self_reward import trained_logprobs, trained_tokens
 from ratoon.pipelines.rollouts.adaptive_consistency import stop_rules
 from ratoon.pipelines.runtime.context import Context
 from ratoon.pipelines.runtime.stage import shard_of
@@ -58,13 +58,15 @@ def voting_columns(config: ConsensusConfig | None) -> list[str]:
     """What votes read of a rollout beside its answer: log-probs as confidence, the text where symbols are compared."""
     if config is None:
         return []
-    return ["logprobs"] * (config.weights != "one") + [*reply.COLUMNS] * (config.equivalence == "symbolic")
+    confidence, texts = config.weights != "one", config.equivalence == "symbolic"
+    return ["logprobs", "loss_mask"] * confidence + [*reply.COLUMNS] * texts
 
 
 def _with_confidence(rows: pa.Table) -> pa.Table:
-    """With the mean log-prob in place of the log-probs; null where a reply has none."""
+    """With the mean log-prob of a sampled token in place of the log-probs; null where a reply has none."""
     if "logprobs" not in rows.column_names:
         return rows
-    n = pc.list_value_length(rows["logprobs"]).cast(pa.float64())
-    mean = pc.divide(list_sums(rows["logprobs"]), pc.if_else(pc.equal(n, 0), pa.scalar(None, pa.float64()), n))
-    return rows.drop_columns(["logprobs"]).append_column("confidence", mean)
+    n = trained_tokens(rows["logprobs"], rows["loss_mask"]).cast(pa.float64())
+    total = trained_logprobs(rows["logprobs"], rows["loss_mask"])
+    mean = pc.divide(total, pc.if_else(pc.equal(n, 0), pa.scalar(None, pa.float64()), n))
+    return rows.drop_columns(["logprobs", "loss_mask"]).append_column("confidence", mean)

@@ -12,6 +12,7 @@ from ratoon import ids, schema
 from ratoon.config import semantic
 from ratoon.engine import Completion, Policy, Sampling, Usage
 from ratoon.errors import EngineDead
+from ratoon.generators import rollout_records
 from ratoon.generators import rollouts as driver
 from ratoon.pipelines.recipe.recipe import Recipe
 from ratoon.pipelines.runtime import records
@@ -118,7 +119,7 @@ def _sample(
     except EngineDead:
         ctx.engine_died()
         raise
-    if driver.with_lone_surrogates(made):
+    if rollout_records.with_lone_surrogates(made):
         ctx.progress.say_once("replies hold lone surrogates, written as U+FFFD; rollouts.meta counts them: `lone_surrogates`")
     used = token_counts(made, table)
     again = made.filter(pc.is_in(made["rollout_id"], value_set=pa.array(sorted(retry), pa.string())))

@@ -15,7 +15,7 @@ TEXT = ["rollout_id", "text"]
 
 @dataclass(frozen=True)
 class Crop:
-    """What one round harvested: the manifests that a curation reads."""
+    """What one round harvested for one purpose: the manifests that a curation reads."""
 
     iteration: int
     pool: Sequence[Manifest]
@@ -23,6 +23,16 @@ class Crop:
     rollouts: Sequence[Manifest]
     scores: Sequence[Manifest]
     groups: Manifest
+
+    @property
+    def purpose(self) -> str:
+        """What was asked: `train`, `suite-NAME`, or `step-ROLE` for a further role of a round."""
+        return self.groups.shard or "train"
+
+    @property
+    def role(self) -> str:
+        """Whose replies these are."""
+        return self.purpose.removeprefix("step-") if self.purpose.startswith("step-") else "solver"
 
     @property
     def inputs(self) -> list[Manifest]:
@@ -51,7 +61,7 @@ class RoundSoFar:
 
 
 def crop_of(store: Store, iteration: int, purpose: str = "train") -> Crop:
-    """The live manifests of one harvest: a round's training rollouts, or `suite-NAME`."""
+    """The live manifests of one harvest: a round's training rollouts, `suite-NAME`, or `step-ROLE`."""
 
     def shards(stage: str) -> list[Manifest]:
         found = (m for m in store.find(stage, iteration) if shard_of(m, purpose))
@@ -72,10 +82,10 @@ def texts_of(store: Store, crop: Crop) -> Callable[[pa.Array], tuple[pa.Array, p
     return read
 
 
-def earlier(store: Store, iteration: int) -> list[Crop]:
-    """The training harvests of the rounds before, oldest first."""
-    rounds = sorted(m.iteration or 0 for m in store.find("groups") if m.shard == "train")
-    return [crop_of(store, found) for found in rounds if found < iteration]
+def earlier(store: Store, crop: Crop) -> list[Crop]:
+    """The harvests of the same purpose in the rounds before, oldest first."""
+    rounds = sorted(m.iteration or 0 for m in store.find("groups") if m.shard == crop.purpose)
+    return [crop_of(store, iteration, crop.purpose) for iteration in rounds if iteration < crop.iteration]
 
 
 def _asked_of(store: Store, iteration: int, purpose: str) -> tuple[list[Manifest], list[Manifest]]:

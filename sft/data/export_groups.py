@@ -46,9 +46,12 @@ def grpo_replay(rows: Sequence[Row]) -> list[dict[str, Any]]:
 
 
 def _surest(row: Row) -> tuple[float, int, str]:
-    logprobs = row["logprobs"]
+    """Orders by the mean log-prob of a token that the policy sampled, then by how many it sampled, then by id."""
+    tokens = row["token_ids"] or ()
+    mask = row["loss_mask"] or [1] * len(tokens)
+    logprobs = [lp for lp, own in zip(row["logprobs"] or (), mask, strict=False) if own]
     mean = sum(logprobs) / len(logprobs) if logprobs else -float("inf")
-    return -mean, len(row["token_ids"] or ()), row["rollout_id"]
+    return -mean, sum(mask), row["rollout_id"]
 
 
 GROUP_EXPORTS: dict[str, Callable[[Sequence[Row]], list[dict[str, Any]]]] = {

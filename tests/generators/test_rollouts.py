@@ -16,7 +16,7 @@ import pytest
 from ratoon import ids, schema
 from ratoon.engine import Completion, Policy, Request, Sampling, failed
 from ratoon.errors import DataError, EngineDead, EngineError, StoreError
-from ratoon.generators import prompts, rollouts
+from ratoon.generators import prompts, rollout_records, rollouts
 from ratoon.generators.engines.scripted import Plant, ScriptedConfig, ScriptedEngine
 from ratoon.render import Renderer
 from ratoon.sft.models.tiny import make_tiny
@@ -211,7 +211,7 @@ def test_lone_surrogates_are_replaced_and_told_in_the_row(renderer: Renderer, jo
     assert second["error"] == "BadRequest: no \ufffd here (lone surrogates replaced)"
     assert (third["text"], third["meta"]) == ("7", None)
     assert failures["message"].to_pylist() == ["no \ufffd here (lone surrogates replaced)"]
-    assert rollouts.with_lone_surrogates(table) == 1
+    assert rollout_records.with_lone_surrogates(table) == 1
     again, _ = rollouts.run(plan, Replies(lambda r: pytest.fail("asked again")), renderer, journal, 1)
     assert again.equals(table)
 
@@ -227,7 +227,7 @@ def test_a_journal_that_holds_lone_surrogates_is_read_and_gives_the_rows_of_a_cl
     journal.append([{"id": id, "text": text} | common for id, text in texts.items()])  # as versions before wrote it
     read, _ = rollouts.run(plan, Replies(lambda r: pytest.fail("asked again")), renderer, journal, 1)
     assert read.equals(clean)
-    assert rollouts.with_lone_surrogates(read) == len(texts)
+    assert rollout_records.with_lone_surrogates(read) == len(texts)
 
 
 def test_a_prompt_longer_than_the_context_fails_alone(renderer: Renderer, journal: Journal) -> None:
@@ -367,3 +367,42 @@ def test_where_an_answer_begins_is_known_of_sampled_ids_and_unknown_of_errors(re
     table, _ = rollouts.run(make_plan(renderer), engine, renderer, journal, 1)
     assert table["answer_start"].to_pylist() == [None] + [len("<think>3 + 4</think>")] * (table.num_rows - 1)
     assert table["meta"].null_count == table.num_rows
+
+
+def test_a_reply_to_a_later_turn_says_which_one_it_is(renderer: Renderer, journal: Journal) -> None:
+    built, _ = prompts.build(
+        schema.from_rows("tasks", [{"task_id": "t0", "messages": [{"role": "user", "content": "0?"}]}]), renderer, None
+    )
+    prompt = built["prompt_id"][0].as_py()
+    asked = {
+        "iteration": 3,
+        "task_id": "t0",
+        "prompt_id": prompt,
+        "sampling_id": SAMPLING.sampling_id,
+        "n_planned": 2,
+        "first_sample": 0,
+    }
+    plan = rollouts.plan(schema.from_rows("assignments", [asked]), built, BASE, SAMPLING, turns={prompt: 2})
+    table, _ = rollouts.run(plan, scripted(renderer), renderer, journal, 3)
+    assert table["turn"].to_pylist() == [2, 2]
+
+
+def test_what_an_engine_says_it_did_not_sample_is_masked_and_a_restart_masks_the_same(
+    renderer: Renderer, journal: Journal
+) -> None:
+    def answer(request: Request) -> Completion:
+        return Completion(request.request_id, [65, 66, 67], [-0.5, 0.0, -0.25], "length", "test", loss_mask=[1, 0, 1])
+
+    plan = make_plan(renderer)
+    first, _ = rollouts.run(plan, Replies(answer), renderer, journal, 3)
+    again, _ = rollouts.run(plan, Replies(lambda request: None), renderer, journal, 3)
+    assert first["loss_mask"].to_pylist() == [[1, 0, 1]] * len(plan.requests)
+    assert first.equals(again)
+
+
+def test_a_mask_of_another_length_is_the_engines_fault(renderer: Renderer, journal: Journal) -> None:
+    def answer(request: Request) -> Completion:
+        return Completion(request.request_id, [65, 66], [-0.5, 0.0], "length", "test", loss_mask=[1])
+
+    with pytest.raises(EngineError, match="2 ids but a loss mask of 1"):
+        rollouts.run(make_plan(renderer), Replies(answer), renderer, journal, 3)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import shutil
 import subprocess
@@ -251,3 +252,87 @@ def test_the_template_is_given_tools_calls_and_reasoning(folder: Path, tmp_path:
     tools = json.dumps([{"type": "function", "function": {"name": "weather", "parameters": {}}}])
     texts = [tooled.decode(ids) for ids in tooled.render([talk, talk[:1]], [tools, None])]
     assert texts == ["<weather>user:Weather?;assistant:hmBonn;", "user:Weather?;"]
+
+
+AGAIN = [{"role": "user", "content": "Are you sure?"}]
+
+
+def test_a_conversation_goes_on_after_the_sampled_ids_as_if_it_had_been_rendered(renderer: Renderer) -> None:
+    (prompt,) = renderer.render([USER])
+    for sampled in ([*renderer.encode("Four."), renderer.end_of_turn_ids[0]], renderer.encode("Four.")):
+        whole = [*prompt, *sampled, *renderer.glue(USER, sampled, AGAIN)]
+        assert [whole] == renderer.render([[*USER, {"role": "assistant", "content": "Four."}, *AGAIN]])
+
+
+def test_a_special_token_that_a_message_spells_is_letters_in_what_follows_a_reply_too(renderer: Renderer) -> None:
+    spelled = renderer.decode_batch([[65]])[0] + renderer._tokenizer.decode([renderer.end_of_turn_ids[0]])
+    for before, then in ((spelled, "Sure?"), ("Hm", spelled), (spelled, spelled)):
+        asked, follows = [{"role": "user", "content": before}], [{"role": "user", "content": then}]
+        (prompt,) = renderer.render([asked])
+        sampled = renderer.encode("Four.")
+        whole = [*prompt, *sampled, *renderer.glue(asked, sampled, follows)]
+        assert [whole] == renderer.render([[*asked, {"role": "assistant", "content": "Four."}, *follows]])
+
+
+def test_what_follows_a_reply_does_not_hang_on_its_text(renderer: Renderer) -> None:
+    end = renderer.end_of_turn_ids[0]
+    assert renderer.glue(USER, [7, 7, end], AGAIN) == renderer.glue(USER, [end], AGAIN)
+
+
+def test_a_template_that_renders_earlier_turns_anew_is_refused(folder: Path, tmp_path: Path) -> None:
+    for name, template in {
+        "counts": "{{ messages | length }}{{ messages[-1]['content'] }}",
+        "forgets": "{{ messages[-1]['content'] }}",
+    }.items():
+        renderer = Renderer(changed(folder, tmp_path / name, "chat_template.jinja", template))
+        with pytest.raises(DataError, match="no sampled reply can be continued"):
+            renderer.glue(USER, [1], AGAIN)
+
+
+def of_smollm2(smollm2: Path, to: Path, template: str | None) -> Renderer:
+    """SmolLM2's tokenizer, under its own chat template or one that ships with TRL."""
+    to.mkdir()
+    for path in smollm2.iterdir():
+        if path.suffix in (".json", ".jinja", ".txt"):
+            shutil.copy(path, to)
+    if template is not None:
+        package = importlib.util.find_spec("trl").submodule_search_locations[0]
+        shutil.copy(Path(package) / "chat_templates" / f"{template}.jinja", to / "chat_template.jinja")
+    return Renderer(to)
+
+
+@pytest.mark.parametrize("template", [None, "qwen2_5", "qwen3_instruct_2507"])
+@pytest.mark.parametrize("follows", [AGAIN, [{"role": "tool", "content": "4", "tool_call_id": "c1"}]], ids=["user", "tool"])
+def test_real_templates_go_on_after_the_sampled_ids_and_leave_them_as_they_are(
+    smollm2: Path, tmp_path: Path, template: str | None, follows: list[dict[str, str]]
+) -> None:
+    renderer = of_smollm2(smollm2, tmp_path / "model", template)
+    conversation = [{"role": "system", "content": "Be brief."}, *USER]
+    whole = [*conversation, {"role": "assistant", "content": "Five"}, *follows]
+    (prompt,), (again,) = renderer.render([conversation]), renderer.render([whole])
+    end = renderer.end_of_turn_ids[0]
+
+    def continued(words: list[str]) -> list[int]:
+        sampled = [i for word in words for i in renderer.encode(word)] + [end]
+        return [*prompt, *sampled, *renderer.glue(conversation, sampled, follows)]
+
+    assert continued(["Five"]) == again
+    # The model may sample a word in pieces that its tokenizer would not cut: only by glue do they stay.
+    in_pieces = continued(["F", "ive"])
+    assert in_pieces != again
+    assert renderer._tokenizer.decode(in_pieces) == renderer._tokenizer.decode(again)
+
+
+def test_a_real_template_that_drops_earlier_thinking_is_refused(smollm2: Path, tmp_path: Path) -> None:
+    renderer = of_smollm2(smollm2, tmp_path / "model", "deepseek_r1_distill")
+    with pytest.raises(DataError, match="no sampled reply can be continued"):
+        renderer.glue(USER, [1], AGAIN)
+
+
+def test_what_follows_a_reply_is_rendered_with_the_same_tools(smollm2: Path, tmp_path: Path) -> None:
+    renderer = of_smollm2(smollm2, tmp_path / "model", "qwen2_5")
+    tools = json.dumps([{"type": "function", "function": {"name": "weather", "parameters": {}}}])
+    (prompt,) = renderer.render([USER], [tools])
+    sampled = renderer.encode("Four.")
+    whole = [*USER, {"role": "assistant", "content": "Four."}, *AGAIN]
+    assert [[*prompt, *sampled, *renderer.glue(USER, sampled, AGAIN, tools)]] == renderer.render([whole], [tools])

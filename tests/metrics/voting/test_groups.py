@@ -63,6 +63,13 @@ def test_only_abstain_and_error_leave_the_denominator() -> None:
     assert row["label_source"] == "verifier"
 
 
+def test_a_label_is_the_word_of_whom_its_scorer_speaks_for() -> None:
+    rollouts, scores = tables([{"status": "pass"}])
+    (scorer,) = scores["scorer"].unique().to_pylist()
+    made = groups(rollouts, scores, assigned((1, "g", 1)), label_sources={scorer: "judge", "another": "consensus"})
+    assert made["label_source"].to_pylist() == ["judge"]
+
+
 def test_a_group_nobody_could_judge_has_no_rate() -> None:
     row = one([{"status": "error"}, {"status": "abstain", "answer": "7"}])
     assert (row["n_valid"], row["pass_rate"], row["pass_lo"], row["pass_hi"]) == (0, None, None, None)

@@ -8,14 +8,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
+from ratoon import schema
 from ratoon.errors import DataError, UsageError
+from ratoon.metrics.voting.groups import groups
 from ratoon.pipelines.curation.curate import candidates, control, crop_of, curate
 from ratoon.pipelines.curation.recurate import replay
 from ratoon.pipelines.recipe.recipe import load
+from ratoon.pipelines.runtime.rollout_set import Crop
+from ratoon.pipelines.runtime.stage import key
 from ratoon.sft.data.dataset import read_dataset
-from ratoon.store.store import Store
+from ratoon.store.store import Counts, Manifest, Store
 
 Open = Callable[..., Any]
 
@@ -32,6 +37,7 @@ def test_candidates_are_every_rollout_once_with_numbers_and_no_oracle(context: O
         assert rows["pass_rate"].null_count == 0
         lengths = {r["rollout_id"]: len(r["token_ids"]) for r in ctx.store.read("rollouts", crop.rollouts).to_pylist()}
         assert all(lengths[r["rollout_id"]] == r["n_tokens"] for r in rows.to_pylist())
+        assert set(rows["role"].to_pylist()) == {"solver"}
 
 
 def test_candidates_are_the_same_in_whatever_order_scores_lie(context: Open, ground: Any, harvest: Any) -> None:
@@ -181,3 +187,54 @@ def test_a_replay_refuses_the_runs_own_name_a_bad_field_and_a_run_without_a_roun
         replay(tmp_path / "run", "x", ["filters.0.nonsense=1"])
     with pytest.raises(DataError, match="no harvested round"):
         replay(tmp_path / "run", "x", [])
+
+
+def as_role(store: Store, crop: Crop, role: str) -> Crop:
+    """The same replies as if another role had given them to prompts of its own, all of them right."""
+    asked = store.read("prompts", crop.prompts)
+    renamed = {p: f"{p}-{role}" for p in asked["prompt_id"].to_pylist()}
+    prompts = asked.set_column(0, "prompt_id", pa.array(renamed.values(), pa.string()))
+    rows = [
+        r | {"rollout_id": f"{r['rollout_id']}-{role}", "group_id": f"{r['group_id']}-{role}", "role": role,
+             "prompt_id": renamed[r["prompt_id"]]}
+        for r in store.read("rollouts", crop.rollouts).to_pylist()
+    ]  # fmt: skip
+    scores = [
+        {"subject_kind": "rollout", "subject_id": r["rollout_id"], "scorer": "reward", "version": "1", "repeat": 0,
+         "status": "pass", "value": 1.0}
+        for r in rows
+    ]  # fmt: skip
+    tables = {"prompts": prompts, "rollouts": schema.from_rows("rollouts", rows), "scores": schema.from_rows("scores", scores)}
+    tables["groups"] = groups(tables["rollouts"], tables["scores"], schema.empty("assignments"), {"reward": "judge"})
+    made = {
+        name: store.put(
+            key(name, 1, f"step-{role}" if name == "groups" else f"step-{role}-0000"),
+            {name: table},
+            Counts(table.num_rows, table.num_rows),
+        )
+        for name, table in tables.items()
+    }
+    return Crop(1, crop.pool, [made["prompts"]], [made["rollouts"]], [made["scores"]], made["groups"])
+
+
+def test_each_role_is_decided_by_itself_and_what_is_kept_of_all_is_one_dataset(
+    context: Open, ground: Any, harvest: Any
+) -> None:
+    with context() as ctx:
+        crop = harvest(ctx, ground(ctx))
+        critic = as_role(ctx.store, crop, "critic")
+        assert (crop.role, critic.role, critic.purpose) == ("solver", "critic", "step-critic")
+        alone, both = curate(ctx.store, ctx.recipe, crop, "alone"), curate(ctx.store, ctx.recipe, crop, others=[critic])
+
+        def kept(made: Manifest, role: str) -> set[str]:
+            rows = ctx.store.read("examples", [made]).to_pylist()
+            return {r for row in rows if row["role"] == role for r in row["rollout_ids"]}
+
+        assert kept(both, "solver") == kept(alone, "solver")
+        assert len(kept(both, "critic")) >= len(kept(alone, "solver")), "all its replies are right, so no fewer stay"
+        assert both.counts.rows_out == len(kept(both, "solver")) + len(kept(both, "critic"))
+        decisions = ctx.store.read("decisions", [both]).to_pylist()
+        of = {(d["curation_id"], d["subject_id"].endswith("-critic")) for d in decisions}
+        assert len(of) == len({curation for curation, _ in of}) == 2, "no curation decides on replies of two roles"
+        rows = read_dataset(ctx.store.root / both.extra["folder"])
+        assert set(rows["label_source"].to_pylist()) == {"verifier", "judge"}

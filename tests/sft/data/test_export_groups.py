@@ -38,12 +38,13 @@ def test_every_reply_of_every_group_is_labelled_for_kto(groups: Path, tmp_path: 
 
 
 def test_a_preference_sets_the_surest_right_reply_against_the_surest_wrong_one() -> None:
-    def row(name: str, label: bool, logprobs: list[float] | None) -> dict[str, Any]:
+    def row(name: str, label: bool, logprobs: list[float] | None, mask: list[int] | None = None) -> dict[str, Any]:
         return {
             "rollout_id": name,
             "label": label,
             "logprobs": logprobs,
             "token_ids": [1, 2],
+            "loss_mask": mask,
             "prompt": "p",
             "completion": name,
         }
@@ -51,6 +52,8 @@ def test_a_preference_sets_the_surest_right_reply_against_the_surest_wrong_one()
     rows = [row("a", True, [-2.0, -2.0]), row("b", True, [-0.5, -0.1]), row("c", False, [-3.0]), row("d", False, [-1.0, -1.0]),
             row("e", False, None)]  # fmt: skip
     assert trl_pref(rows) == trl_pref(rows[::-1]) == [{"prompt": "p", "chosen": "b", "rejected": "d", "margin": 1.0}]
+    given = row("f", False, [-0.75, -9.0], [1, 0])
+    assert trl_pref([*rows, given])[0]["rejected"] == "f", "what the policy did not sample says nothing of how sure it was"
 
 
 def test_a_replay_holds_each_group_whole_with_its_ids_log_probs_and_rewards(groups: Path, tmp_path: Path) -> None:
