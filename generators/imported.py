@@ -7,15 +7,17 @@ null where it does not. Nothing is guessed but the spelling of finish reasons.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ratoon.errors import DataError
-from ratoon.generators.tasks.messages import BadRow, answer_text, messages_of
+from ratoon.generators.tasks.arguments import own_args
+from ratoon.generators.tasks.messages import BadRow, messages_of
 from ratoon.generators.tasks.task_rows import SPLITS
 from ratoon.rows import labels, roles
 from ratoon.rows import record as records
+from ratoon.rows.golds import AS_IT_STANDS, GoldRule, NoGold, golds
 from ratoon.rows.rows import open_rows
 from ratoon.rows.source import READ, kind_of
 from ratoon.rows.turns import said
@@ -23,7 +25,8 @@ from ratoon.rows.turns import said
 COLUMNS = {
     "prompt": "a string, or a list of {role, content} that ends with the user's turn; a leading system message is kept",
     "completion": "the reply: a string, or a list of one assistant message",
-    "answer": "the gold answer, for the verifier",
+    "answer": "the gold answer, or a list of which any will do, for the verifier",
+    "verifier_args": "the verifier's arguments of a row: an object or its JSON",
     "label": "a verdict made elsewhere: true or false",
     "token_ids": "the completion's token ids as sampled",
     "logprobs": "their natural-log probabilities, one per id",
@@ -70,11 +73,37 @@ class Row:
     split: str | None = None
     problem_key: str | None = None
     sampling: tuple[float | None, ...] = (None,) * len(SAMPLING)
+    verifier_args: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def turns(self) -> list[dict[str, str]]:
         """The prompt without its system message: what a task holds."""
         return self.messages[1:] if self.messages[0]["role"] == "system" else self.messages
+
+
+class Judged(NamedTuple):
+    """How the gold and the verifier's arguments are read: the gold's rule, arguments of all rows, and a column an argument."""
+
+    gold: GoldRule = AS_IT_STANDS
+    args: Mapping[str, Any] = {}
+    columns: Mapping[str, str | tuple[str, ...]] = {}
+
+    def told(self) -> dict[str, Any]:
+        """What differs from the usual, as plain JSON: nothing where nothing was asked for."""
+        rule = {name: value for name, value in self.gold._asdict().items() if value}
+        every = {"gold": rule, "verifier_args": dict(self.args), "arguments": dict(self.columns)}
+        return {name: value for name, value in every.items() if value}
+
+
+AS_USUAL = Judged()
+
+
+class Read(NamedTuple):
+    """The usable rows, (where, why) for the others, and sentences on how they were read."""
+
+    rows: list[Row]
+    bad: list[tuple[str, str]]
+    told: list[str]
 
 
 def column_map(path: Path, pairs: Iterable[str] | Mapping[str, str] = ()) -> dict[str, str]:
@@ -103,33 +132,55 @@ def column_map(path: Path, pairs: Iterable[str] | Mapping[str, str] = ()) -> dic
     return found
 
 
-def read(path: Path, columns: Mapping[str, str], finish_reason: str | None = None) -> tuple[list[Row], list[tuple[str, str]]]:
-    """The usable rows, and (where, why) for the others. `finish_reason` is of rows that name none.
+def read(path: Path, columns: Mapping[str, str], finish_reason: str | None = None, judged: Judged = AS_USUAL) -> Read:
+    """The rows of a file. `finish_reason` is of rows that name none.
 
-    Raises DataError when the file cannot be read or has no row.
+    Raises DataError when the file cannot be read, has no row, or lacks a column of an argument.
     """
     rows: list[Row] = []
     bad: list[tuple[str, str]] = []
-    told: list[tuple[str, dict[str, Any]]] = []
-    for item in open_rows(path).items():
+    values: list[tuple[str, dict[str, Any]]] = []
+    opened = open_rows(path)
+    also = _also(judged, opened.columns(), str(path))
+    for item in opened.items():
         if item.problem is not None:
             bad.append((item.where, item.problem))
-        else:
-            told += _replies(item.where, item.row, columns)
-    if not told and not bad:
-        raise DataError(f"{path} holds no row", "give a file with a row a reply")
-    passed = _verdicts([values.get("label") for _, values in told])
-    for (where, values), label in zip(told, passed, strict=True):
+            continue
         try:
-            rows.append(_row(where, values | {"label": label}, finish_reason))
+            values += _replies(item.where, item.row, columns, judged)
+        except (BadRow, NoGold) as error:
+            bad.append((item.where, str(error)))
+    if not values and not bad:
+        raise DataError(f"{path} holds no row", "give a file with a row a reply")
+    passed, sentence = _verdicts([found.get("label") for _, found in values])
+    for (where, found), label in zip(values, passed, strict=True):
+        try:
+            rows.append(_row(where, found | {"label": label}, finish_reason))
         except BadRow as error:
             bad.append((where, str(error)))
-    return rows, bad
+    records.tell(opened, columns, None, also)
+    return Read(rows, bad, [opened.reading.line(), *([f"column {columns['label']} {sentence}"] if sentence else [])])
 
 
-def _replies(where: str, row: Mapping[str, Any], columns: Mapping[str, str]) -> list[tuple[str, dict[str, Any]]]:
+def _also(judged: Judged, names: list[str], where: str) -> list[str]:
+    """The columns that the gold's rule and the arguments name. Raises DataError on one that is not there."""
+    named = [one for column in judged.columns.values() for one in ([column] if isinstance(column, str) else column)]
+    named += [judged.gold.index_into] if judged.gold.index_into else []
+    if absent := [name for name in named if name not in names]:
+        raise DataError(
+            f"{where} has no column {absent[0]!r}; its columns are {', '.join(names) or 'none'}", "name one of them"
+        )
+    return named
+
+
+def _replies(
+    where: str, row: Mapping[str, Any], columns: Mapping[str, str], judged: Judged
+) -> list[tuple[str, dict[str, Any]]]:
     """Place and values by role of each reply of a row; of a layout beside prompt and completion as its record says them."""
     values = {role: row.get(name) for role, name in columns.items()}
+    values["answer"] = golds(values.get("answer"), row, judged.gold)
+    own = own_args("verifier_args", values) | own_args(judged.columns, row)
+    values["verifier_args"] = dict(judged.args) | own
     if not columns.keys() & _LAID_OUT:
         return [(where, values)]
     one = records.record(where, None, row, {role: name for role, name in columns.items() if role in roles.TEXTS})
@@ -146,13 +197,13 @@ def _replies(where: str, row: Mapping[str, Any], columns: Mapping[str, str]) -> 
     ]  # fmt: skip
 
 
-def _verdicts(values: list[Any]) -> list[Any]:
-    """The verdict of each label; what is none is left as it is."""
+def _verdicts(values: list[Any]) -> tuple[list[Any], str | None]:
+    """The verdict of each label, and a sentence where they are not plain ones; what is none is left as it is."""
     passed, told = labels.verdicts([tuple(value) if isinstance(value, list) else value for value in values])
     if told is None or "no verdict" not in told:
-        return list(passed)
+        return list(passed), told
     plain = [labels.truth(value) for value in values]
-    return [value if verdict is None else verdict for value, verdict in zip(values, plain, strict=True)]
+    return [value if verdict is None else verdict for value, verdict in zip(values, plain, strict=True)], told
 
 
 def _row(where: str, found: Mapping[str, Any], finish_reason: str | None) -> Row:
@@ -163,12 +214,14 @@ def _row(where: str, found: Mapping[str, Any], finish_reason: str | None) -> Row
     if split not in (None, *SPLITS):
         raise BadRow(f"split {split!r} is none of {', '.join(SPLITS)}")
     reason = _string(found, "finish_reason")
+    answers, others = found["answer"], found["answer"][1:]
+    args = ({"alternatives": others} if others else {}) | found["verifier_args"]
     strings = {name: _string(found, name) for name in ("policy", "group", "family", "level", "problem_key", "logprob_source")}
     return Row(
-        where, _prompt(found.get("prompt")), _completion(found.get("completion")), answer_text(found.get("answer")),
+        where, _prompt(found.get("prompt")), _completion(found.get("completion")), answers[0] if answers else None,
         _label(found.get("label")), token_ids, logprobs, prompt_token_ids=_numbers(found, "prompt_token_ids", int),
         finish_reason=finish_reason if reason is None else _FINISH.get(reason, reason), split=split,
-        sampling=tuple(_number(found, name) for name in SAMPLING), **strings,
+        sampling=tuple(_number(found, name) for name in SAMPLING), verifier_args=args, **strings,
     )  # fmt: skip
 
 

@@ -80,8 +80,9 @@ def tasks(rows: Sequence[Row], verifier: str, iteration: int, known: Known) -> l
     return [
         task_row(
             source="import", family=row.family or FAMILY, level=row.level, messages=row.turns, problem_key=key,
-            answer=row.answer, verifier=None if row.answer is None else verifier, verifier_args={}, split=known.splits[key],
-            iteration=iteration,
+            answer=row.answer, verifier=None if row.answer is None else verifier,
+            verifier_args={} if row.answer is None else row.verifier_args,
+            split=known.splits[key], iteration=iteration,
         )
         for row, key in zip(rows, keys, strict=True)
     ]  # fmt: skip

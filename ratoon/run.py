@@ -67,12 +67,21 @@ class Run:
         verifier: str = "numeric",
         finish_reason: str | None = None,
         verifiers: Mapping[str, Callable[..., Any]] | None = None,
+        gold: Mapping[str, Any] | None = None,
+        verifier_args: Mapping[str, Any] | None = None,
+        arguments: Mapping[str, str | tuple[str, ...]] | None = None,
     ) -> Self:
-        """Take in rollouts made elsewhere (JSONL, Parquet) as a round of the run at `root`. Returns the run."""
-        from ratoon.pipelines.flows.import_rollouts import bring
+        """Take in rollouts made elsewhere, in any layout, as a round of the run at `root`. Returns the run.
 
+        `gold` may hold `after`, `regex`, `boxed` and `index_into`; `arguments` are columns by the verifier's argument.
+        """
+        from ratoon.generators.imported import Judged
+        from ratoon.pipelines.flows.import_rollouts import bring
+        from ratoon.rows.golds import GoldRule
+
+        judged = Judged(GoldRule(**(gold or {})), verifier_args or {}, arguments or {})
         bring(Path(file), Path(root), recipe=recipe, columns=columns, verifier=verifier, finish_reason=finish_reason,
-              verifiers=verifiers or {})  # fmt: skip
+              verifiers=verifiers or {}, judged=judged)  # fmt: skip
         return cls(root)
 
     def sql(self, query: str) -> Any:

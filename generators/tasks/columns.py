@@ -10,7 +10,6 @@ from pydantic import Field
 from ratoon.config import Config
 from ratoon.errors import DataError
 from ratoon.rows import record as records
-from ratoon.rows.layouts import Look
 from ratoon.rows.rows import Rows
 
 _PROMPT, _ANSWER = "prompt", "answer"
@@ -60,11 +59,12 @@ def columns(told: ColumnMap, index_into: str | None, rows: Rows, family: str) ->
     answer = told.answer or None
     if answer == _ANSWER and _ANSWER not in names:
         answer = by_layout.get("answer", _ANSWER)
-    asked = {} if layout else {"messages": told.messages} if told.messages else {"prompt": told.prompt}
-    named = asked | {"answer": answer, "split": told.split, "level": told.level, "options": index_into}
+    question = {} if layout else {"messages": told.messages} if told.messages else {"prompt": told.prompt}
+    named = question | {"answer": answer, "split": told.split, "level": told.level, "options": index_into}
     used = {role: name for role, name in named.items() if name}
     _check([*used.values(), *told.arguments], names, rows.name, family)
-    _tell(rows, layout, used, told.arguments, names)
+    asked = {role: name for role, name in layout.items() if role in ("messages", "prompt", "input", "options")}
+    records.tell(rows, asked | used, rows.reading.layout if layout else None, told.arguments)
     return Columns(layout, answer)
 
 
@@ -75,13 +75,3 @@ def _check(wanted: Iterable[str], names: list[str], where: str, family: str) -> 
             f"{where} has no column {', '.join(map(repr, absent))}; its columns are {', '.join(names) or 'none'}",
             f'map them in `columns` of arm {family!r}; answer = "" where there are none',
         )
-
-
-def _tell(rows: Rows, layout: dict[str, str], used: dict[str, str], arguments: list[str], names: list[str]) -> None:
-    look, reading = Look(names, rows.head()), rows.reading
-    reading.layout = reading.layout if layout else None
-    reading.ambiguous = []
-    asked = {role: name for role, name in layout.items() if role in ("messages", "prompt", "input", "options")}
-    reading.columns = asked | used
-    read = {part for name in reading.columns.values() for part in (name, *name.split("+"))} | set(arguments)
-    reading.not_looked_at = [name for name in names if name not in read and look.text(name)]

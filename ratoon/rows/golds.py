@@ -69,6 +69,10 @@ def _text(value: Any) -> str:
 
 
 def _ruled(gold: str, row: Mapping[str, Any], rule: GoldRule) -> str:
+    try:
+        gold.encode()
+    except UnicodeEncodeError:
+        raise NoGold("the answer is not valid UTF-8") from None
     if rule.after is not None:
         _, mark, gold = gold.rpartition(rule.after)
         if not mark:

@@ -69,6 +69,14 @@ def columns(rows: Rows, asked: Iterable[str] | Mapping[str, str] = ()) -> dict[s
     return found
 
 
+def tell(rows: Rows, found: Mapping[str, str], layout: str | None, also: Iterable[str] = ()) -> None:
+    """Put what is read into `rows.reading`: the column of each role, and text columns that serve none; `also` is read too."""
+    look = Look(rows.columns(), rows.head())
+    read = {part for name in found.values() for part in (name, *name.split("+"))} | set(also)
+    rows.reading.layout, rows.reading.columns, rows.reading.ambiguous = layout, dict(found), []
+    rows.reading.not_looked_at = [name for name in look.columns if name not in read and look.text(name)]
+
+
 def records(items: Iterable[Item], columns: Mapping[str, str]) -> Iterator[Record]:
     """The readable items as records."""
     for item in items:

@@ -14,8 +14,10 @@ import pytest
 
 from ratoon import Run
 from ratoon.errors import DataError, UsageError
+from ratoon.generators.imported import Judged
 from ratoon.pipelines.flows.import_rollouts import bring
 from ratoon.render import Renderer
+from ratoon.rows.golds import GoldRule
 from ratoon.sft.models.tiny import make_tiny
 
 SUM = {"prompt": "1 + 1 = ?", "completion": "The answer is 2", "answer": "2", "finish_reason": "stop"}
@@ -184,7 +186,7 @@ BAD = [
     ({"token_ids": "12"}, "no list of whole numbers"),
     ({"label": "perhaps"}, "not true or false"),
     ({"split": "test"}, "split 'test' is none of"),
-    ({"answer": ["2"]}, "the answer is a list"),
+    ({"answer": {"a": 2}}, "the answer is a dict"),
     ({"temperature": "warm"}, "not a number"),
 ]
 
@@ -366,3 +368,44 @@ def test_rows_of_every_layout_are_the_same_rollouts(tmp_path: Path) -> None:
         assert (told["rollouts"], told["passed"]) == (8, 6)
         found.append(rows(tmp_path / f"run{number}", "select text from rollouts order by rollout_id"))
     assert all(one == found[0] for one in found)
+
+
+def test_golds_are_read_as_they_lie_and_any_of_several_will_do(file: Callable[..., Path], root: Path, tmp_path: Path) -> None:
+    asked = {"prompt": "1 + 1 = ?"}
+    marked = file(asked | {"completion": "It is 2", "answer": "1 + 1 = <<2>>2\n#### 2"},
+                  asked | {"completion": "It is 3", "answer": "1 + 1 = 2\n#### 2"}, name="marked.jsonl")  # fmt: skip
+    assert bring(marked, root, judged=Judged(GoldRule(after="####")))["passed"] == 1
+    several = file({"prompt": "Largest?", "completion": "NYC", "answer": ["New York", "NYC"]}, name="several.jsonl")
+    assert bring(several, tmp_path / "several", verifier="exact")["passed"] == 1
+    chosen = file({"prompt": "The sky?", "choices": ["red", "blue"], "completion": "blue", "answer": 1}, name="chosen.jsonl")
+    assert bring(chosen, tmp_path / "chosen", verifier="exact", judged=Judged(GoldRule(index_into="choices")))["passed"] == 1
+
+
+def test_a_verifiers_arguments_come_from_columns_and_from_the_caller(file: Callable[..., Path], root: Path) -> None:
+    row = {"prompt": "The sky?", "completion": "B", "answer": 2, "choices": ["red", "blue"]}
+    told = bring(file(row), root, verifier="choice", judged=Judged(args={"first": 1}, columns={"options": "choices"}))
+    assert told["passed"] == 1
+    with pytest.raises(DataError, match="has no column 'options'"):
+        bring(file(row), root, verifier="choice", judged=Judged(columns={"options": "options"}))
+
+
+def test_what_was_read_is_told_and_why_nothing_was_kept(file: Callable[..., Path], root: Path) -> None:
+    replies = [{"question": f"{i}?", "response": "yes", "reward": i / 100, "note": "unread"} for i in range(40)]
+    told = bring(file(*replies), root, columns=["label=reward"])
+    assert told["kept"] == 0
+    line, label, why = told["notes"]
+    assert "40 rows of theirs.jsonl" in line
+    assert "label = reward" in line
+    assert "text not looked at: note" in line
+    assert label == "column reward from 0.5 on it is true"
+    assert why.startswith("kept 0 of 40: verified dropped 40 (")
+
+
+def test_a_column_has_a_role_by_either_order_and_by_its_older_name(file: Callable[..., Path], tmp_path: Path) -> None:
+    path = file({"q": "1 + 1 = ?", "r": "It is 2", "truth": "2"})
+    pairs = [
+        ["q=prompt", "r=completion", "truth=answer"], ["prompt=q", "completion=r", "answer=truth"],
+        ["q=prompt", "r=reply", "truth=gold"],
+    ]  # fmt: skip
+    for number, columns in enumerate(pairs):
+        assert bring(path, tmp_path / f"run{number}", columns=columns)["passed"] == 1

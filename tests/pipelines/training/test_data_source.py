@@ -74,7 +74,7 @@ def test_right_replies_that_were_cut_are_no_examples_to_imitate_and_that_is_told
     found = train_source.of_file(file, COLUMNS, tiny_model, tmp_path / "out")
     views = [r["view"] for r in _rows(found)]
     assert (views.count("sft"), views.count("group")) == (8, 12)
-    assert found.told == ("4 right replies were cut by length: rft leaves them out, they would teach not to end",)
+    assert found.told[-1] == "4 right replies were cut by length: rft leaves them out, they would teach not to end"
 
 
 def test_a_run_is_trained_under_the_template_arguments_that_its_data_was_sampled_under(
@@ -118,7 +118,8 @@ def test_a_file_picked_by_hand_needs_no_label_for_rft_and_any_layout_will_do(tin
     found = train_source.of_file(tmp_path / "chats.json", (), tiny_model, tmp_path / "out", picked=True)
     learned = [row for row in _rows(found) if row["view"] == "sft"]
     assert sorted(row["prompt"][0]["content"] for row in learned) == sorted(ASKED)
-    assert found.told == ("chats.json has no labels: each of its 3 replies is taken as right",)
+    assert "3 rows of chats.json" in found.told[0]
+    assert found.told[1:] == ("chats.json has no labels: each of its 3 replies is taken as right",)
     with pytest.raises(DataError, match="it has no label"):
         train_source.of_file(tmp_path / "chats.json", (), tiny_model, tmp_path / "nft")
 
