@@ -124,7 +124,7 @@ def column_map(path: Path, pairs: Iterable[str] | Mapping[str, str] = ()) -> dic
     if found.get("completion") is not None and found.get("completion") == found.get("answer"):
         del found["completion"]  # the gold answer of a question is no reply to it
     if not found.keys() & {"completion", "completions", "messages"} or not found.keys() & {"prompt", "messages", "completion"}:
-        lacking = next(role for role in ("completion", "prompt") if role not in found)
+        lacking = "prompt" if found.keys() & {"completion", "completions", "messages"} else "completion"
         raise DataError(
             f"{path} has no column {lacking!r}; its columns are {', '.join(names) or 'none'}",
             f"name it: --column NAME={lacking}",
@@ -276,10 +276,12 @@ def _number(found: Mapping[str, Any], name: str) -> float | None:
         return None
     try:
         number = float(value)
-    except (TypeError, ValueError):
-        raise BadRow(f"{name} is {value!r}, not a number") from None
+    except (TypeError, ValueError, OverflowError):
+        raise BadRow(f"{name} is {value!r:.40}, not a number") from None
     if number != number:
         return None
+    if name in ("top_k", "max_tokens") and not abs(number) < 2**31:
+        raise BadRow(f"{name} is {value!r:.40}, no count of tokens")
     return number
 
 
