@@ -49,11 +49,11 @@ ORDER: dict[str, tuple[set[str], ...]] = {
 
 # Where each heavy library may be imported: module prefixes without `ratoon.`.
 HOMES: dict[str, tuple[str, ...]] = {
-    "vllm": ("generators.engines.vllm",),
+    "vllm": ("generators.engines.vllm_process",),
     "prefect": ("pipelines.flows",),
     "ray": (),
     "duckdb": ("sql", "metrics.sandbox.run_sql"),  # the second is a script for the sandbox, imported by nothing
-    "torch": ("sft", "generators.engines.transformers", "generators.engines.vllm", "metrics.embeddings.embed"),
+    "torch": ("sft", "generators.engines.transformers", "metrics.embeddings.embed"),
     "peft": ("sft", "generators.engines.transformers"),
     "accelerate": ("sft",),
     "sentence_transformers": ("metrics.embeddings",),
@@ -290,7 +290,7 @@ def test_a_planted_import_is_refused(module: str, source: str, complaint: str) -
         ("cli.doctor", "from ratoon.sft.models import smollm2"),
         ("", "from ratoon.run import Run"),
         ("sft.training.process", "import torch, peft"),
-        ("generators.engines.vllm", "import vllm, torch"),
+        ("generators.engines.vllm_process", "import vllm"),
         ("generators.engines.transformers", "import torch"),
         ("sql", "import duckdb"),
     ],

@@ -22,17 +22,25 @@ _REAP = f"""read -r _
 kill -9 $(grep -lzs "^{_MARK}=$1$" /proc/[0-9]*/environ | cut -d/ -f3) 2>/dev/null"""
 
 
+def few_cores() -> bool:
+    """Whether an engine must share the cores it has with its parent, and not bind its threads to some of them."""
+    return _cores() <= _FEW_CORES
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def variables(folder: str) -> dict[str, str]:
     """What a vLLM process needs, where the user says nothing else: quiet, and offline when the model is a folder.
 
     Binding threads gives away the core that vLLM reserves for its scheduler, so few cores are left unbound. There threads that
     wait for one another sleep: where they spin, any other program at work slows sampling more than by its share.
     """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    few = {"VLLM_CPU_OMP_THREADS_BIND": "nobind", "OMP_NUM_THREADS": str(cores), "OMP_WAIT_POLICY": "passive"}
+    few = {"VLLM_CPU_OMP_THREADS_BIND": "nobind", "OMP_NUM_THREADS": str(_cores()), "OMP_WAIT_POLICY": "passive"}
     offline = {"HF_HUB_OFFLINE": "1"} if Path(folder).is_dir() else {}
     quiet = {"TOKENIZERS_PARALLELISM": "false", "TORCH_CPP_LOG_LEVEL": "ERROR", "PYTHONWARNINGS": "ignore"}
-    return (few if cores <= _FEW_CORES else {}) | offline | quiet | {"VLLM_WORKER_MULTIPROC_METHOD": "spawn"}
+    return (few if few_cores() else {}) | offline | quiet | {"VLLM_WORKER_MULTIPROC_METHOD": "spawn"}
 
 
 @contextmanager

@@ -1,19 +1,19 @@
-"""vLLM, fed by one pump thread; on a GPU or a CPU. The only file that imports vllm.
+"""vLLM, fed by one pump thread; on a GPU or a CPU. What imports vllm is its process, `vllm_process.py`.
 
-vLLM's engine core runs in its own process (vLLM's default), so that closing it gives all of the device back and its death is an
-error, not the end of the run. New weights of the same architecture are loaded into the running engine and the prefix cache is
-reset; another architecture starts a new one. A request never carries a seed: that kills the CPU engine of vLLM 0.32.
+New weights of the same architecture are loaded into the running engine and the prefix cache is reset; another architecture
+starts a new one. A request never carries a seed: that kills the CPU engine of vLLM 0.32.
 """
 
 from __future__ import annotations
 
-import difflib
 import importlib.util
 import os
-import time
-import warnings
+import subprocess
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,15 +23,16 @@ from ratoon import ids
 from ratoon.config import Config, operational, partly_operational
 from ratoon.engine import Completion, Policy, Request, failed
 from ratoon.errors import EngineDead, EngineError, MissingExtra, Unsupported
-from ratoon.generators.engines import folders
-from ratoon.generators.engines.child import Reaper, environment, variables, when_one_ends
+from ratoon.generators.engines import folders, vllm_process
+from ratoon.generators.engines.child import Reaper, variables
 from ratoon.generators.engines.pump import Pump
 from ratoon.generators.engines.requestlog import RequestLog
-from ratoon.generators.engines.vllm_args import CPU_ARGS, HOW_FAST
-from ratoon.generators.engines.vllm_logprobs import all_per_position, first_per_position
-from ratoon.machine import processor
+from ratoon.generators.engines.vllm_args import HOW_FAST
+from ratoon.generators.engines.vllm_process import ENGINE, Adapter, Message, Started
 
 _OURS = ("model", "seed", "dtype", "quantization", "logprobs_mode", "generation_config", "worker_extension_cls")
+_SECONDS_TO_END = 20.0  # vLLM's own processes, where it has some, end in order
+_SECONDS_TO_WAIT = 0.02
 
 
 class VllmConfig(Config):
@@ -66,7 +67,7 @@ class VllmConfig(Config):
 class VllmEngine:
     """One vLLM engine for all shards; it starts with the first policy and is gone after the `with` block."""
 
-    name = "vllm"
+    name = ENGINE
 
     def __init__(self, config: VllmConfig, seed: int, request_log: Path | None = None) -> None:
         self._log = RequestLog(request_log)
@@ -106,34 +107,21 @@ class VllmEngine:
 
     def pids(self) -> list[int]:
         """The processes of the running engine, without their children."""
-        return [process.pid for process in self._core.processes()]
-
-
-class WorkerExtension:
-    """Mixed into vLLM's worker, in its process, by the engine argument `worker_extension_cls`."""
-
-    def ratoon_reload(self, folder: str) -> None:
-        """vLLM's own reload, and what it forgets on a CPU: an output head tied to the embedding keeps its old packed copy."""
-        worker: Any = self
-        worker.reload_weights(weights_path=folder)
-        for module in worker.model_runner.get_model().modules():
-            if hasattr(module, "cpu_linear") and type(module).__name__ == "ParallelLMHead":
-                module.quant_method.process_weights_after_loading(module)
+        return self._core.pids()
 
 
 class _VllmCore:
-    """The engine that the pump drives; every method but `processes` on the pump's thread."""
+    """The engine that the pump drives: it lives in a process of its own. Every method but `pids` on the pump's thread."""
 
     def __init__(self, config: VllmConfig, seed: int) -> None:
         self._config, self._seed, self._starts = config, seed, 0
-        self._llm: Any = None
+        self._process: subprocess.Popen[bytes] | None = None
+        self._connection: Connection | None = None
+        self._reaper: Reaper | None = None
         self._policy: Policy | None = None
         self._weights = ""  # the folder whose weights are loaded
         self._adapters: dict[str, int] = {}
-        self._max_len = self._window = 0
-        self._broken = False
-        self._asked: dict[str, Request] = {}
-        self._reaper: Reaper | None = None
+        self._room = Started(0, 0)
         self.load: list[tuple[float, int, int]] = []
 
     # -- life ------------------------------------------------------------------------------------------------------
@@ -146,137 +134,149 @@ class _VllmCore:
             )
         weights = folders.weights(policy)
         before, self._policy = self._policy, None  # until it is loaded, nobody is answered
-        if self._llm is None or self._broken or folders.shape(weights) != folders.shape(self._weights):
+        if self._connection is None or folders.shape(weights) != folders.shape(self._weights):
             self._start(weights, policy.policy_id)
-        elif weights != self._weights or policy != before:
+        elif weights != self._weights:
             self._reload(weights, policy.policy_id)
+        elif policy != before:
+            self._call("reset")
         self._policy = policy
 
     def revive(self) -> None:
         self._start(self._weights, self._policy.policy_id if self._policy else "")
 
     def stop(self) -> None:
-        """Give the device back; what vLLM says while it goes is of no use to anyone."""
-        llm, self._llm = self._llm, None
-        if llm is not None:
-            with suppress(Exception):
-                llm.engine_core.shutdown()
+        """Give the device back: the process ends with its socket, or is ended."""
+        process, self._process = self._process, None
+        self._hang_up()
+        if process is not None:
+            try:
+                process.wait(_SECONDS_TO_END)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
         if self._reaper is not None:
             self._reaper.dismiss()
             self._reaper = None
 
-    def processes(self) -> list[Any]:
-        manager = getattr(getattr(self._llm and self._llm.engine_core, "resources", None), "engine_manager", None)
-        return list(getattr(manager, "processes", ()))
+    def pids(self) -> list[int]:
+        return [] if self._process is None else [self._process.pid]
 
     def _start(self, weights: str, policy_id: str) -> None:
         self.stop()
         self._starts += 1
-        engine_args, llm_engine = _import_vllm()
         seed = ids.derive_seed(self._seed, "engine", f"{policy_id}/{self._starts}") >> 32  # numpy takes 32 bits
-        args = self._args(engine_args) | {"model": weights, "seed": seed}
-        self._reaper = Reaper()
+        args = {name: getattr(self._config, name) for name in ("dtype", "quantization", "logprobs_mode")}
+        self._open(weights)
         try:
-            with environment(variables(weights) | self._reaper.mark):
-                self._llm = llm_engine.from_engine_args(engine_args(**args), stat_loggers=self._stat_loggers())
-        except Exception as error:
+            asked = args | {"model": weights, "seed": seed}
+            self._room = self._call("start", asked, self._config.args, self._config.record_load)
+        except EngineError as error:
             self.stop()
-            raise EngineError(
-                f"vLLM did not start: {_first_line(error)}", "mend [engine.vllm] args; see `ratoon doctor`"
-            ) from error
-        self._broken, self._weights, self._asked = False, weights, {}
-        self._max_len = self._llm.model_config.max_model_len
-        self._window = 2 * self._llm.vllm_config.scheduler_config.max_num_seqs
-        self._guard()
+            if error.hint:
+                raise
+            raise EngineError(f"vLLM did not start: {error.message}", "mend [engine.vllm] args; see `ratoon doctor`") from error
+        self._weights = weights
 
-    def _args(self, engine_args: Any) -> dict[str, Any]:
-        """Every argument of ours, over the user's, over the defaults for a CPU. Raises EngineError on an unknown name."""
-        from vllm.platforms import current_platform
-
-        known = engine_args.__dataclass_fields__
-        for name in self._config.args:
-            if name not in known:
-                near = difflib.get_close_matches(name, known, n=1)
-                raise EngineError(
-                    f"vLLM has no engine argument {name!r}" + (f"; did you mean {near[0]!r}?" if near else ""),
-                    "mend [engine.vllm] args",
-                )
-        ours = {name: getattr(self._config, name) for name in ("dtype", "quantization", "logprobs_mode")}
-        cpu = CPU_ARGS if current_platform.is_cpu() else {}
-        ours["dtype"] = processor.computed_in(self._config.dtype, on_cpu=bool(cpu))
-        stats = {"disable_log_stats": not self._config.record_load}
-        common = {"enable_prefix_caching": True, "use_tqdm_on_load": False} | stats
-        fixed = {"generation_config": "vllm", "worker_extension_cls": f"{__name__}.{WorkerExtension.__name__}"}
-        return common | cpu | self._config.args | ours | fixed
-
-    def _stat_loggers(self) -> list[Any] | None:
-        if not self._config.record_load:
-            return None
-        from vllm.v1.metrics.loggers import StatLoggerBase
-
-        load = self.load
-
-        class Recorder(StatLoggerBase):
-            def __init__(self, vllm_config: Any, engine_index: int = 0) -> None: ...
-
-            def record(
-                self, scheduler_stats: Any, iteration_stats: Any, mm_cache_stats: Any = None, engine_idx: int = 0
-            ) -> None:
-                if scheduler_stats is not None:
-                    load.append((time.monotonic(), scheduler_stats.num_running_reqs, scheduler_stats.num_waiting_reqs))
-
-            def log_engine_initialized(self) -> None: ...
-
-        return [Recorder]
+    def _open(self, weights: str) -> None:
+        """The process, in a session of its own: Ctrl-C in a terminal is for its parent, which still collects what it asked."""
+        self._connection, theirs = Pipe()
+        self._reaper = Reaper()
+        code = f"from {vllm_process.__name__} import main; main({theirs.fileno()})"
+        environment = variables(weights) | dict(os.environ) | self._reaper.mark
+        with theirs:
+            self._process = subprocess.Popen(
+                [sys.executable, "-P", "-c", code], pass_fds=[theirs.fileno()], env=environment,
+                stdin=subprocess.DEVNULL, start_new_session=True,
+            )  # fmt: skip
 
     def _reload(self, weights: str, policy_id: str) -> None:
         """New weights into the running engine; a failure half-way leaves no usable engine, so start another."""
-        if weights != self._weights:
-            try:
-                self._llm.collective_rpc("ratoon_reload", args=(weights,))
-            except Exception:
-                self._start(weights, policy_id)
-                return
+        try:
+            self._call("reload", weights)
+        except EngineError:
+            self._start(weights, policy_id)
+        else:
             self._weights = weights
-        self._llm.reset_prefix_cache()
 
-    def _guard(self) -> None:
-        """vLLM's synchronous client never notices that the engine's process was killed."""
-        client, processes = self._llm.engine_core, self.processes()
-        if not processes:
-            return
+    # -- the process -----------------------------------------------------------------------------------------------
 
-        def tell() -> None:
-            error = EngineError("vLLM's engine process ended")
-            client.outputs_queue.put_nowait(error)
-            for future in list(client.utility_results.values()):
-                with suppress(Exception):
-                    future.set_exception(error)
+    def _call(self, name: str, *arguments: Any) -> Any:
+        """What the process answers. Raises EngineError, without a hint where the message is vLLM's own."""
+        self._tell(name, *arguments)
+        while True:
+            kind, answer = self._hear()
+            if kind == "answer":
+                return answer
+            if kind == "error":
+                raise EngineError(*answer)
 
-        when_one_ends(processes, tell)
+    def _tell(self, name: str, *arguments: Any) -> None:
+        if self._connection is None:
+            raise EngineDead("the engine has no policy loaded", "call use(policy) first")
+        try:
+            self._connection.send((name, arguments))
+        except OSError:
+            raise self._gone() from None
+
+    def _hear(self) -> Message:
+        """The next message but a death, which is raised."""
+        if self._connection is None:
+            raise EngineError("vLLM's process ended")
+        try:
+            message: Message = self._connection.recv()
+        except (EOFError, OSError):
+            raise self._gone() from None
+        if message.kind == "died":
+            self._hang_up()
+            raise EngineError(message.content)
+        return message
+
+    def _gone(self) -> EngineError:
+        self._hang_up()
+        return EngineError("vLLM's process ended")
+
+    def _hang_up(self) -> None:
+        if self._connection is not None:
+            with suppress(OSError):
+                self._connection.send(None)  # a forked process may hold the socket open
+            self._connection.close()
+            self._connection = None
 
     # -- sampling --------------------------------------------------------------------------------------------------
 
     def window(self) -> int:
-        return self._window or 1
+        return self._room.window or 1
 
     def send(self, key: str, request: Request) -> Completion | None:
         if refusal := self._refusal(request):
             return failed(request, *refusal)
-        prompt = {"prompt_token_ids": [*request.prompt_token_ids, *(request.prefix_token_ids or ())]}
-        try:
-            self._add(key, prompt, _sampling_params(request))
-        except (ValueError, TypeError, NotImplementedError) as error:
-            return failed(request, "BadRequest", _first_line(error))
-        self._asked[key] = request
+        self._tell("ask", key, request, self._adapter())
         return None
 
-    def _add(self, key: str, prompt: dict[str, Any], params: Any) -> None:
-        try:
-            self._llm.add_request(key, prompt, params, lora_request=self._lora())
-        except Exception as error:
-            self._broken = self._broken or not isinstance(error, ValueError | TypeError | NotImplementedError)
-            raise
+    def step(self) -> list[tuple[str, Completion]]:
+        """What finished, waiting a moment for it: meanwhile other requests may have come in."""
+        if self._connection is not None and not self._connection.poll(_SECONDS_TO_WAIT):
+            return []
+        kind, content = self._hear()
+        if kind != "done":
+            return []
+        done, load = content
+        self.load.extend(load)
+        return list(done)
+
+    def abort(self, keys: list[str]) -> None:
+        self._tell("abort", keys)
+
+    def score(self, sequences: Sequence[tuple[Sequence[int], Sequence[int]]]) -> list[list[float]]:
+        for i, (prompt, completion) in enumerate(sequences):
+            if self._connection is not None and len(prompt) + len(completion) >= self._room.max_len:
+                raise EngineError(
+                    f"sequence {i} has {len(prompt) + len(completion)} tokens, one short of {self._room.max_len} is the most",
+                    "raise engine.vllm.args.max_model_len",
+                )
+        scores: list[list[float]] = self._call("score", [(list(p), list(c)) for p, c in sequences], self._adapter())
+        return scores
 
     def _refusal(self, request: Request) -> tuple[str, str] | None:
         """Error class and message of a request that is not sent."""
@@ -286,115 +286,15 @@ class _VllmCore:
         if mode not in ("none", self._config.logprobs_mode):
             return "Unsupported", f"the engine gives {self._config.logprobs_mode}, not {mode}; set engine.vllm.logprobs_mode"
         n = len(request.prompt_token_ids) + len(request.prefix_token_ids or ())
-        if n + request.sampling.max_tokens > self._max_len:
+        if n + request.sampling.max_tokens > self._room.max_len:
             return "PromptTooLong", (
-                f"{n} prompt tokens and {request.sampling.max_tokens} new ones exceed the context of {self._max_len}; "
+                f"{n} prompt tokens and {request.sampling.max_tokens} new ones exceed the context of {self._room.max_len}; "
                 "raise engine.vllm.args.max_model_len or lower sampling.max_tokens"
             )
         return None
 
-    def _lora(self) -> Any:
+    def _adapter(self) -> Adapter | None:
         if self._policy is None or self._policy.kind != "lora":
             return None
-        from vllm.lora.request import LoRARequest
-
         number = self._adapters.setdefault(self._policy.policy_id, len(self._adapters) + 1)
-        return LoRARequest(self._policy.policy_id, number, self._policy.path)
-
-    def step(self) -> list[tuple[str, Completion]]:
-        done = []
-        for output in self._step():
-            if output.finished and (request := self._asked.pop(output.request_id, None)) is not None:
-                done.append((output.request_id, _completion(request, output.outputs[0])))
-        return done
-
-    def _step(self) -> list[Any]:
-        try:
-            return list(self._llm.step())
-        except Exception:
-            self._broken = True
-            raise
-
-    def abort(self, keys: list[str]) -> None:
-        for key in keys:
-            self._asked.pop(key, None)
-        self._llm.abort_request(keys)
-
-    def score(self, sequences: Sequence[tuple[Sequence[int], Sequence[int]]]) -> list[list[float]]:
-        """Prompt log-probs come from the raw logits, so temperature plays no part."""
-        if self._llm is None or self._broken:
-            raise EngineDead("the engine has no policy loaded", "call use(policy) first")
-        scores: dict[str, list[float]] = {}
-        for i, (prompt, completion) in enumerate(sequences):
-            if len(prompt) + len(completion) >= self._max_len:
-                raise EngineError(
-                    f"sequence {i} has {len(prompt) + len(completion)} tokens, one short of {self._max_len} is the most",
-                    "raise engine.vllm.args.max_model_len",
-                )
-        for i, (prompt, completion) in enumerate(sequences):
-            self._add(f"score-{i}", {"prompt_token_ids": [*prompt, *completion]}, _scoring_params())
-        while len(scores) < len(sequences):
-            for output in self._step():
-                if output.finished:
-                    scores[output.request_id] = first_per_position(output.prompt_logprobs)
-        return [scores[f"score-{i}"][len(prompt) - 1 :] for i, (prompt, _) in enumerate(sequences)]
-
-
-def _import_vllm() -> tuple[Any, Any]:
-    """EngineArgs and LLMEngine, imported as quietly as vLLM can be; what it logs is the user's choice by environment."""
-    os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
-    os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            from vllm.engine.arg_utils import EngineArgs
-            from vllm.v1.engine.llm_engine import LLMEngine
-        except ImportError as error:
-            raise EngineError(f"vLLM cannot be imported: {error}", "see `ratoon doctor`") from error
-    return EngineArgs, LLMEngine
-
-
-def _sampling_params(request: Request) -> Any:
-    """Every field that changes what is sampled, so that no default of vLLM or of the model's folder speaks.
-
-    `ignore_eos` with explicit stop ids: the ids alone stop, and the sampled end-of-turn id stays in the token ids.
-    """
-    from vllm import SamplingParams
-    from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
-
-    sampling, schema = request.sampling, request.schema
-    return SamplingParams(
-        n=1, temperature=sampling.temperature, top_p=sampling.top_p, top_k=sampling.top_k, min_p=sampling.min_p, seed=None,
-        presence_penalty=sampling.presence_penalty, frequency_penalty=sampling.frequency_penalty,
-        repetition_penalty=sampling.repetition_penalty, max_tokens=sampling.max_tokens, min_tokens=0,
-        stop=None, stop_token_ids=list(sampling.stop_token_ids), ignore_eos=True, bad_words=None, logit_bias=None,
-        logprobs=None if sampling.logprobs_mode == "none" else request.top_logprobs, prompt_logprobs=None, flat_logprobs=True,
-        detokenize=False, output_kind=RequestOutputKind.FINAL_ONLY,
-        structured_outputs=None if schema is None else StructuredOutputsParams(json=schema),
-    )  # fmt: skip
-
-
-def _scoring_params() -> Any:
-    from vllm import SamplingParams
-    from vllm.sampling_params import RequestOutputKind
-
-    return SamplingParams(
-        temperature=0.0, max_tokens=1, ignore_eos=True, prompt_logprobs=0, flat_logprobs=True, detokenize=False,
-        output_kind=RequestOutputKind.FINAL_ONLY,
-    )  # fmt: skip
-
-
-def _completion(request: Request, output: Any) -> Completion:
-    if output.finish_reason not in ("stop", "length"):
-        return failed(request, "EngineError", f"vLLM ended the request with {output.finish_reason!r}")
-    logprobs = None if output.logprobs is None else first_per_position(output.logprobs)
-    return Completion(
-        request_id=request.request_id, token_ids=tuple(output.token_ids), logprobs=logprobs,
-        finish_reason=output.finish_reason, logprob_source=None if logprobs is None else VllmEngine.name,
-        prompt_tokens=len(request.prompt_token_ids) + len(request.prefix_token_ids or ()),
-        top_logprobs=all_per_position(output.logprobs) if request.top_logprobs and logprobs is not None else None,
-    )  # fmt: skip
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+        return Adapter(self._policy.policy_id, number, self._policy.path)

@@ -15,6 +15,7 @@ import pytest
 from ratoon.config import parse, semantic
 from ratoon.engine import Completion, Policy, Request, Sampling
 from ratoon.errors import ConfigError, EngineError, ModelError, Unsupported
+from ratoon.generators.engines.child import few_cores
 from ratoon.generators.engines.transformers import TransformersConfig, TransformersEngine
 from ratoon.generators.engines.vllm import VllmConfig, VllmEngine
 from ratoon.metrics.verifiers import judge as judging
@@ -153,6 +154,26 @@ def test_what_is_decoded_is_the_text_and_the_prefix_is_no_part_of_it(
     assert renderer.decode(done["json"].token_ids).lstrip().startswith("{")
     assert done["led"].prompt_tokens == len(prompt) + len(prefix)
     assert len(done["led"].token_ids) <= 4
+
+
+@pytest.mark.slow
+def test_on_few_cores_of_a_cpu_the_engine_is_one_process(vllm_engine: VllmEngine, base: Policy) -> None:
+    if not few_cores() or any(Path("/dev").glob("nvidia[0-9]*")):
+        pytest.skip("vLLM has processes of its own on a GPU and on many cores")
+    vllm_engine.use(base)
+    (pid,) = vllm_engine.pids()
+    assert Path(f"/proc/{pid}/task/{pid}/children").read_text() == ""
+
+
+@pytest.mark.slow
+def test_closing_the_engine_ends_its_process(base: Policy, smollm2: Path) -> None:
+    config = VllmConfig(args={"max_model_len": 256, "max_num_seqs": 4, "kv_cache_memory_bytes": 1 << 28})
+    with VllmEngine(config, seed=0) as engine:
+        engine.use(base)
+        pids = engine.pids()
+        assert len(ask(engine, base, smollm2, 2, Sampling(max_tokens=4, stop_token_ids=(2,)))) == 2
+    assert engine.pids() == []
+    assert not any(map(alive, pids))
 
 
 @pytest.mark.slow
