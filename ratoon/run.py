@@ -112,6 +112,13 @@ class Run:
                 "measures": headlines(self.store), "gates": outcomes(self.store),
                 "firings": firings(self.root)[-5:]}  # fmt: skip
 
+    def servers(self) -> list[dict[str, Any]]:
+        """How the servers of an openai engine do now: replies allowed, under way, answered; none where none is asked."""
+        from ratoon.generators.engines.live_file import read_live
+        from ratoon.pipelines.runtime.context import SERVERS
+
+        return read_live(self.root / "logs" / SERVERS)
+
     def show(self, which: str = "any", n: int = 5) -> list[dict[str, Any]]:
         """Rollouts with prompt, verdict and, for `dropped`, the reason. `which`: any, failed, kept, dropped."""
         from ratoon.pipelines.views.rows import show

@@ -28,7 +28,7 @@ class EngineConfig(Config):
 
     kind: Literal["vllm", "openai", "transformers", "scripted"] = Field("vllm", description="which engine")
     keep_open: bool = operational(False, description="keep the engine, and the device it holds, open while a model is trained")
-    vllm: VllmConfig = Field(VllmConfig(), description="vLLM in this process, on GPU or CPU")
+    vllm: VllmConfig = Field(VllmConfig(), description="vLLM, on GPU or CPU")
     openai: OpenAIConfig = Field(OpenAIConfig(), description="a server that speaks OpenAI's protocol")
     transformers: TransformersConfig = Field(TransformersConfig(), description="plain transformers, for machines without vLLM")
     scripted: ScriptedConfig = Field(ScriptedConfig(), description="no model: planted replies")
@@ -41,12 +41,13 @@ class EngineConfig(Config):
 
 
 class Opening(NamedTuple):
-    """What an engine is opened with beside its section; only `scripted` reads `plants`."""
+    """What an engine is opened with beside its section; only `scripted` reads `plants`, only `openai` writes `live`."""
 
     seed: int
     request_log: Path | None = None
     renderer: Renderer | None = None
     plants: Mapping[str, Plant] | None = None
+    live: Path | None = None
 
 
 class EngineKind(NamedTuple):
@@ -63,7 +64,7 @@ def _vllm(config: VllmConfig, opening: Opening) -> Engine:
 
 def _openai(config: OpenAIConfig, opening: Opening) -> Engine:
     vocabulary = None if opening.renderer is None else opening.renderer.vocabulary
-    return OpenAIEngine(config, opening.request_log, vocabulary)
+    return OpenAIEngine(config, opening.request_log, vocabulary, opening.live)
 
 
 def _transformers(config: TransformersConfig, opening: Opening) -> Engine:
@@ -93,10 +94,11 @@ def open_engine(
     renderer: Renderer | None = None,
     plants: Mapping[str, Plant] | None = None,
     request_log: Path | None = None,
+    live: Path | None = None,
 ) -> Engine:
     """The engine `config.kind` names, to be used in a `with` block; `seed` is the engine's, never a request's.
 
     Only `scripted` reads `plants`; `openai` takes the size of the vocabulary from
-    `renderer`. `request_log` receives every request id when it is sent.
+    `renderer`, and tells in the file `live` how its servers do. `request_log` receives every request id when it is sent.
     """
-    return ENGINES[config.kind].open(config.section, Opening(seed, request_log, renderer, plants))
+    return ENGINES[config.kind].open(config.section, Opening(seed, request_log, renderer, plants, live))

@@ -4,16 +4,13 @@ One thread with one event loop serves every caller, so that all shards together 
 server (`openai_fleet` says which server is asked). Samples
 of one prompt go out as one request with `n`; a server that refuses `n` gets them one by one, and one that sends fewer is asked
 for the missing ones. What passes is asked again (`openai_http`); whatever else goes wrong is one failed completion. No seed is
-sent with a request: it kills vLLM's CPU engine, and samples are recorded, not reproduced.
-
-The served name of a policy is its folder (what `vllm serve FOLDER` calls it) or its policy_id; `model` is the name of the
-base (iteration 0) only, so that a trained policy is never mistaken for the model it came from.
+sent with a request: it kills vLLM's CPU engine, and samples are recorded, not reproduced. Which name a server has for a policy
+is for `openai_models` to find out.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
 import queue
 import threading
 import time
@@ -28,29 +25,37 @@ from typing import Any
 from ratoon.engine import Completion, Policy, Request, Usage, failed
 from ratoon.errors import EngineError, Unsupported
 from ratoon.generators.engines import openai_wire as wire
+from ratoon.generators.engines.live_file import LiveFile
 from ratoon.generators.engines.openai_config import OpenAIConfig
 from ratoon.generators.engines.openai_fleet import Fleet, Server
 from ratoon.generators.engines.openai_http import HttpClient
+from ratoon.generators.engines.openai_models import served_as
 from ratoon.generators.engines.openai_wire import Refused
 from ratoon.generators.engines.requestlog import RequestLog
 
-_MODELS_S = 10.0  # a server that is up lists its models at once
-_MODELS_BYTES = 16 << 20
 _FILE_S = 10
 
 
 class OpenAIEngine:
     """Asks its servers from a background event loop; `generate` may run in many threads at once.
 
-    `vocabulary` is how many ids the model's tokenizer has: an answer with another id is none of this model's.
+    `vocabulary` is how many ids the model's tokenizer has: an answer with another id is none of this model's. `live` is a file
+    that tells once a second how each server does, as long as the engine is open.
     """
 
     name = "openai"
 
-    def __init__(self, config: OpenAIConfig, request_log: Path | None = None, vocabulary: int | None = None) -> None:
+    def __init__(
+        self,
+        config: OpenAIConfig,
+        request_log: Path | None = None,
+        vocabulary: int | None = None,
+        live: Path | None = None,
+    ) -> None:
         self._config, self._vocabulary = config, vocabulary
         self._client = HttpClient(config)
         self._log = RequestLog(request_log)
+        self._live = LiveFile(live)
         self._fleet = Fleet(config.urls(), config.concurrency)
         self._policy: Policy | None = None
         self._samples = config.samples_per_request  # 1 once the server refused more
@@ -74,6 +79,7 @@ class OpenAIEngine:
             self._thread.join()
             loop.close()
         self._log.close()
+        self._live.remove()
 
     def use(self, policy: Policy) -> None:
         """Find the name each server has for `policy`. Raises EngineError when none serves it or none answers."""
@@ -132,29 +138,22 @@ class OpenAIEngine:
     async def _look(self, server: Server, policy: Policy) -> str:
         for attempt in range(self._config.max_retries + 1):
             try:
-                listed = await self._models(server)
+                name, told = await served_as(self._client, self._config, server.url, policy)
                 break
             except Refused as error:
                 if not error.again or attempt == self._config.max_retries:
                     server.name = None
                     return f"{server.url}/models: {error.error_class}: {error.message}"
                 await asyncio.sleep(self._client.wait(attempt, error.after))
-        self._fleet.reopen(server, _name_of(policy, listed, self._config.model))
-        return f"{server.url} serves {', '.join(listed) or 'no model'}"
-
-    async def _models(self, server: Server) -> list[str]:
-        limit = min(self._config.timeout_s, _MODELS_S)
-        listed = await self._client.send("GET", server.url + "/models", None, limit, _MODELS_BYTES)
-        try:
-            return [str(model["id"]) for model in listed["data"]]
-        except (KeyError, TypeError):
-            raise Refused("Garbage", "no list of models") from None
+        self._fleet.reopen(server, name)
+        return told
 
     async def _watch(self) -> None:
         """Every second ask servers that were left alone whether they are back; every 10 s read the file of addresses."""
         while True:
             for _ in range(_FILE_S):
                 await asyncio.sleep(1.0)
+                self._live.write(self._fleet.rows())
                 if (policy := self._policy) is not None and len(self._fleet.servers) > 1:
                     await asyncio.gather(*(self._probe(server, policy) for server in self._fleet.due()))
             if self._config.base_urls_file is not None:
@@ -163,11 +162,11 @@ class OpenAIEngine:
 
     async def _probe(self, server: Server, policy: Policy) -> None:
         try:
-            listed = await self._models(server)
+            name, _ = await served_as(self._client, self._config, server.url, policy)
         except Refused:
             self._fleet.close(server)
         else:
-            self._fleet.reopen(server, _name_of(policy, listed, self._config.model))
+            self._fleet.reopen(server, name)
 
     async def _complete(self, group: list[Request], first: bool = True) -> list[Completion]:
         """One completion for each of these samples of one prompt, asking again for those that an answer lacks.
@@ -206,16 +205,18 @@ class OpenAIEngine:
         n, paid, attempt = len(group), 0, 0
         while True:
             server = await self._fleet.take(n)
-            started, refused = time.monotonic(), None
+            started, refused, slow = time.monotonic(), None, False
             try:
                 for request in group if log and attempt == 0 else ():
                     self._log.sent(request.request_id)
-                choices, counted = wire.choices(await self._post(server, group), n)
+                answer = await self._post(server, group)
+                choices, counted = wire.choices(answer, n)
+                slow = server.is_slow(time.monotonic() - started, wire.longest(answer, n), self._config.timeout_s)
                 return choices, counted, paid, started
             except Refused as error:
                 refused = error
             finally:
-                self._fleet.give(server, n, refused)
+                self._fleet.give(server, n, refused, slow)
             paid += refused.paid
             if not refused.again or attempt == self._config.max_retries:
                 refused.paid = paid
@@ -225,7 +226,7 @@ class OpenAIEngine:
 
     async def _post(self, server: Server, group: list[Request]) -> Any:
         n, limit = len(group), self._config.timeout_s
-        body, most = self._body(group[0], n, server.name or ""), wire.most_bytes(group[0], n)
+        body, most = wire.body(self._config, group[0], server.name or "", n), wire.most_bytes(group[0], n)
         return await self._client.send("POST", server.url + wire.PATHS[self._config.mode], body, limit, most)
 
     def _check(self, request: Request) -> None:
@@ -245,23 +246,6 @@ class OpenAIEngine:
             return wire.read_tokens(choice, request, source, seconds, self._vocabulary)
         except Refused as error:
             return failed(request, error.error_class, error.message, seconds)
-
-    def _body(self, request: Request, n: int, model: str) -> bytes:
-        config = self._config
-        try:
-            if config.mode == "tokens":
-                body = wire.tokens_body(request, model, n)
-            else:
-                body = wire.chat_body(request, model, n, config.vendor_fields, config.max_tokens_field)
-            return json.dumps(body, separators=(",", ":"), allow_nan=False).encode()
-        except ValueError as error:
-            raise Refused("BadRequest", f"the request cannot be written as JSON: {error}") from None
-
-
-def _name_of(policy: Policy, listed: Sequence[str], base_name: str | None) -> str | None:
-    """The name under which a server that lists these models serves the policy; null where it does not."""
-    names = [policy.path, policy.policy_id, *([base_name] if base_name and policy.iteration == 0 else [])]
-    return next((name for name in reversed(names) if name in listed), None)
 
 
 def _of_one_prompt(requests: Iterable[Request], most: int) -> Iterator[list[Request]]:

@@ -1,7 +1,8 @@
 """The servers behind one engine: which of them a request goes to, how much each is given, when one is left alone.
 
 Each server has a limit of replies under way that grows by one a limit's worth of answers and halves when the server says 429 or
-503 or lets a request time out (additive increase, multiplicative decrease; Chiu and Jain 1989). Transport failures and 5xx open
+503, lets a request time out or is slow: an answer took half of its time-out, at twice the server's best time a token (additive
+increase, multiplicative decrease; Chiu and Jain 1989). Transport failures and 5xx open
 its breaker: three in a row, and it gets nothing until its list of models answers again; a refused request (4xx) never counts.
 Where no server is well, the one that failed longest ago is asked all the same. Samples of one prompt go to one server, whose
 prefix cache then serves them. A server that does not list the policy in use gets no request.
@@ -10,15 +11,18 @@ prefix cache then serves them. A server that does not list the policy in use get
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from ratoon.generators.engines.openai_wire import Refused
 
 FAILURES = 3  # in a row, until a server is left alone
 CLOSED_S, LONGEST_S = 0.5, 8.0  # seconds it is left alone: the first time, and at most
+SLOW_SHARE, SLOW_TIMES = 0.5, 2.0
 _HALVE_S = 1.0  # what was under way when a server said stop says it too: once a second is enough
 
 
@@ -35,6 +39,22 @@ class Server:
     times_closed: int = 0
     closed_until: float | None = None  # monotonic; null: its breaker is shut and requests flow
     halved: float = 0.0
+    answers: int = 0
+    pace: float = math.inf  # the best seconds a token so far
+
+    def is_slow(self, seconds: float, tokens: int | None, time_out: float) -> bool:
+        """Whether an answer of so many tokens took so long that a longer one would be lost, and not for its length alone."""
+        if tokens is None:
+            return False
+        pace, best = seconds / tokens, self.pace
+        self.pace = min(best, pace)
+        return seconds > SLOW_SHARE * time_out and pace > SLOW_TIMES * best
+
+    def state(self, now: float) -> str:
+        """Whether it is asked, in words."""
+        if self.closed_until is not None:
+            return f"left alone for {max(0.0, self.closed_until - now):.0f} s after {self.failures} failures"
+        return "does not serve the policy" if self.name is None else f"asked as {self.name}"
 
     def room_for(self, n: int) -> bool:
         """Whether `n` more may be under way; one group always may, however large."""
@@ -70,15 +90,18 @@ class Fleet:
                 self.serve()
             raise
 
-    def give(self, server: Server, n: int, error: Refused | None) -> None:
-        """What was taken, with how it went: null for an answer."""
+    def give(self, server: Server, n: int, error: Refused | None, slow: bool = False) -> None:
+        """What was taken, with how it went: null for an answer, which may have been `slow`."""
         server.under_way -= n
         now = time.monotonic()
         if error is None:
             server.failures, server.times_closed, server.closed_until = 0, 0, None
+            server.answers += n
+        if slow or (error is not None and error.busy):
+            if now - server.halved >= _HALVE_S:
+                server.limit, server.halved = max(1.0, server.limit / 2), now
+        elif error is None:
             server.limit = min(float(self._most), server.limit + n / server.limit)
-        elif error.busy and now - server.halved >= _HALVE_S:
-            server.limit, server.halved = max(1.0, server.limit / 2), now
         if error is not None and error.broken:
             server.failures += 1
             if server.failures >= FAILURES and server.closed_until is None:
@@ -94,6 +117,14 @@ class Fleet:
         """A server answers again, and serves the policy as `name`."""
         server.name, server.failures, server.closed_until = name, 0, None
         self.serve()
+
+    def rows(self) -> list[dict[str, Any]]:
+        """How each server does: replies allowed, under way and at most at once, answers, and whether it is asked at all."""
+        now = time.monotonic()
+        return [
+            {"server": s.url, "allowed": int(s.limit), "under way": s.under_way, "most at once": s.reached,
+             "answers": s.answers, "state": s.state(now)} for s in self.servers
+        ]  # fmt: skip
 
     def due(self) -> list[Server]:
         """Servers to be asked how they are: left alone long enough, or without the policy so far."""

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ratoon.engine import Completion, FinishReason, Request, Sampling, Usage
+from ratoon.generators.engines.openai_config import OpenAIConfig
 from ratoon.messages import for_template
 
 PATHS = {"tokens": "/completions", "chat": "/chat/completions"}
@@ -51,6 +52,18 @@ class Refused(Exception):
     def broken(self) -> bool:
         """Whether the server itself failed, whatever it was asked."""
         return self.error_class in ("ConnectionLost", "Timeout") or (self.status or 0) >= 500
+
+
+def body(config: OpenAIConfig, request: Request, model: str, n: int) -> bytes:
+    """The body of a request in the config's mode. Raises Refused for what cannot be written or carried."""
+    try:
+        if config.mode == "tokens":
+            fields = tokens_body(request, model, n)
+        else:
+            fields = chat_body(request, model, n, config.vendor_fields, config.max_tokens_field)
+        return json.dumps(fields, separators=(",", ":"), allow_nan=False).encode()
+    except ValueError as error:
+        raise Refused("BadRequest", f"the request cannot be written as JSON: {error}") from None
 
 
 def tokens_body(request: Request, model: str, n: int) -> dict[str, Any]:
@@ -163,6 +176,13 @@ def usage(answer: Any) -> Usage | None:
 
 def _count(number: Any) -> int | None:
     return number if type(number) is int and 0 <= number < _MAX_COUNT else None
+
+
+def longest(answer: Any, n: int) -> int | None:
+    """Tokens of the longest of an answer's `n` samples, as far as it tells: by its ids, else the mean of what it counted."""
+    lengths = [len(c["token_ids"]) for c in answer["choices"] if isinstance(c.get("token_ids"), list)]
+    counted = usage(answer)
+    return max(lengths, default=0) or (round(counted.sampled / n) if counted else None) or None
 
 
 def read_tokens(

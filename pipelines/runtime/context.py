@@ -30,6 +30,8 @@ from ratoon.render import Renderer
 from ratoon.sft.models import base_models
 from ratoon.store.store import Store
 
+SERVERS = "servers.json"  # in the run's logs: how its servers do, while they are asked
+
 
 class Context:
     """The store, recipe, model folder, renderer, engine and verifier pool of one run."""
@@ -146,7 +148,12 @@ class Context:
             log.write(f"{policy.policy_id}\n")
         seed = derive_seed(self.recipe.run.seed, "engine", f"{policy.policy_id}/{starts}") % 2**31
         return open_engine(
-            self.recipe.engine, seed=seed, renderer=self.renderer, plants=self._plants(), request_log=self.logs("requests.log")
+            self.recipe.engine,
+            seed=seed,
+            renderer=self.renderer,
+            plants=self._plants(),
+            request_log=self.logs("requests.log"),
+            live=self.logs(SERVERS),
         )
 
     def plant(self, tasks: pa.Table) -> None:

@@ -85,12 +85,19 @@ def run(
 
 
 @app.command(epilog="Example: ratoon status runs/demo")
-def status(run: RunDir, json: Json = False) -> None:
+def status(
+    run: RunDir,
+    live: Annotated[bool, typer.Option("--live", help="how each server does now, once a second until Ctrl-C")] = False,
+    json: Json = False,
+) -> None:
     """Stages, shards, rows, yield, tokens and cost of a run, what it spent, and its rounds."""
     from ratoon.cli import budget as cli_budget
     from ratoon.run import Run
 
     found = Run(run)
+    if live:
+        _print_json(found.servers()) if json else _print_live(found)
+        return
     if json:
         _print_json(found.status())
         return
@@ -266,6 +273,12 @@ def _print_records(table: str, rows: list[dict[str, Any]]) -> None:
     from ratoon.cli.print import print_records
 
     print_records(table, rows)
+
+
+def _print_live(run: Any) -> None:
+    from ratoon.cli.print import print_live
+
+    print_live(run.servers, "servers")
 
 
 def _print_rounds(rows: list[dict[str, Any]]) -> None:

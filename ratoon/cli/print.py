@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 from rich import box
 from rich.console import Console
+from rich.live import Live
 from rich.table import Table
 
 from ratoon.terminal import plain
@@ -29,6 +32,27 @@ def print_rows(rows: Sequence[dict[str, Any]], title: str) -> None:
     for row in rows:
         table.add_row(*(cell(row.get(n)) for n in names))
     _console().print(table)
+
+
+def print_live(rows: Callable[[], Sequence[dict[str, Any]]], title: str) -> None:
+    """Rows as a table that is drawn anew once a second until Ctrl-C; once, where nobody looks at a terminal."""
+    console = _console()
+    if not console.is_terminal:
+        print_rows(rows(), title)
+        return
+    with Live(console=console, auto_refresh=False) as live, suppress(KeyboardInterrupt):
+        while True:
+            live.update(_all_columns(rows(), title), refresh=True)
+            time.sleep(1.0)
+
+
+def _all_columns(rows: Sequence[dict[str, Any]], title: str) -> Table:
+    table = _table(title if rows else f"{title}: none is asked at the moment")
+    for name in rows[0] if rows else ():
+        table.add_column(name, overflow="fold")
+    for row in rows:
+        table.add_row(*map(cell, row.values()))
+    return table
 
 
 def print_records(title: str, rows: Sequence[dict[str, Any]]) -> None:

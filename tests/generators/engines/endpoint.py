@@ -94,6 +94,7 @@ class Endpoint:
     ) -> None:
         self.behaviour, self.models, self.retry_after = behaviour, models, retry_after
         self.calls, self.listed, self.running, self.peak = 0, 0, 0, 0
+        self.lists = 200  # the status of its list of models
         self.bodies: list[dict[str, Any]] = []
         self.headers: list[dict[str, str]] = []
         self.times: list[float] = []
@@ -132,7 +133,7 @@ class Endpoint:
                 body = await reader.readexactly(int(headers.get("content-length", "0")))
                 if line.startswith("GET"):
                     self.listed += 1
-                    _write(writer, 200, {"data": [{"id": model} for model in self.models]})
+                    _write(writer, self.lists, {"data": [{"id": model} for model in self.models]})
                 elif not await self._answer(json.loads(body), headers, writer):
                     return
         except (asyncio.IncompleteReadError, asyncio.CancelledError, ConnectionError):

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from ratoon.engine import Completion, Policy, Request, Sampling
 from ratoon.errors import EngineError
+from ratoon.generators.engines.live_file import read_live
 from ratoon.generators.engines.openai import OpenAIEngine
 from ratoon.generators.engines.openai_config import OpenAIConfig
 from ratoon.generators.engines.openai_fleet import Fleet
@@ -128,6 +129,65 @@ def test_a_busy_server_is_given_half_and_then_slowly_more() -> None:
     assert (first, second) == (4.0, 4.0)  # the second was sent before the first came back, for all one knows
     assert third == 4.25
     assert fourth == pytest.approx(4.25 + 1 / 4.25)
+
+
+def test_a_slow_answer_counts_as_busy_and_a_long_one_at_the_usual_pace_does_not() -> None:
+    (server,) = well_fleet(1).servers
+    assert not server.is_slow(10.0, 100, time_out=300), "nothing is known of its pace yet"
+    assert not server.is_slow(200.0, 2000, time_out=300), "as fast as before"
+    assert not server.is_slow(140.0, 100, time_out=300), "slower, and far from its time-out"
+    assert server.is_slow(160.0, 100, time_out=300)
+    assert not server.is_slow(299.0, None, time_out=300), "nobody counted its tokens"
+
+
+def test_a_slow_answer_halves_what_a_server_is_given() -> None:
+    async def play() -> float:
+        fleet = well_fleet(1)
+        server = await fleet.take(1)
+        fleet.give(server, 1, None, slow=True)
+        return server.limit
+
+    assert asyncio.run(play()) == 4.0
+
+
+def no_models(behaviour: Any = lambda body, n: "ok") -> Any:
+    """A router that lists no models, since one of its servers is down."""
+    router = Endpoint(behaviour)
+    router.lists = 500
+    return router
+
+
+def test_a_router_that_lists_no_models_is_asked_if_it_answers_for_the_policy() -> None:
+    with no_models() as router, engine([router], max_retries=0) as one:
+        one.use(BASE)
+        assert len(ids(list(one.generate(requests(5))))) == 5
+    assert router.bodies[0]["max_tokens"] == 1
+
+
+def test_a_router_that_lists_no_models_and_does_not_know_the_policy_is_not_asked() -> None:
+    with (
+        no_models(lambda body, n: "404") as router,
+        engine([router], max_retries=0) as one,
+        pytest.raises(EngineError, match="500"),
+    ):
+        one.use(BASE)
+    assert [body["model"] for body in router.bodies] == ["m_base", "/models/base"]
+
+
+def test_a_run_tells_how_its_servers_do_while_it_asks_them(tmp_path: Path) -> None:
+    live = tmp_path / "servers.json"
+    config = OpenAIConfig(base_urls=("http://127.0.0.1:9/v1",), max_retries=0)
+    with Endpoint(lambda body, n: "slow:0.05") as a:
+        both = OpenAIEngine(config.model_copy(update={"base_urls": (a.url, *config.base_urls), "concurrency": 4}), live=live)
+        with both:
+            both.use(BASE)
+            first, rows = 0, []
+            while not (rows and rows[0]["answers"]) and first < 2000:
+                ids(list(both.generate(requests(20, first))))
+                first, rows = first + 20, read_live(live)
+    assert (rows[0]["server"], rows[0]["allowed"], rows[0]["most at once"]) == (a.url, 4, 4)
+    assert rows[1]["answers"] == 0
+    assert read_live(live) == [], "nothing is asked any more"
 
 
 def test_only_failures_of_the_server_itself_open_its_breaker() -> None:

@@ -1,0 +1,63 @@
+"""Which policies a server serves: by its list of models or, where a router cannot give one, by a reply of one token.
+
+A router in front of several servers may answer `/models` with 500 as long as one of them is down; what counts is whether it
+answers for the policy. The served name of a policy is its folder (what `vllm serve FOLDER` calls it) or its policy_id; `model`
+is the name of the base (iteration 0) only, so that a trained policy is never mistaken for the model it came from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ratoon.engine import Policy, Request, Sampling
+from ratoon.generators.engines import openai_wire as wire
+from ratoon.generators.engines.openai_config import OpenAIConfig
+from ratoon.generators.engines.openai_http import HttpClient
+from ratoon.generators.engines.openai_wire import Refused
+
+_MODELS_S = 10.0  # a server that is up lists its models at once
+_MODELS_BYTES = 16 << 20
+
+
+async def served_as(client: HttpClient, config: OpenAIConfig, url: str, policy: Policy) -> tuple[str | None, str]:
+    """The name a server has for the policy, null where it does not serve it; and what it serves, in words. Raises Refused."""
+    names = _names(policy, config.model)
+    try:
+        listed = await _models(client, config, url)
+    except Refused as error:
+        if (error.status or 0) < 500:
+            raise
+        for name in names:
+            if await _answers(client, config, url, name):
+                return name, f"{url} answers as {name} and lists no models"
+        raise
+    return next((name for name in names if name in listed), None), f"{url} serves {', '.join(listed) or 'no model'}"
+
+
+def _names(policy: Policy, base_name: str | None) -> Sequence[str]:
+    """What a server may call the policy, likeliest first."""
+    return [*([base_name] if base_name and policy.iteration == 0 else []), policy.policy_id, policy.path]
+
+
+async def _models(client: HttpClient, config: OpenAIConfig, url: str) -> list[str]:
+    limit = min(config.timeout_s, _MODELS_S)
+    listed = await client.send("GET", url + "/models", None, limit, _MODELS_BYTES)
+    try:
+        return [str(model["id"]) for model in listed["data"]]
+    except (KeyError, TypeError):
+        raise Refused("Garbage", "no list of models") from None
+
+
+async def _answers(client: HttpClient, config: OpenAIConfig, url: str, name: str) -> bool:
+    """Whether a reply of one token comes under this name."""
+    chat = config.mode == "chat"
+    messages = ({"role": "user", "content": "Say yes."},)
+    request = Request("", "", [1], Sampling(max_tokens=1), messages=messages if chat else None)
+    try:
+        body = wire.body(config, request, name, 1)
+        answer: Any = await client.send("POST", url + wire.PATHS[config.mode], body, config.timeout_s, _MODELS_BYTES)
+        wire.choices(answer, 1)
+    except Refused:
+        return False
+    return answer.get("model", name) == name
