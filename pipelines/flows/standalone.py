@@ -71,9 +71,7 @@ def train(
     )
     job = _job(config, found, folder, below, out, int(tree.get("run", {}).get("seed", 0)), kwargs)
     with Progress(quiet=quiet) as progress, progress.task("train", None, "step") as bar:
-        if rounded := policies.rounded_start(Path(job.start)):
-            progress.say(rounded)
-        for line in found.told:
+        for line in [*launch.start_notes(job), *found.told]:
             progress.say(line)
         trained = launch.train(job, lambda event: bar.update(event.step, event.total))
         if lost := policies.lost_update(trained.manifest):

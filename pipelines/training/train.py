@@ -51,8 +51,8 @@ def finetune(ctx: Context, curated: Sequence[Manifest], last: Policy, base: Poli
     manifest = run_stage(ctx.store, wanted, lambda: _train(ctx, job, waved))
     if not Path(job.out).exists():  # removed by hand, as a message about damaged weights advises
         _train(ctx, job, waved)
-    for master in policies.superseded_masters(ctx.store.root / "policies", job.policy_id, iteration):
-        shutil.rmtree(master)  # the next round starts from this policy's
+    for folder in policies.superseded(ctx.store.root / "policies", job.policy_id, iteration):
+        shutil.rmtree(folder)  # the next round starts from this policy's
     return manifest, policy_of(ctx, manifest)
 
 
@@ -62,8 +62,8 @@ def _train(ctx: Context, job: jobs.Job, waved: Sequence[str]) -> Built:
     ctx.meter.check()
     if ctx.recipe.budget.max_cost is not None:
         ctx.meter.fits(Spent(trained=_planned_tokens(job)))
-    if rounded := policies.rounded_start(Path(job.start)):
-        ctx.progress.say(rounded)
+    for line in launch.start_notes(job):
+        ctx.progress.say(line)
     with ctx.progress.task(f"round {job.iteration} · train", None, "step") as bar:
 
         def on_step(event: launch.Progress) -> None:

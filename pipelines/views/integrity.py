@@ -59,8 +59,8 @@ def _policies(store: Store) -> Iterator[str]:
 
 def strays(store: Store) -> list[str]:
     """What no commit names, relative to the run: half-written artifacts, files and folders, journals of what is committed,
-    work of trainings that are done, float32 masters of policies that later ones superseded."""
-    found = {*store.sweep(dry_run=True), *_half_folders(store), *_dead_journals(store), *_superseded_masters(store)}
+    work of trainings that are done, float32 masters and moments of policies that later ones superseded."""
+    found = {*store.sweep(dry_run=True), *_half_folders(store), *_dead_journals(store), *_superseded(store)}
     return sorted(found)
 
 
@@ -77,12 +77,12 @@ def _half_folders(store: Store) -> Iterator[str]:
             yield path.relative_to(store.root).as_posix()
 
 
-def _superseded_masters(store: Store) -> Iterator[str]:
-    """A kill between a policy's commit and the removal of the master it started from leaves that one."""
+def _superseded(store: Store) -> Iterator[str]:
+    """A kill between a policy's commit and the removal of the master and moments it started from leaves those."""
     rows = store.read("policies", store.find("policy"), columns=["policy_id", "iteration"]).to_pylist()
     newest = max(rows, key=lambda row: row["iteration"], default=None)
     if newest is not None:
-        for path in policies.superseded_masters(store.root / "policies", newest["policy_id"], newest["iteration"]):
+        for path in policies.superseded(store.root / "policies", newest["policy_id"], newest["iteration"]):
             yield path.relative_to(store.root).as_posix()
 
 

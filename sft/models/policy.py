@@ -4,7 +4,7 @@
 train to the same bit) and no part of the policy's id, which covers parent, data, semantic config and seed.
 
 Where the weights are written in fewer bits than they were trained in, `master/` holds them in float32: engines sample from the
-policy's own files, the next training starts from its master.
+policy's own files, the next training starts from its master. `moments/` holds what the optimizer knew, where that is kept.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from ratoon.sft.models.base_models import check_safetensors, read_json, weight_f
 
 MANIFEST = "policy.json"
 MASTER = "master"
+MOMENTS = "moments"
 ADAPTER_CONFIG = "adapter_config.json"
 LEAST_KEPT = 0.5  # a smaller share of the update in the written weights is told
 # Everything a tokenizer needs, copied byte for byte from parent to child: their digests must stay equal.
@@ -39,8 +40,9 @@ _GENERATION = "generation_config.json"
 class PolicyManifest:
     """What `policy.json` says. Tokens are unpadded and counted once per epoch; `seconds` is the training's wall time.
 
-    `master_digest` is that of the float32 weights in `master/`, null where there never were any; the folder goes when a later
-    policy is there. `start_digest` is that of the weights training started from: the parent's master, or its own files.
+    `master_digest` is that of the float32 weights in `master/`, `moments_digest` that of Adam's moments in `moments/`: null
+    where there never were any. The folders go when a later policy is there. `start_digest` is that of the weights training
+    started from: the parent's master, or its own files.
     `update_kept` is the share of the update that the written weights keep (sft/training/update_kept.py), null where unknown.
     An adapter's `base` is the folder of the model it stands on, `base_digest` that of its weights; null for a whole model.
     `skipped` rows were too long, `untrained` ones held no token to train on.
@@ -77,6 +79,7 @@ class PolicyManifest:
     untrained: int = 0
     base: str | None = None
     base_digest: str | None = None
+    moments_digest: str | None = None
 
     def row(self, uri: str) -> dict[str, Any]:
         """A row of table `policies`; `uri` is the folder relative to the run."""
@@ -143,24 +146,39 @@ def verify_policy(folder: Path) -> PolicyManifest:
 
 def master(folder: Path) -> Path | None:
     """The folder of a policy's float32 weights; None where there are none, or none any more."""
-    path = folder / MASTER
+    return _kept(folder, MASTER, "master_digest")
+
+
+def moments(folder: Path) -> Path | None:
+    """The folder of the optimizer's moments at a policy; None where there are none, or none any more."""
+    return _kept(folder, MOMENTS, "moments_digest")
+
+
+def _kept(folder: Path, name: str, digest: str) -> Path | None:
+    path = folder / name
     if not path.is_dir() or not (folder / MANIFEST).exists():
         return None
-    return path if read_manifest(folder).master_digest is not None else None
+    return path if getattr(read_manifest(folder), digest) is not None else None
 
 
 def verify_master(folder: Path) -> None:
-    """Raise ModelError where a policy's master is there and not what its training wrote."""
-    path = master(folder)
-    if path is None:
+    """Raise ModelError where a policy's master or moments are there and not what its training wrote."""
+    manifest = read_manifest(folder) if (folder / MANIFEST).exists() else None
+    if manifest is None:
         return
-    hint = f"it was changed or damaged: remove {path}, and training starts from the policy's own weights"
+    after = {MASTER: "training starts from the policy's own weights", MOMENTS: "Adam starts anew"}
+    for path, wanted in ((master(folder), manifest.master_digest), (moments(folder), manifest.moments_digest)):
+        if path is not None:
+            _verify(path, str(wanted), f"it was changed or damaged: remove {path}, and {after[path.name]}")
+
+
+def _verify(path: Path, wanted: str, hint: str) -> None:
     try:
         for file in weight_files(path):
             check_safetensors(file)
     except ModelError as error:
         raise ModelError(error.message, hint) from None
-    digest, wanted = weights_digest(path), read_manifest(folder).master_digest
+    digest = weights_digest(path)
     if digest != wanted:
         raise ModelError(f"the weights in {path} have digest {digest}, not {wanted} as {MANIFEST} says", hint)
 
@@ -175,6 +193,15 @@ def rounded_start(folder: Path) -> str | None:
         return None
     why = "older ratoons wrote none" if manifest.master_digest is None else "a later policy superseded it"
     return f"training starts from the {dtype} weights of {manifest.policy_id}: it has no float32 master ({why})"
+
+
+def new_optimizer(folder: Path) -> str | None:
+    """One line where a training that goes on from kept moments finds none beside a trained policy; None otherwise."""
+    if not (folder / MANIFEST).exists() or moments(folder) is not None:
+        return None
+    manifest = read_manifest(folder)
+    why = "its training kept none" if manifest.moments_digest is None else "a later policy superseded them"
+    return f"Adam starts anew: {manifest.policy_id} has no moments ({why})"
 
 
 def stored_dtype(folder: Path) -> str:
@@ -193,14 +220,14 @@ def lost_update(manifest: PolicyManifest) -> str | None:
     )
     return (
         f"only {kept:.0%} of the update is in the written weights: {after} get the rounded ones "
-        '(train.save_dtype = "float32", a higher train.learning_rate, or more steps)'
+        '(train.save_dtype = "float32", train.save_rounding = "stochastic", a higher train.learning_rate, or more steps)'
     )
 
 
-def superseded_masters(policies: Path, policy_id: str, iteration: int) -> list[Path]:
-    """The masters in a run's folder of policies that nothing starts from once this policy of this round is there."""
-    masters = [path for folder in sorted(policies.glob("*")) if (path := master(folder)) and not path.is_symlink()]
-    owners = [(path, read_manifest(path.parent)) for path in masters]
+def superseded(policies: Path, policy_id: str, iteration: int) -> list[Path]:
+    """The masters and moments in a run's folder of policies that nothing starts from once this policy is there."""
+    kept = [path for folder in sorted(policies.glob("*")) for path in (master(folder), moments(folder))]
+    owners = [(path, read_manifest(path.parent)) for path in kept if path and not path.is_symlink()]
     return [path for path, owner in owners if owner.iteration <= iteration and owner.policy_id != policy_id]
 
 

@@ -25,6 +25,12 @@ from ratoon.sft.data import dataset
 from ratoon.sft.training.nft import PromptWeight
 
 Method = Literal["rft", "nft"]
+Rounding = Literal["nearest", "stochastic"]
+_LATER = (
+    "steps",
+    "keep_moments",
+    "save_rounding",
+)  # fields that came after the first policies: at their default they are in no digest
 _REPLAY = re.compile(r"replay\((0?\.\d+)\)")
 
 
@@ -88,13 +94,22 @@ class TrainConfig(Config):
     bf16: bool = Field(
         True, description="bfloat16 autocast over float32 weights, where a CPU need not emulate it; false: float32 throughout"
     )
-    save_dtype: Literal["base", "float32"] = Field(
-        "base", description="type of the written weights: the start's own, or float32"
+    save_dtype: Literal["base", "float32", "bfloat16", "float16"] = Field(
+        "base", description="type of the written weights: the start's own, or another"
+    )
+    save_rounding: Rounding = Field(
+        "nearest",
+        description="how weights are written in 16 bits; stochastic: up or down by chance, so that small steps are kept in sum",
     )
     master: bool = operational(
         True,
         description="keep the newest policy's weights in float32 too where the next round starts from it: small steps are lost "
         "in a bfloat16 file; 4 bytes a weight of disk",
+    )
+    keep_moments: bool = Field(
+        False,
+        description="keep AdamW's moments with the newest policy, where the next round starts from it, and go on from them; "
+        "false: Adam starts anew each round. 8 bytes a weight of disk",
     )
     attention: Literal["eager", "sdpa", "flash_attention_2", "flex_attention"] | None = operational(
         None, description="attention kernel; absent: transformers' choice, eager where the model caps its attention logits"
@@ -122,6 +137,12 @@ class TrainConfig(Config):
     def _nft_trains_without_noise(self) -> Self:
         if self.uses("nft") and self.lora is not None and self.lora.dropout > 0:
             raise ValueError("nft needs lora.dropout = 0: dropout would pass for a change of the policy")
+        return self
+
+    @model_validator(mode="after")
+    def _moments_fit_the_next_rounds_weights(self) -> Self:
+        if self.keep_moments and self.lora is not None:
+            raise ValueError("keep_moments needs whole weights: the next round's adapter is another one than this round's")
         return self
 
     @field_validator("method")
@@ -177,6 +198,7 @@ class Job:
     work: str
     log: str
     master: bool = False  # whether float32 weights are kept beside those that engines load
+    moments: bool = False  # whether Adam's moments are kept beside them
 
     @property
     def method(self) -> Method:
@@ -221,6 +243,7 @@ def plan(
         dataset_digest=data_digest, tokenizer_digest=tokenizer_digest, template_digest=template_digest, config=config,
         seed=seed, iteration=iteration, out=str(folder), work=str(folder.with_name(f".{folder.name}.work")),
         log=str(root / "logs" / f"train-{policy_id}.log"), master=config.master and following.from_last,
+        moments=config.keep_moments and following.from_last,
     )  # fmt: skip
 
 
@@ -231,7 +254,7 @@ def _absolute(path: str | Path) -> str:
 def identity(config: TrainConfig) -> dict[str, Any]:
     """What the config computes: semantic fields, without those that its one method does not use or that are not set."""
     unused = {"nft"} if config.methods == ("rft",) else set()
-    unused |= {"steps"} if config.steps is None else set()
+    unused |= {name for name in _LATER if getattr(config, name) == TrainConfig.model_fields[name].default}
     return {name: value for name, value in semantic(config).items() if name not in unused}
 
 

@@ -100,6 +100,13 @@ def records(folder: Path) -> dict[str, pa.Table]:
     }  # fmt: skip
 
 
+def start_notes(job: Job) -> list[str]:
+    """What of earlier trainings does not reach this one, a line each."""
+    start = Path(job.start)
+    lines = [policy.rounded_start(start), policy.new_optimizer(start) if job.config.keep_moments else None]
+    return [line for line in lines if line is not None]
+
+
 def _check(job: Job) -> None:
     """Everything that can be refused before a process is started."""
     wanted = _NEEDED | ({"peft": "train"} if job.config.lora else {})

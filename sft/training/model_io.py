@@ -15,6 +15,7 @@ from ratoon.errors import MissingExtra, ModelError
 from ratoon.render import Renderer
 from ratoon.sft.models import policy
 from ratoon.sft.training.job import Job, LoraConfig
+from ratoon.sft.training.rounding import Cast, cast_to
 from ratoon.sft.training.update_kept import update_kept
 
 
@@ -92,14 +93,16 @@ def save(model: Any, job: Job, folder: Path, weights: dict[str, Any] | None = No
     lora, kept = job.config.lora, None
     source = Path(job.base if policy.is_adapter(Path(job.start)) else job.start)
     stored = AutoConfig.from_pretrained(source, local_files_only=True).dtype or torch.float32
-    dtype = torch.float32 if job.config.save_dtype == "float32" else stored
+    chosen = job.config.save_dtype
+    dtype = stored if chosen == "base" else getattr(torch, chosen)
+    cast = cast_to(dtype, job.config.save_rounding)
     if lora is None or lora.merge:
         model = model.merge_and_unload() if lora else model
-        kept = _kept(model.state_dict() if weights is None else weights, job, dtype)
+        kept = _kept(model.state_dict() if weights is None else weights, job, cast)
         model.generation_config = GenerationConfig()  # the start's own, however odd, is taken over below
         if job.master and dtype != torch.float32:
-            _write(model, weights, torch.float32, folder / policy.MASTER)
-        _write(model, weights, dtype, folder)
+            _write(model, weights, torch.float32, cast_to(torch.float32), folder / policy.MASTER)
+        _write(model, weights, dtype, cast, folder)
     else:
         model.peft_config["default"].base_model_name_or_path = None  # a path of this machine; the base is in policy.json
         model.save_pretrained(folder, state_dict=weights)
@@ -110,19 +113,21 @@ def save(model: Any, job: Job, folder: Path, weights: dict[str, Any] | None = No
     return Saved("lora" if lora and not lora.merge else "full", kept)
 
 
-def _kept(trained: Mapping[str, Any], job: Job, dtype: Any) -> float | None:
+def _kept(trained: Mapping[str, Any], job: Job, cast: Cast) -> float | None:
     """See sft/training/update_kept.py; None for the child of an adapter, whose start lies in no file."""
     start = Path(job.start)
-    return None if policy.is_adapter(start) else update_kept(trained, policy.master(start) or start, dtype)
+    return None if policy.is_adapter(start) else update_kept(trained, policy.master(start) or start, cast)
 
 
-def _write(model: Any, weights: dict[str, Any] | None, dtype: Any, folder: Path) -> None:
+def _write(model: Any, weights: dict[str, Any] | None, dtype: Any, cast: Cast, folder: Path) -> None:
     """The model's config and weights in `dtype`, to which `model` itself is cast unless the weights come from outside."""
     if weights is None:
+        for name, parameter in model.named_parameters():
+            parameter.data = cast(name, parameter.data).to(parameter)  # exact: what is cast again below stays as it is
         model.to(dtype).save_pretrained(folder)
     else:
         model.config.dtype = dtype
-        model.save_pretrained(folder, state_dict={name: tensor.to(dtype) for name, tensor in weights.items()})
+        model.save_pretrained(folder, state_dict={name: cast(name, tensor) for name, tensor in weights.items()})
 
 
 def _peft() -> Any:

@@ -22,9 +22,9 @@ import pyarrow as pa
 from ratoon.errors import RatoonError, Stopped, TrainError
 from ratoon.sft.data.dataset import swap
 from ratoon.sft.models import policy
-from ratoon.sft.training import collate, rft
+from ratoon.sft.training import collate, moments, rft
 from ratoon.sft.training.callbacks import first_kl, keep_records, resume_point, run_callback
-from ratoon.sft.training.job import Job, config_digest
+from ratoon.sft.training.job import Job, TrainConfig, config_digest
 from ratoon.sft.training.model_io import load, save
 from ratoon.sft.training.selection import training_rows
 
@@ -65,8 +65,7 @@ def run(job: Job) -> None:
         examples, epochs=config.epochs, batch_size=config.batch_size, world=world, seed=job.seed, steps=config.steps
     )
     trainer, progress = _trainer(job, model, examples, plan, len(plan) // world)
-    if trainer.is_fsdp_enabled and config.lora is not None and config.lora.merge:
-        raise TrainError("a sharded adapter cannot be merged", "set train.lora.merge = false, or train without FSDP")
+    _refuse_sharded(trainer, config)
     trainer.train(resume_from_checkpoint=resume_point(Path(job.work)))
     trainer.accelerator.wait_for_everyone()
     # Sharded weights are brought together, in which every process takes part.
@@ -84,7 +83,20 @@ def run(job: Job) -> None:
         }
         facts["trained_tokens"] = config.epochs * sum(len(example.ids) for example in examples)
         facts["loss_tokens"] = config.epochs * sum(int(example.trained.sum()) for example in examples)
-        _finish(job, trainer.accelerator.unwrap_model(trainer.model), whole, facts)
+        final = _new_folder(job)
+        model = trainer.accelerator.unwrap_model(trainer.model)
+        if job.moments:
+            moments.save(trainer.optimizer, model, final / policy.MOMENTS)
+        _finish(job, final, model, whole, facts)
+
+
+def _refuse_sharded(trainer: Any, config: TrainConfig) -> None:
+    if not trainer.is_fsdp_enabled:
+        return
+    if config.lora is not None and config.lora.merge:
+        raise TrainError("a sharded adapter cannot be merged", "set train.lora.merge = false, or train without FSDP")
+    if config.keep_moments:
+        raise TrainError("sharded moments cannot be kept", "set train.keep_moments = false, or train without FSDP")
 
 
 def _examples(job: Job, rows: pa.Table) -> tuple[list[collate.Encoded], dict[str, Any]]:
@@ -104,15 +116,21 @@ def _examples(job: Job, rows: pa.Table) -> tuple[list[collate.Encoded], dict[str
     return collate.encode_groups(found.rows, found.logprobs), facts
 
 
-def _finish(job: Job, model: Any, weights: dict[str, Any] | None, facts: dict[str, Any]) -> None:
-    """Write the policy beside its place, its manifest last, and rename it there."""
+def _new_folder(job: Job) -> Path:
+    """An empty folder beside the policy's place."""
     final = Path(job.work) / "final"
     shutil.rmtree(final, ignore_errors=True)
     final.mkdir()
+    return final
+
+
+def _finish(job: Job, final: Path, model: Any, weights: dict[str, Any] | None, facts: dict[str, Any]) -> None:
+    """Write the policy into `final`, its manifest last, and rename that into its place."""
     saved = save(model, job, final, weights)
-    start, master = Path(job.start), final / policy.MASTER
+    start, master, kept = Path(job.start), final / policy.MASTER, final / policy.MOMENTS
     facts["start_digest"] = policy.weights_digest(policy.master(start) or start)
     facts["master_digest"] = policy.weights_digest(master) if master.exists() else None
+    facts["moments_digest"] = policy.weights_digest(kept) if kept.exists() else None
     facts["update_kept"] = saved.update_kept
     if saved.kind == "lora":
         facts |= {"base": job.base, "base_digest": policy.weights_digest(Path(job.base))}
@@ -151,6 +169,7 @@ def _trainer(job: Job, model: Any, examples: list[collate.Encoded], plan: list[c
     trainer = StepTrainer(
         step_loss=step_loss, measure=measure, bf16_autocast=config.bf16, model=model, args=arguments, callbacks=[progress],
         train_dataset=Steps(examples, plan, config.micro_batch_tokens),
+        moments=policy.moments(Path(job.start)) if config.keep_moments else None,
     )  # fmt: skip
     return trainer, progress
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 # ruff: noqa: TID253 - this module is imported only where training runs
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, SequentialSampler
 from transformers import Trainer
 
+from ratoon.sft.training import moments as adam
 from ratoon.sft.training.collate import Encoded, Step, collate, micro_batches
 from ratoon.sft.training.forward import TrainedLogits
 
@@ -47,16 +49,25 @@ class StepTrainer(Trainer):
 
     def __init__(
         self, *, step_loss: StepLoss, measure: Measure | None = None, bf16_autocast: bool, model: nn.Module,
-        train_dataset: Steps, **rest: Any,
+        train_dataset: Steps, moments: Path | None = None, **rest: Any,
     ) -> None:  # fmt: skip
         super().__init__(model=model, train_dataset=train_dataset, **rest)
         self._step_loss, self._measure, self._sums = step_loss, measure, None
+        self._moments = moments
         self._logits = TrainedLogits(model, bf16_autocast=bf16_autocast)
 
     def get_train_dataloader(self) -> DataLoader:
         steps = self.train_dataset
         loader = DataLoader(steps, batch_size=1, sampler=SequentialSampler(steps), collate_fn=_only_item)
         return self.accelerator.prepare(loader)
+
+    def create_optimizer(self, model: nn.Module | None = None) -> torch.optim.Optimizer:
+        """The optimizer, which goes on from `moments` where there are any; a resume then loads its checkpoint's."""
+        new = self.optimizer is None
+        optimizer = super().create_optimizer(model)
+        if new and self._moments is not None:
+            adam.restore(optimizer, self.model, self._moments)
+        return optimizer
 
     def floating_point_ops(self, inputs: dict[str, Any]) -> int:
         return 0  # the default estimates from input_ids, of which a step has many
