@@ -244,7 +244,7 @@ class _Report:
             "funnel": (_RUN_ONLY, "audit the run's folder"), "iterations": (_RUN_ONLY, "audit the run's folder"),
             "plane": ("too few subsets have 20 embedded rows of known quality", "audit judged rows at tier medium"),
             "drift": ("there is nothing to compare with", "--against OTHER"),
-            "passes": ("no row has a pass rate", "map the verdicts: --column passed=COLUMN"),
+            "passes": ("no row has a pass rate", "map the verdicts: --column COLUMN=label"),
             "correlations": ("fewer than two numbers vary over 20 rows", "audit more rows"),
             "twins": ("no two rows resemble each other", "nothing: that is good"),
             "examples": ("there is no row", "give rows"), "repetition": ("there is no row", "give rows"),

@@ -108,7 +108,7 @@ class _Making:
         self.flags["against_gold"] = pa.nulls(n, pa.bool_())
         if not frames.judged(rows):
             self.missing(
-                "pass rates, verifier checks", "no column says whether a row is right", "map one: --column passed=COLUMN"
+                "pass rates, verifier checks", "no column says whether a row is right", "map one: --column COLUMN=label"
             )
             return
         self._groups()

@@ -25,7 +25,7 @@ def audit(
     completion: Annotated[str | None, typer.Option(metavar="COLUMN", help="a file's column of replies")] = None,
     columns: Annotated[
         list[str] | None,
-        typer.Option("--column", metavar="OURS=THEIRS", help="further columns, such as gold=answer; repeatable"),
+        typer.Option("--column", metavar="NAME=ROLE", help="what a column is, such as final=answer; repeatable"),
     ] = None,
     benchmark: Annotated[
         list[str] | None, typer.Option("--benchmark", metavar="FILE", help="an evaluation set no row may hold; repeatable")
@@ -63,6 +63,9 @@ def _told(report: object, written: list[str]) -> None:
     assert isinstance(report, dict)
     subject = report["subject"]
     typer.echo(f"{subject['name']}: {subject['rows']} rows, {len(report['warnings'])} warnings")
+    for fact in report["sections"]["provenance"]:
+        if fact["name"].endswith(": note"):
+            typer.echo(plain(f"{fact['name'].removesuffix(': note')}: {fact['value']}"))
     for warning in report["warnings"]:
         typer.echo(plain(f"{warning['severity']:4}  {warning['code']}: {warning['message']}"))
         typer.echo(plain(f"      → {warning['action']}"))

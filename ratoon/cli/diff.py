@@ -22,7 +22,7 @@ def diff(
     ] = None,
     columns: Annotated[
         list[str] | None,
-        typer.Option("--column", metavar="OURS=THEIRS", help="columns of files, such as prompt=ask; repeatable"),
+        typer.Option("--column", metavar="NAME=ROLE", help="what a file's column is, such as ask=prompt; repeatable"),
     ] = None,
     tier: Annotated[
         str, typer.Option(help="cheap, or medium: embeds a sample of either side; a rule may ask for it")

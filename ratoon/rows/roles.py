@@ -51,8 +51,7 @@ FACTS: dict[str, Role] = {
 }  # fmt: skip
 ROLES = TEXTS | FACTS
 # Names of roles that earlier versions used.
-ALIASES = {"row_id": "id", "task_id": "group", "gold": "answer", "passed": "label", "iteration": "round", "reply": "completion",
-           "generations": "completions", "context": "input", "choices": "options", "chosen": "completion"}  # fmt: skip
+ALIASES = {"row_id": "id", "task_id": "group", "gold": "answer", "passed": "label", "iteration": "round"}
 
 
 def role_of(word: str, roles: Iterable[str] = ROLES) -> str | None:

@@ -90,7 +90,8 @@ def decoded(source: SourceFile) -> tuple[str, str]:
         content, encoding = utf8(content, source.path)
         return content.decode("utf-8", "surrogateescape"), encoding
     encoding = _guessed(content)
-    return content.decode(encoding, "surrogateescape"), encoding
+    # Half a character at the end of UTF-16 is no byte that a surrogate could stand for.
+    return content.decode(encoding, "replace" if encoding.startswith("utf-16") else "surrogateescape"), encoding
 
 
 def _guessed(content: bytes) -> str:

@@ -160,7 +160,7 @@ BAD = {
     "unknown columns": (_text("a.jsonl", '{"foo": 1}\n{"foo": [2]}\n'), 2, "texts"),
     "one row": (_text("a.jsonl", '{"prompt": "Why?", "completion": "Because."}\n'), 1, "drift"),
     "nulls": (_text("a.jsonl", '{"prompt": null, "completion": null}\n{"prompt": "a"}\n'), 2, "pass rates"),
-    "broken lines": (_text("a.jsonl", '{"prompt": "a", "completion": "b"}\nno\n[1]\n'), 1, "contamination"),
+    "broken lines": (_text("a.jsonl", '{"prompt": "a", "completion": "b"}\n' * 3 + "no\n[1]\n"), 3, "contamination"),
     "no scores": (_text("a.jsonl", '{"text": "some words"}\n' * 3), 3, "pass rates"),
     "one class": (_text("a.jsonl", '{"prompt": "a", "completion": "b", "passed": true}\n' * 2), 2, "sets right rows apart"),
     "odd types": (_text("a.json", '[{"prompt": 3, "completion": {"a": 1}, "passed": "maybe", "score": "x"}]'), 1, "pass rates"),
@@ -186,6 +186,9 @@ def test_what_cannot_be_read_at_all_is_an_error_with_a_hint(tmp_path: Path) -> N
     (tmp_path / "a.parquet").write_text("no parquet")
     with pytest.raises(DataError, match="no readable Parquet"):
         report(tmp_path / "a.parquet")
+    (tmp_path / "broken.jsonl").write_text('{"prompt": "a"}\nno\n')
+    with pytest.raises(DataError, match="1 of 2 rows could not be read"):
+        report(tmp_path / "broken.jsonl")
     with pytest.raises(UsageError, match="there is no"):
         report(tmp_path / "nothing.jsonl")
     (tmp_path / "empty").mkdir()
@@ -219,8 +222,8 @@ def test_lists_of_messages_are_split_into_what_was_asked_and_the_last_reply(tmp_
 def test_asked_columns_win_over_guesses_and_the_guess_is_told(tmp_path: Path) -> None:
     path = lines(tmp_path / "a.jsonl", [{"question": "q", "answer": "a", "reply": "r"}])
     found = auditing.audit(path, config=CHEAP, columns={"completion": "reply"}).report
-    assert found["subject"]["columns"] == {"prompt": "question", "completion": "reply", "gold": "answer"}
-    assert any("guessed" in fact["value"] and "prompt = question" in fact["value"] for fact in found["sections"]["provenance"])
+    assert found["subject"]["columns"] == {"prompt": "question", "completion": "reply", "answer": "answer"}
+    assert any("prompt = question" in fact["value"] for fact in found["sections"]["provenance"])
 
 
 def test_a_folder_with_splits_audits_train_and_holds_the_test_questions_out(tmp_path: Path) -> None:
