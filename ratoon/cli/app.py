@@ -20,6 +20,7 @@ from ratoon.cli.import_rows import import_
 from ratoon.cli.measure import measure
 from ratoon.cli.merge import merge
 from ratoon.cli.schedule import schedule
+from ratoon.cli.sql import sql
 from ratoon.cli.verifiers import verifiers
 from ratoon.errors import RatoonError, UsageError
 
@@ -113,24 +114,7 @@ def status(
         _print_rows(state["firings"], title="fired by its schedule, newest last")
 
 
-@app.command(epilog='Example: ratoon sql runs/demo "select scorer, status, count(*) from scores group by all"')
-def sql(
-    run: Annotated[Path, typer.Argument(metavar="RUN|FILE", help="a run's folder, or a Parquet file: its table is `rows`")],
-    query: Annotated[str | None, typer.Argument(help="one SELECT; without it, a shell")] = None,
-    format: Annotated[str, typer.Option(help="table, json, csv or parquet")] = "table",
-) -> None:
-    """Query everything that ever happened in a run (tables are live, `all_*` the history), or the rows of a Parquet file."""
-    from ratoon.cli.rows_file import RowsFile
-    from ratoon.run import Run
-
-    found = RowsFile(run) if run.is_file() else Run(run)
-    if query is None:
-        from ratoon.cli.shell import shell
-
-        shell(found)
-        return
-    out = found.render(query, format)
-    sys.stdout.buffer.write(out if isinstance(out, bytes) else out.encode())
+app.command(epilog='Example: ratoon sql runs/demo "select scorer, status, count(*) from scores group by all"')(sql)
 
 
 @app.command(epilog="Example: ratoon show runs/demo --dropped -n 3")
