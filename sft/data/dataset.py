@@ -1,7 +1,8 @@
 """Dataset folders: Parquet and a card, loadable by `datasets.load_dataset(folder)` as they lie; and mixes of several rounds.
 
-A folder is RUN/datasets/<name>/<iteration>/: `data/<split>-00000.parquet`, `README.md` (the card) and `dataset.json`
-(provenance). It appears under its name only when it is whole. Which rows to keep was decided elsewhere.
+A folder is RUN/datasets/<name>/<iteration>/: `data/<split>-00000.parquet`, `README.md` (the card), `croissant.json`
+(what machines read of it) and `dataset.json` (provenance). It appears under its name only when it is whole. Which rows to
+keep was decided elsewhere.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import re
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from hashlib import blake2b
+from hashlib import blake2b, sha256
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ import pyarrow.parquet as pq
 
 from ratoon.errors import DataError
 from ratoon.messages import narrowed
-from ratoon.sft.data import card, examples
+from ratoon.sft.data import card, croissant, examples
 from ratoon.store import digests, faults
 from ratoon.store.files import explained, new_folder
 
@@ -119,8 +120,10 @@ def write_dataset(root: Path, name: str, iteration: int, rows: pa.Table, info: D
         return folder
     with explained(folder):
         temporary = new_folder(folder.with_name(f".{iteration}.{os.getpid()}"))
-        _write_parts(temporary / "data", rows, sorted(splits))
+        stored = as_stored(rows)
+        _write_parts(temporary / "data", stored, sorted(splits))
         (temporary / "README.md").write_text(card.render(rows, asdict(info)), encoding="utf-8")
+        _write_croissant(temporary, stored.schema, info)
         (temporary / INFO).write_text(json.dumps(asdict(info), indent=2, ensure_ascii=False), encoding="utf-8")
         swap(temporary, folder)
     return folder
@@ -132,13 +135,24 @@ def _plain(made: Mapping[str, Any]) -> Any:
 
 
 def _write_parts(data: Path, rows: pa.Table, splits: Sequence[str]) -> None:
+    """The files of each split. Pages end where the content says, and rows lie in the order of their rollouts, which another
+    curation leaves: what two versions share lies in equal bytes, and a hub that stores by chunks is sent the rest only.
+    """
     data.mkdir()
-    rows = as_stored(rows)
     for split in splits:
-        part = rows.filter(pc.equal(rows["split"], split)).sort_by("example_id")
+        part = rows.filter(pc.equal(rows["split"], split)).sort_by([("rollout_id", "ascending"), ("view", "ascending")])
         for number, start in enumerate(range(0, max(part.num_rows, 1), _ROWS_PER_FILE)):
             path = data / f"{split}-{number:05d}.parquet"
-            pq.write_table(part.slice(start, _ROWS_PER_FILE), path, compression="zstd", write_page_checksum=True)
+            pq.write_table(
+                part.slice(start, _ROWS_PER_FILE), path, compression="zstd", write_page_checksum=True,
+                use_content_defined_chunking=True,
+            )  # fmt: skip
+
+
+def _write_croissant(folder: Path, schema: pa.Schema, info: DatasetInfo) -> None:
+    digests = {f"data/{path.name}": sha256(path.read_bytes()).hexdigest() for path in sorted((folder / "data").iterdir())}
+    told = croissant.metadata(asdict(info), schema, digests)
+    (folder / croissant.FILE).write_text(json.dumps(told, indent=2, ensure_ascii=False), encoding="utf-8")
 
 
 def as_stored(rows: pa.Table) -> pa.Table:
@@ -178,7 +192,10 @@ def read_info(folder: Path) -> DatasetInfo:
 
 
 def read_dataset(folder: Path, split: str | None = None) -> pa.Table:
-    """The rows of a dataset folder, of one split or all. Raises DataError when they are not what `dataset.json` says."""
+    """The rows of a dataset folder, of one split or all, by split and example_id.
+
+    Raises DataError when they are not what `dataset.json` says.
+    """
     info = read_info(folder)
     paths = sorted((folder / "data").glob(f"{split or '*'}-*.parquet"))
     try:
@@ -189,7 +206,7 @@ def read_dataset(folder: Path, split: str | None = None) -> pa.Table:
     planned = info.splits.get(split, 0) if split else sum(info.splits.values())
     if rows.num_rows != planned:
         raise DataError(f"{folder} has {rows.num_rows} rows, not {planned} as {INFO} says", "build the dataset again")
-    return rows
+    return rows.sort_by([("split", "ascending"), ("example_id", "ascending")])
 
 
 def is_whole(folder: Path, digest: str) -> bool:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import errno
+import random
 from collections.abc import Callable
+from hashlib import sha256
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
+from ratoon import ids
 from ratoon.errors import DataError, StoreError
 from ratoon.messages import compact
 from ratoon.sft.data import dataset, examples
@@ -28,9 +32,10 @@ def test_a_dataset_folder_loads_by_datasets_as_it_lies(tmp_path: Path, make_data
     loaded = datasets.load_dataset(str(folder), cache_dir=str(tmp_path / "cache"))
     assert {split: rows.num_rows for split, rows in loaded.items()} == {"train": 7}
     assert loaded["train"].column_names == examples.ROWS.names
-    ours = dataset.read_dataset(folder).to_pylist()
-    assert [row["token_ids"] for row in loaded["train"]] == [row["token_ids"] for row in ours]
-    assert loaded["train"][0]["completion"] == compact(ours[0]["completion"])
+    ours = {row["example_id"]: row for row in dataset.read_dataset(folder).to_pylist()}
+    assert {row["example_id"]: row["token_ids"] for row in loaded["train"]} == {i: row["token_ids"] for i, row in ours.items()}
+    first = loaded["train"][0]
+    assert first["completion"] == compact(ours[first["example_id"]]["completion"])
 
 
 def test_every_dataset_loads_as_itself_whatever_was_loaded_before(tables: Tables, tmp_path: Path) -> None:
@@ -44,7 +49,7 @@ def test_every_dataset_loads_as_itself_whatever_was_loaded_before(tables: Tables
 
     a, b = write("a", 3), write("b", 5)
     for folder in (a, b, a, write("a", 4)):  # the last is another curation in the place of the first
-        assert list(loaded(folder)) == dataset.read_dataset(folder)["example_id"].to_pylist()
+        assert sorted(loaded(folder)) == dataset.read_dataset(folder)["example_id"].to_pylist()
     assert datasets.get_dataset_default_config_name(str(a)) == f"default-{dataset.read_info(a).content_digest[:16]}"
 
 
@@ -58,6 +63,49 @@ def test_splits_are_files_of_their_own_and_in_the_card(tables: Tables, tmp_path:
     assert {name: part.num_rows for name, part in loaded.items()} == {"train": 3, "test": 3}
     assert dataset.read_dataset(folder, "test").num_rows == 3
     assert '"length"' in (folder / "README.md").read_text()
+
+
+def _shared(a: Path, b: Path, block: int = 4096) -> float:
+    """The share of the first file's blocks that occur anywhere in the second: what a store of chunks has already."""
+    first, second = a.read_bytes(), b.read_bytes()
+    blocks = [first[at : at + block] for at in range(0, len(first) - block, block)]
+    return sum(one in second for one in blocks) / len(blocks)
+
+
+def test_a_version_that_drops_some_rows_shares_its_bytes_with_the_one_before(tables: Tables, tmp_path: Path) -> None:
+    base = _rows(tables, 1, dataset_id="d").to_pylist()[0]
+    texts = [random.Random(i).randbytes(750).hex() for i in range(3000)]
+    rollouts = [f"r_{i:04d}" for i in range(3000)]
+
+    def version(dataset_id: str, kept: list[int]) -> pa.Table:
+        return pa.Table.from_pylist(
+            [base | {"example_id": ids.example_id(dataset_id, "sft", [rollouts[i]]), "rollout_id": rollouts[i],
+                     "completion": [{"role": "assistant", "content": texts[i]}]} for i in kept], examples.ROWS,
+        ).sort_by("example_id")  # fmt: skip
+
+    parts = []
+    for name, kept in (("a", list(range(3000))), ("b", [i for i in range(3000) if i != 7])):
+        folder = dataset.write_dataset(tmp_path / name, "v", 1, rows := version(name, kept), DatasetInfo(name, "v", 1))
+        assert dataset.read_info(folder).content_digest == dataset.content_digest(rows), "by rows, however they are stored"
+        parts.append(folder / "data" / "train-00000.parquet")
+    assert _shared(*parts) > 0.5
+    for path, rows in zip(parts, map(pq.read_table, parts), strict=True):
+        pq.write_table(rows, path, compression="zstd")
+    assert _shared(*parts) < 0.2, "without it the first dropped row moves all that follow"
+
+
+def test_the_folders_croissant_is_valid_and_names_every_column_and_file(
+    tmp_path: Path, make_dataset: Callable[..., Path]
+) -> None:
+    mlcroissant = pytest.importorskip("mlcroissant")
+    folder = make_dataset(5)
+    told = mlcroissant.Dataset(jsonld=folder / "croissant.json")
+    assert not told.metadata.ctx.issues.errors
+    (rows,) = told.metadata.record_sets
+    stored = pq.read_schema(folder / "data" / "train-00000.parquet")
+    assert [field.id for field in rows.fields] == [f"rows/{name}" for name in stored.names]
+    digest = sha256((folder / "data" / "train-00000.parquet").read_bytes()).hexdigest()
+    assert digest in {getattr(one, "sha256", None) for one in told.metadata.distribution}
 
 
 def test_writing_the_same_content_again_leaves_the_folder_alone(tables: Tables, tmp_path: Path) -> None:
