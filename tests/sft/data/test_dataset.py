@@ -85,8 +85,7 @@ def test_a_version_that_drops_some_rows_shares_its_bytes_with_the_one_before(tab
 
     parts = []
     for name, kept in (("a", list(range(3000))), ("b", [i for i in range(3000) if i != 7])):
-        folder = dataset.write_dataset(tmp_path / name, "v", 1, rows := version(name, kept), DatasetInfo(name, "v", 1))
-        assert dataset.read_info(folder).content_digest == dataset.content_digest(rows), "by rows, however they are stored"
+        folder = dataset.write_dataset(tmp_path / name, "v", 1, version(name, kept), DatasetInfo(name, "v", 1))
         parts.append(folder / "data" / "train-00000.parquet")
     assert _shared(*parts) > 0.5
     for path, rows in zip(parts, map(pq.read_table, parts), strict=True):
