@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from ratoon.errors import DataError
 from ratoon.generators.tasks.arguments import own_args
-from ratoon.generators.tasks.messages import BadRow, messages_of
+from ratoon.generators.tasks.messages import BadRow, messages_of, storable
 from ratoon.generators.tasks.task_rows import SPLITS
 from ratoon.rows import labels, roles
 from ratoon.rows import record as records
@@ -45,7 +45,17 @@ COLUMNS = {
     "min_p": "least relative probability",
     "max_tokens": "most tokens sampled",
 }
-SAMPLING = ("temperature", "top_p", "top_k", "min_p", "max_tokens")
+# What a sampling can hold: the least, the most, and whether it is a whole number (`samplings` keeps those in 32 bits).
+_RANGES = {
+    "temperature": (0.0, 1e6, False),
+    "top_p": (0.0, 1.0, False),
+    "top_k": (-1, 2**31 - 1, True),
+    "min_p": (0.0, 1.0, False),
+    "max_tokens": (0, 2**31 - 1, True),
+}
+SAMPLING = tuple(_RANGES)
+_LEAST_LOGPROB, _MOST_LOGPROB = -1e30, 1e-3  # what 32 bits hold; rounding may leave a little more than 0
+_DIGITS = 1000  # of a whole number that is a name: Python writes none of more than 4,300
 _REQUIRED = ("prompt", "completion")
 # Roles of layouts that say their texts in another way than a prompt column and a completion column.
 _LAID_OUT = frozenset({"messages", "system", "input", "options", "completions", "rejected"})
@@ -148,18 +158,22 @@ def read(path: Path, columns: Mapping[str, str], finish_reason: str | None = Non
             continue
         try:
             values += _replies(item.where, item.row, columns, judged)
-        except (BadRow, NoGold) as error:
-            bad.append((item.where, str(error)))
+        except (BadRow, NoGold, RecursionError) as error:
+            bad.append((item.where, _why(error)))
     if not values and not bad:
         raise DataError(f"{path} holds no row", "give a file with a row a reply")
     passed, sentence = _verdicts([found.get("label") for _, found in values])
     for (where, found), label in zip(values, passed, strict=True):
         try:
             rows.append(_row(where, found | {"label": label}, finish_reason))
-        except BadRow as error:
-            bad.append((where, str(error)))
+        except (BadRow, RecursionError) as error:
+            bad.append((where, _why(error)))
     records.tell(opened, columns, None, also)
     return Read(rows, bad, [opened.reading.line(), *([f"column {columns['label']} {sentence}"] if sentence else [])])
+
+
+def _why(error: Exception) -> str:
+    return "a value is nested too deep" if isinstance(error, RecursionError) else str(error)
 
 
 def _also(judged: Judged, names: list[str], where: str) -> list[str]:
@@ -215,6 +229,7 @@ def _row(where: str, found: Mapping[str, Any], finish_reason: str | None) -> Row
         raise BadRow(f"split {split!r} is none of {', '.join(SPLITS)}")
     reason = _string(found, "finish_reason")
     answers, others = found["answer"], found["answer"][1:]
+    storable(answers, "answer")
     args = ({"alternatives": others} if others else {}) | found["verifier_args"]
     strings = {name: _string(found, name) for name in ("policy", "group", "family", "level", "problem_key", "logprob_source")}
     return Row(
@@ -260,29 +275,43 @@ def _label(label: Any) -> bool | None:
         return label
     if label == "" or label != label:
         return None
-    raise BadRow(f"the label is {label!r}, not true or false")
+    raise BadRow(f"the label is {_short(label)}, not true or false")
 
 
 def _string(found: Mapping[str, Any], name: str) -> str | None:
     value = found.get(name)
     if value is None or value == "":
         return None
-    return _text(str(value) if isinstance(value, int) else value, name)
+    if isinstance(value, int):
+        if abs(value) >= 10**_DIGITS:
+            raise BadRow(f"{name} is a number of more than {_DIGITS} digits, not a name")
+        value = str(value)
+    return _text(value, name)
 
 
 def _number(found: Mapping[str, Any], name: str) -> float | None:
+    """A sampling's number; null where there is none. Raises BadRow on what no sampling can hold, NaN and infinity too."""
     value = found.get(name)
     if value is None or value == "":
         return None
+    least, most, whole = _RANGES[name]
     try:
         number = float(value)
     except (TypeError, ValueError, OverflowError):
-        raise BadRow(f"{name} is {value!r:.40}, not a number") from None
-    if number != number:
-        return None
-    if name in ("top_k", "max_tokens") and not abs(number) < 2**31:
-        raise BadRow(f"{name} is {value!r:.40}, no count of tokens")
+        raise BadRow(f"{name} is {_short(value)}, not a number") from None
+    if not least <= number <= most or (whole and not number.is_integer()):
+        kind = "a whole number" if whole else "a number"
+        raise BadRow(f"{name} is {_short(value)}, not {kind} from {least:g} to {most:g}")
     return number
+
+
+def _short(value: Any) -> str:
+    """A value as an error shows it, however long it is."""
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # a whole number of too many digits, too many levels
+        return f"a {type(value).__name__}"
+    return text if len(text) <= 80 else f"{text[:79]}…"
 
 
 def _numbers(found: Mapping[str, Any], name: str, kind: type) -> list[Any] | None:
@@ -294,4 +323,6 @@ def _numbers(found: Mapping[str, Any], name: str, kind: type) -> list[Any] | Non
         raise BadRow(f"{name} is no list of {'whole numbers' if kind is int else 'numbers'}")
     if kind is int and any(not 0 <= v < 2**31 for v in values):
         raise BadRow(f"{name} holds a number that is no token id")
+    if kind is float and any(not _LEAST_LOGPROB <= v <= _MOST_LOGPROB for v in values):
+        raise BadRow(f"{name} holds a number that is no log-probability: these are finite and at most 0")
     return [kind(v) for v in values]

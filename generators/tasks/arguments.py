@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ratoon.generators.tasks.messages import BadRow
+from ratoon.generators.tasks.messages import BadRow, storable
 
 
 def own_args(column: str | Mapping[str, Any] | None, row: Mapping[str, Any]) -> dict[str, Any]:
@@ -22,10 +22,11 @@ def own_args(column: str | Mapping[str, Any] | None, row: Mapping[str, Any]) -> 
     if isinstance(value, str):
         try:
             value = json.loads(value)
-        except ValueError:
+        except (ValueError, RecursionError):
             raise BadRow("verifier_args is no JSON") from None
     if value is not None and not isinstance(value, dict):
         raise BadRow("verifier_args is no object")
+    storable(value, "verifier_args")
     return {name: item for name, item in (value or {}).items() if item is not None}
 
 

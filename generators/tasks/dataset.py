@@ -18,7 +18,7 @@ from ratoon.config import Config, added
 from ratoon.errors import DataError, RatoonError
 from ratoon.generators.tasks.arguments import own_args
 from ratoon.generators.tasks.columns import ColumnMap, Columns, columns
-from ratoon.generators.tasks.messages import BadRow, messages_of, tools_of
+from ratoon.generators.tasks.messages import BadRow, label_text, messages_of, storable, tools_of
 from ratoon.generators.tasks.task_rows import Proposal, failure_row, oracle_row, proposal, task_row, text_key
 from ratoon.messages import all_text, user
 from ratoon.rows import record as records
@@ -167,12 +167,12 @@ def _row(config: DatasetConfig, mapped: Columns, item: Item) -> dict[str, Any]:
     if item.problem is not None:
         raise BadRow(item.problem)
     question, messages, tools = _asked(config, mapped, item)
-    level = None if config.columns.level is None else item.row.get(config.columns.level)
+    level = None if config.columns.level is None else label_text(item.row.get(config.columns.level), "level")
     answer, args = _judged_by(config, mapped, item.row)
     return task_row(
         source="dataset",
         family=config.family,
-        level=None if level is None else str(level),
+        level=level,
         messages=messages,
         tools=tools,
         problem_key=text_key(question),
@@ -207,6 +207,7 @@ def _judged_by(config: DatasetConfig, mapped: Columns, row: Mapping[str, Any]) -
         answers = golds(row.get(mapped.answer), row, config.gold) if mapped.answer else []
     except NoGold as error:
         raise BadRow(str(error)) from None
+    storable(answers, "answer")
     own = own_args(config.columns.verifier_args, row)
     others = {"alternatives": answers[1:]} if len(answers) > 1 else {}
     return answers[0] if answers else None, config.verifier_args | others | own
@@ -216,6 +217,6 @@ def _split(config: DatasetConfig, item: Item) -> str | None:
     name = item.split if config.columns.split is None else item.row.get(config.columns.split)
     if name is None and config.columns.split is None:
         return None
-    if name not in config.splits:
+    if not isinstance(name, str) or name not in config.splits:
         raise BadRow(f"split {name!r} is not in the arm's `splits` ({', '.join(config.splits)})")
     return config.splits[name]

@@ -14,7 +14,7 @@ from pydantic import Field
 from ratoon import plugins
 from ratoon.config import Config
 from ratoon.errors import DataError
-from ratoon.generators.tasks.messages import BadRow, answer_text, messages_of, tools_of
+from ratoon.generators.tasks.messages import BadRow, answer_text, label_text, messages_of, storable, tools_of
 from ratoon.generators.tasks.task_rows import SPLITS, Proposal, failure_row, oracle_row, proposal, task_row, text_key
 from ratoon.messages import all_text
 
@@ -102,11 +102,13 @@ def _row(config: EntryConfig, item: Any) -> dict[str, Any]:
         raise BadRow(f"split {item['split']!r} is none of {', '.join(SPLITS)}")
     messages = messages_of(item.get("prompt"), item.get("messages"))
     tools, args = tools_of(item.get("tools")), item.get("verifier_args")
+    level = label_text(item.get("level"), "level")
+    storable(item.get("meta"), "meta")
     try:
         return task_row(
             source="entry",
             family=config.family,
-            level=item.get("level"),
+            level=level,
             messages=messages,
             tools=tools,
             problem_key=item.get("problem_key") or text_key(all_text(messages) or ""),

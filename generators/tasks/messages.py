@@ -41,6 +41,25 @@ def answer_text(answer: Any) -> str | None:
     return _utf8(str(answer), "answer")
 
 
+def storable(value: Any, what: str) -> str:
+    """The value as canonical JSON. Raises BadRow where it holds a NaN, an infinity, no UTF-8 or too many levels."""
+    try:
+        return _utf8(ids.canonical_json(value), what)
+    except RecursionError:
+        raise BadRow(f"the {what} is nested too deep") from None
+    except (ValueError, TypeError) as error:
+        raise error if isinstance(error, BadRow) else BadRow(f"the {what} is no plain JSON: {error}") from None
+
+
+def label_text(value: Any, what: str) -> str | None:
+    """A name or level beside the texts, as text; null as unknown. Raises BadRow on a list, an object or no UTF-8."""
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return None
+    if isinstance(value, list | tuple | Mapping):
+        raise BadRow(f"the {what} is a {type(value).__name__}, not a text")
+    return _utf8(str(value), what)
+
+
 def tools_of(tools: Any) -> str | None:
     """A task's tools as JSON, of a list or its JSON; null where there are none. Raises BadRow."""
     return _json_list(tools, "tools")
@@ -54,7 +73,7 @@ def _turn(message: Any) -> dict[str, Any]:
     content = message.get("content")
     reasoning = message.get("reasoning", message.get("reasoning_content"))
     turn = {
-        "role": message["role"],
+        "role": _utf8(message["role"], "role"),
         "content": None if content is None and calls is not None else _content(content, "content"),
         "reasoning": _field(reasoning, "reasoning"),
         "tool_calls": calls,
@@ -72,13 +91,16 @@ def _json_list(value: Any, what: str) -> str | None:
     """A list of objects, or its JSON, as canonical JSON; an empty one is none. Parquet's nulls inside are left out."""
     try:
         items = json.loads(value) if isinstance(value, str) and value else value
-    except ValueError:
+    except (ValueError, RecursionError):
         raise BadRow(f"{what} is no JSON") from None
     if items is None or items == [] or items == "":
         return None
     if not isinstance(items, list) or not all(isinstance(item, Mapping) for item in items):
         raise BadRow(f"{what} is no list of objects")
-    return _utf8(ids.canonical_json(_without_nulls(items)), what)
+    try:
+        return storable(_without_nulls(items), what)
+    except RecursionError:
+        raise BadRow(f"the {what} is nested too deep") from None
 
 
 def _without_nulls(value: Any) -> Any:

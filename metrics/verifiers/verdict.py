@@ -93,7 +93,7 @@ def args_of(text: str | None) -> dict[str, Any] | None:
     """A task's `verifier_args` as a dict, empty where it has none; None when they are no JSON object."""
     try:
         value = json.loads(text or "{}")
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None
 

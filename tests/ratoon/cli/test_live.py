@@ -14,7 +14,14 @@ from ratoon.store.store import Store
 
 def told(run: Path, at: float) -> str:
     """What is printed of a run whose engine told of one server at that time."""
-    row = {"server": "http://a:8000/v1", "allowed": 24, "under way": 7, "most at once": 31, "answers": 512, "state": "asked as m"}
+    row = {
+        "server": "http://a:8000/v1",
+        "allowed": 24,
+        "under way": 7,
+        "most at once": 31,
+        "answers": 512,
+        "state": "asked as m",
+    }
     (run / "logs").mkdir(exist_ok=True)
     (run / "logs" / "servers.json").write_text(json.dumps({"at": at, "rows": [row]}))
     return CliRunner().invoke(app, ["status", str(run), "--live"], env={"COLUMNS": "120"}, catch_exceptions=False).output
