@@ -12,6 +12,8 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any, ParamSpec, Self, TextIO
 
+from ratoon.terminal import plain
+
 EVERY_S = 5.0
 Args = ParamSpec("Args")
 
@@ -126,6 +128,7 @@ class Progress:
         """A line of its own, above the bars."""
         if self._quiet:
             return
+        text = plain(text)
         with self._mutex:
             if self._bars is not None:
                 self._bars.console.print(text, markup=False, highlight=False)
@@ -198,6 +201,7 @@ def _bars(stream: TextIO) -> Any:
 
 
 def _fit(text: str, width: int) -> str:
+    text = plain(text)
     return text if len(text) <= width else text[: width - 1] + "…"
 
 

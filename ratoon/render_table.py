@@ -1,7 +1,8 @@
 """A table as text or bytes for people and programs; knows Arrow, no run and no query.
 
-csv: one header line, `\\n` line ends, true/false, null empty (an empty text is `""`), lists and structs as JSON. json: a list
-of objects; NaN and infinities, which JSON has not, are null. table: what fits a terminal, control characters stripped.
+csv: one header line, `\\n` line ends, true/false, null empty (an empty text is `""`), lists and structs as JSON. csv-safe: the
+same, but texts that a spreadsheet would run begin with an apostrophe. json: a list of objects; NaN and infinities, which JSON
+has not, are null. table: what fits a terminal, control characters stripped.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ import pyarrow.parquet as pq
 from ratoon.errors import UsageError
 from ratoon.terminal import plain
 
-FORMATS = ("table", "json", "csv", "parquet")
+FORMATS = ("table", "json", "csv", "csv-safe", "parquet")
+_RUN_BY_SPREADSHEETS = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")  # full-width ones too
 _SHOWN_ROWS = 50
 _SHOWN_CHARS = 300
 
@@ -36,8 +38,8 @@ def render(table: pa.Table, form: str = "table", *, width: int | None = None) ->
     if form == "json":
         rows = [{name: _json_value(value) for name, value in row.items()} for row in _rows(table)]
         return json.dumps(rows, ensure_ascii=False, indent=1, allow_nan=False) + "\n"
-    if form == "csv":
-        return _csv(table)
+    if form in ("csv", "csv-safe"):
+        return _csv(table, safe=form == "csv-safe")
     if form == "table":
         return _grid(table, width or shutil.get_terminal_size((120, 24)).columns)
     raise UsageError(f"no format {form!r}", f"the formats are {', '.join(FORMATS)}")
@@ -69,17 +71,19 @@ def _json_value(value: Any) -> Any:
     return value if value is None or isinstance(value, bool | int | str) else str(value)
 
 
-def _csv(table: pa.Table) -> str:
-    lines = [",".join(map(_quoted, table.column_names))]
-    columns = [column.to_pylist() for column in table.columns]
-    lines += [",".join(map(_csv_cell, row)) for row in zip(*columns, strict=True)]
-    return "\n".join(lines) + "\n"
+def _csv(table: pa.Table, safe: bool) -> str:
+    columns = [[name, *column.to_pylist()] for name, column in zip(table.column_names, table.columns, strict=True)]
+    rows = zip(*columns, strict=True)
+    return "\n".join(",".join(_csv_cell(value, safe) for value in row) for row in rows) + "\n"
 
 
-def _csv_cell(value: Any) -> str:
+def _csv_cell(value: Any, safe: bool) -> str:
+    """A cell; a `safe` text that a spreadsheet would run begins with an apostrophe. Numbers run nothing."""
     if value is None:
         return ""
-    return _quoted(value) if isinstance(value, str) else _quoted(_text(value))
+    if not isinstance(value, str):
+        return _quoted(_text(value))
+    return _quoted(f"'{value}" if safe and value.lstrip(" ").startswith(_RUN_BY_SPREADSHEETS) else value)
 
 
 def _quoted(text: str) -> str:

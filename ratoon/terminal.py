@@ -14,6 +14,20 @@ _ESCAPES = re.compile(
 _CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\U000e0000-\U000e007f]")
 
 
+def escaped(json: str) -> str:
+    """JSON whose strings spell as escapes what `plain` would strip: the same value, and safe to print.
+
+    >>> escaped('{"a": "\x9b2J"}')
+    '{"a": "\\u009b2J"}'
+    """
+    return _CONTROLS.sub(_escape, without_surrogates(json)[0])
+
+
+def _escape(found: re.Match[str]) -> str:
+    units = found[0].encode("utf-16-be").hex()
+    return "".join(f"\\u{units[at : at + 4]}" for at in range(0, len(units), 4))
+
+
 def plain(text: str) -> str:
     """`text` without anything that moves the cursor, colours, hides or reorders; tabs and newlines stay.
 

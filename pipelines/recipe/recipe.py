@@ -218,7 +218,7 @@ class Recipe(Config):
 def find(name: str | Path) -> Path:
     """The file of a recipe: a path, or the bare name of one that ships with ratoon."""
     path = Path(name)
-    if path.exists():
+    if path.exists() and not path.is_dir():  # a folder called like a shipped recipe does not hide it
         return path
     shipped = SHIPPED / f"{path.stem}.toml"
     if shipped.exists() and path.parent in (Path(), Path("recipes")):

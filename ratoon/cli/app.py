@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from ratoon.cli import curate as cli_curate
+from ratoon.cli import echo
 from ratoon.cli import store as cli_store
 from ratoon.cli.audit import audit
 from ratoon.cli.decontaminate import decontaminate
@@ -43,7 +44,7 @@ def init(name: Annotated[Path, typer.Argument(metavar="NAME", help="the file to 
     from ratoon.pipelines.recipe.starter import write
 
     path = write(name)
-    typer.echo(f"wrote {path}\nnext: ratoon run {path}")
+    echo.line(f"wrote {path}\nnext: ratoon run {path}")
 
 
 @app.command(epilog="Example: ratoon run recipes/smoke.toml --run runs/try --set run.seed=1")
@@ -76,7 +77,7 @@ def run(
         rows = plan(recipe, sets)
         _print_rows(rows, title="would run")
         if "to proposers" in rows[-1]:
-            print("nothing was asked: the model writes the tasks first, and what they will take is not known before it did")
+            echo.line("nothing was asked: the model writes the tasks first, and what they will take is not known before it did")
             return
         found = predict(recipe, sets)
         _print_rows(found["rows"], title=f"predicted from {found['asked_rollouts']} rollouts asked now (95 % interval)")
@@ -103,8 +104,8 @@ def status(
         _print_json(found.status())
         return
     state = found.status()
-    typer.echo(f"run {state['run_id']}  commits {state['commits']}  policy {state['policy']}")
-    typer.echo(cli_budget.spending(state["spent"]))
+    echo.line(f"run {state['run_id']}  commits {state['commits']}  policy {state['policy']}")
+    echo.line(cli_budget.spending(state["spent"]))
     short = {"iteration": "it", "sampled_tokens": "sampled", "trained_tokens": "trained"}
     _print_rows([{short.get(name, name): value for name, value in row.items()} for row in state["stages"]], title="stages")
     _print_rounds(state["rounds"])
@@ -137,7 +138,7 @@ def show(
     if json:
         _print_json(rows)
         return
-    typer.echo("\n\n".join(rollout_text(row) for row in rows) or f"no {which} rollouts")
+    echo.line("\n\n".join(rollout_text(row) for row in rows) or f"no {which} rollouts")
 
 
 @app.command(epilog="Example: ratoon explain runs/demo r_0123456789abcdef01234567")
@@ -176,7 +177,7 @@ def train(
     sets = [f"train.method={method}", *(set_ or [])]
     result = standalone(source, out, model=model, name=name, sets=sets, columns=columns or [], quiet=quiet)
     loss = "" if result.loss is None else f", loss {result.loss:.3f}"
-    typer.echo(f"{out}: {result.steps} steps, {result.trained_tokens} trained tokens, {result.seconds:.0f} s{loss}")
+    echo.line(f"{out}: {result.steps} steps, {result.trained_tokens} trained tokens, {result.seconds:.0f} s{loss}")
 
 
 @app.command(
@@ -284,9 +285,7 @@ def _print_gates(rows: list[dict[str, Any]]) -> None:
 
 
 def _print_json(value: Any) -> None:
-    import json
-
-    typer.echo(json.dumps(value, indent=2, default=str, ensure_ascii=False))
+    echo.json(value)
 
 
 def main() -> None:
@@ -294,12 +293,10 @@ def main() -> None:
     try:
         app()
     except RatoonError as error:
-        typer.echo(f"error: {error.message}", err=True)
-        if error.hint:
-            typer.echo(f"  → {error.hint}", err=True)
+        echo.error(error)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
-        typer.echo("stopped; what is done is kept, the same command goes on from here", err=True)
+        echo.line("stopped; what is done is kept, the same command goes on from here", err=True)
         sys.exit(130)
     except BrokenPipeError:
         sys.exit(0)
@@ -309,5 +306,5 @@ def main() -> None:
         if error.errno not in FULL | READ_ONLY:
             raise
         told = write_error(Path(error.filename or "."), error)
-        typer.echo(f"error: {told.message}\n  → {told.hint}", err=True)
+        echo.error(told)
         sys.exit(told.exit_code)

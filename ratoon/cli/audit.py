@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from ratoon.cli import echo
+
 
 def audit(
     subject: Annotated[
@@ -46,29 +48,28 @@ def audit(
     if benchmark:
         sets.append(f"benchmarks={jsons.dumps(benchmark)}")
     asked = pairs(columns or []) | {k: v for k, v in (("prompt", prompt), ("completion", completion)) if v is not None}
-    say = (lambda _: None) if quiet else (lambda line: typer.echo(line, err=True))
+    say = (lambda _: None) if quiet else (lambda line: echo.line(line, err=True))
     found = auditing.audit(
         subject, against, config=auditing.configured(subject, sets), columns=asked, iteration=iteration, say=say
     )
     written = auditing.write(found, out)
     if json:
-        typer.echo(jsons.dumps(found.report, indent=2, ensure_ascii=False))
+        echo.json(found.report)
         return
     _told(found.report, [str(path) for path in written])
 
 
 def _told(report: object, written: list[str]) -> None:
-    from ratoon.terminal import plain
 
     assert isinstance(report, dict)
     subject = report["subject"]
-    typer.echo(f"{subject['name']}: {subject['rows']} rows, {len(report['warnings'])} warnings")
+    echo.line(f"{subject['name']}: {subject['rows']} rows, {len(report['warnings'])} warnings")
     for fact in report["sections"]["provenance"]:
         if fact["name"].endswith(": note"):
-            typer.echo(plain(f"{fact['name'].removesuffix(': note')}: {fact['value']}"))
+            echo.line(f"{fact['name'].removesuffix(': note')}: {fact['value']}")
     for warning in report["warnings"]:
-        typer.echo(plain(f"{warning['severity']:4}  {warning['code']}: {warning['message']}"))
-        typer.echo(plain(f"      → {warning['action']}"))
+        echo.line(f"{warning['severity']:4}  {warning['code']}: {warning['message']}")
+        echo.line(f"      → {warning['action']}")
     for gap in report["not_computed"]:
-        typer.echo(plain(f"not computed: {gap['what']}: {gap['why']} ({gap['mend']})"))
-    typer.echo("wrote " + ", ".join(written))
+        echo.line(f"not computed: {gap['what']}: {gap['why']} ({gap['mend']})")
+    echo.line("wrote " + ", ".join(written))

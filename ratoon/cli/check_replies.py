@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json as jsons
 from pathlib import Path
 from typing import Any
 
-import typer
+from ratoon.cli import echo
 
 _WIDTH = 60
 _WORKERS = 2
@@ -25,7 +24,7 @@ def check_replies(file: Path, allow: int, as_json: bool) -> None:
     wrong = [_row(one) for one in checked if not one.agrees]
     if as_json:
         told = {"rows": len(checked), "without_reply": without, "confusion": table, "disagreements": wrong}
-        typer.echo(jsons.dumps(told, indent=2, ensure_ascii=False))
+        echo.json(told)
     else:
         _print(file, table, wrong, len(checked), without)
     if len(wrong) > allow:
@@ -43,8 +42,8 @@ def _print(file: Path, table: list[dict[str, Any]], wrong: list[dict[str, Any]],
     for row in wrong:
         read = "" if row["read"] is None else f", read {_short(row['read'])!r}"
         detail = f" ({_short(row['detail'])})" if row["detail"] else ""
-        typer.echo(f"{row['place']} {row['verifier']}: {row['verdict']}{detail}, right is {row['right']}{read}")
-        typer.echo(f"    gold {_short(row['answer'])!r}, reply {_short(row['reply'])!r}")
+        echo.line(f"{row['place']} {row['verifier']}: {row['verdict']}{detail}, right is {row['right']}{read}")
+        echo.line(f"    gold {_short(row['answer'])!r}, reply {_short(row['reply'])!r}")
 
 
 def _row(one: Any) -> dict[str, Any]:

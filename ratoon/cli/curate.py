@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json as jsons
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from ratoon.cli import echo
 from ratoon.errors import UsageError
 
 RunDir = Annotated[Path, typer.Argument(metavar="RUN", help="the run's folder, for example runs/demo")]
@@ -63,16 +63,16 @@ def export(
         from ratoon.sft.data.export import export as write
 
         folder = write(dataset, format, out)
-        typer.echo(f"wrote {folder}")
+        echo.line(f"wrote {folder}")
     if push is not None:
         from ratoon.sft.data.push import push as send
 
-        typer.echo(f"pushed {send(folder, push, private=not public)}")
+        echo.line(f"pushed {send(folder, push, private=not public)}")
 
 
 def _print(rows: list[dict[str, object]], title: str, json: bool) -> None:
     if json:
-        typer.echo(jsons.dumps(rows, indent=2, default=str, ensure_ascii=False))
+        echo.json(rows)
         return
     from ratoon.cli.print import print_rows
 

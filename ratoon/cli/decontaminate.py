@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json as jsons
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from ratoon.cli import echo
 
 if TYPE_CHECKING:
     from ratoon.metrics.text.contamination import ContaminationConfig
@@ -41,7 +42,7 @@ def decontaminate(
     found = compare(dataset, against or [], index=index, freeze=freeze, out=out, coverage=coverage, split=split,
                     config=_config(boilerplate), review=near if review else None)  # fmt: skip
     if json:
-        typer.echo(jsons.dumps(found._asdict(), indent=2, ensure_ascii=False))
+        echo.json(found._asdict())
         return
     _print(found, n, near)
 
@@ -61,25 +62,22 @@ def _config(boilerplate: Path | None) -> ContaminationConfig | None:
 
 def _print(found: Report, n: int, near: float) -> None:
     from ratoon.cli.print import print_records, print_rows
-    from ratoon.terminal import plain
 
-    typer.echo(plain(f"read {found.reading}"))
+    echo.line(f"read {found.reading}")
     for line in found.read_benchmarks or ():
-        typer.echo(plain(f"against {line}"))
+        echo.line(f"against {line}")
     for line in _untold(found):
-        typer.echo(plain(line))
+        echo.line(line)
     tiers = ", ".join(f"{tier} {count}" for tier, count in found.tiers.items())
-    typer.echo(f"{found.contaminated} of {found.rows} rows hold an item ({tiers}); index {found.digest}")
+    echo.line(f"{found.contaminated} of {found.rows} rows hold an item ({tiers}); index {found.digest}")
     print_rows(found.benchmarks, title="benchmarks")
     if found.matches and n:
         print_records("matches", found.matches[:n])
     if found.review is not None:
-        typer.echo(
-            f"{len(found.review)} more rows are near a question (cosine {near:g} and above): look at them; they are kept"
-        )
+        echo.line(f"{len(found.review)} more rows are near a question (cosine {near:g} and above): look at them; they are kept")
         print_records("for review", found.review[:n])
     if found.clean:
-        typer.echo(f"clean rows and all matches: {found.clean}")
+        echo.line(f"clean rows and all matches: {found.clean}")
 
 
 def _untold(found: Report) -> list[str]:

@@ -7,6 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
+from ratoon.cli import echo
+
 _SIDE = "a dataset folder, a run (its newest round; RUN@2 for round 2), or a Parquet, JSONL or CSV file"
 
 
@@ -49,11 +51,11 @@ def diff(
     config = parse(AuditConfig, apply_sets({}, sets), "the settings of the comparison")
     found = compare(old, new, fail_on or [], config=config, columns=pairs(columns or []), say=_say)
     if json:
-        typer.echo(jsons.dumps(found.told, indent=2, ensure_ascii=False))
+        echo.json(found.told)
     elif markdown:
         from ratoon.metrics.report.diff_text import markdown as rendered
 
-        typer.echo(rendered(found.told), nl=False)
+        echo.line(rendered(found.told).removesuffix("\n"))
     else:
         _print(found.told)
     if found.failed:
@@ -61,24 +63,24 @@ def diff(
 
 
 def _say(line: str) -> None:
-    typer.echo(line, err=True)
+    echo.line(line, err=True)
 
 
 def _print(told: dict[str, Any]) -> None:
     from ratoon.cli.print import cell, print_rows
 
     old, new, rows = told["old"], told["new"], told["rows"]
-    typer.echo(f"{cell(old['name'])} ({old['rows']} rows) → {cell(new['name'])} ({new['rows']} rows)")
+    echo.line(f"{cell(old['name'])} ({old['rows']} rows) → {cell(new['name'])} ({new['rows']} rows)")
     for name in ("added", "removed", "common", "decided_anew", "contamination"):
         if rows[name] is not None:
-            typer.echo(f"{name.replace('_', ' '):>16}  {cell(int(rows[name]))}")
+            echo.line(f"{name.replace('_', ' '):>16}  {cell(int(rows[name]))}")
     shown = [d for d in told["differences"] if d["detectable"]]
     print_rows([_difference(d) for d in shown], title="changes (B - A, 95 % interval)")
     untold = len(told["differences"]) - len(shown)
-    typer.echo(f"{untold} numbers without a change that an interval tells, {len(told['not_compared'])} not compared (--json)")
+    echo.line(f"{untold} numbers without a change that an interval tells, {len(told['not_compared'])} not compared (--json)")
     for rule in told["rules"]:
         value = "unknown" if rule["value"] is None else cell(rule["value"])
-        typer.echo(f"{'FAILS' if rule['fails'] else 'ok':>5}  {rule['rule']}: {value}; {cell(rule['why'])}")
+        echo.line(f"{'FAILS' if rule['fails'] else 'ok':>5}  {rule['rule']}: {value}; {cell(rule['why'])}")
 
 
 def _difference(one: dict[str, Any]) -> dict[str, Any]:

@@ -16,6 +16,7 @@ import urllib.request
 from dataclasses import asdict
 from pathlib import Path
 
+from ratoon.cli import echo
 from ratoon.machine import installed, processor
 from ratoon.machine.installed import Check, version
 
@@ -200,7 +201,7 @@ def doctor(*, prepare: bool = False, as_json: bool = False) -> int:
         smollm2.prepare()
     checks = examine()
     if as_json:
-        print(to_json(checks))
+        echo.line(to_json(checks))
     else:
         show(checks)
     return 0 if is_fit(checks) else 1

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json as jsons
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from ratoon.cli import echo
 
 
 def measure(
@@ -25,6 +26,6 @@ def measure(
 
     found = Run(run).measure(sets=set_ or [])
     if json:
-        typer.echo(jsons.dumps(found, indent=2, ensure_ascii=False))
+        echo.json(found)
     else:
         print_measures(found)

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from ratoon.cli import echo
 from ratoon.errors import UsageError
 
 
@@ -24,4 +25,4 @@ def merge(
     if out.exists():
         raise UsageError(f"{out} exists already", "give another --out, or remove it")
     standalone(adapter, out, base=base)
-    typer.echo(f"{out}: the whole model")
+    echo.line(f"{out}: the whole model")

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
+from ratoon.cli import echo
 from ratoon.terminal import plain
 
 
@@ -22,13 +23,13 @@ def _console() -> Console:
 def print_rows(rows: Sequence[dict[str, Any]], title: str) -> None:
     """Rows as a table; columns that are null or zero throughout are left out."""
     if not rows:
-        print(f"{title}: none")
+        echo.line(f"{title}: none")
         return
     names = [n for n in rows[0] if any(r.get(n) not in (None, 0) for r in rows)]
     table = _table(title)
     for name in names:
         numeric = all(isinstance(r.get(name), int | float | None) for r in rows)
-        table.add_column(name, justify="right" if numeric else "left", overflow="fold")
+        table.add_column(plain(name), justify="right" if numeric else "left", overflow="fold")
     for row in rows:
         table.add_row(*(cell(row.get(n)) for n in names))
     _console().print(table)
@@ -96,7 +97,9 @@ def print_rounds(rounds: Sequence[dict[str, Any]]) -> None:
     _console().print(table)
     for row in rounds:
         if row["mixed_wanted"] is not None and row["mixed"] < row["mixed_wanted"]:
-            print(f"round {row['round']}: {row['mixed']} of {row['mixed_wanted']} mixed groups, with all that could be asked")
+            echo.line(
+                f"round {row['round']}: {row['mixed']} of {row['mixed_wanted']} mixed groups, with all that could be asked"
+            )
 
 
 def print_measures(found: Sequence[dict[str, Any]]) -> None:
@@ -124,7 +127,7 @@ def print_gates(found: Sequence[dict[str, Any]]) -> None:
     for row in found:
         if row["outcome"] != "passed":
             held = "" if row["value"] is None else f" ({cell(row['value'])}, limit {cell(row['limit'])})"
-            print(plain(f"gate, round {row['iteration']}: {row['outcome']} {row['reason']}{held}: {row['message']}"))
+            echo.line(f"gate, round {row['iteration']}: {row['outcome']} {row['reason']}{held}: {row['message']}")
 
 
 def _plus_minus(metric: dict[str, Any] | None) -> str:
@@ -165,16 +168,16 @@ def final_report(done: Any) -> None:
     print_rounds(done.rounds())
     picture = plot(done.store)
     if picture is not None:
-        console.print(f"plot: {picture}")
+        echo.line(f"plot: {picture}")
     for page in pages(done.store.root):
         worst = "" if page.worst is None else f": {plain(page.worst)}"
-        console.print(f"audit: {page.path} ({page.told}{worst})", soft_wrap=True, markup=False)
+        echo.line(f"audit: {page.path} ({page.told}{worst})")
     for pair in before_after(done.store, 3):
         console.print(plain(pair["prompt"]), style="bold")
         for when in ("before", "after"):
             console.print(f"  {when:>6}  {pair[f'{when}_status']}  {_one_line(pair[when])}")
     for line in next_steps(done.store, done.rounds()):
-        console.print(line, soft_wrap=True)
+        echo.line(line)
 
 
 def _one_line(text: str | None, width: int = 60) -> str:

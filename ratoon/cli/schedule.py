@@ -7,6 +7,7 @@ from typing import Annotated, cast
 
 import typer
 
+from ratoon.cli import echo
 from ratoon.errors import UsageError
 
 
@@ -34,15 +35,15 @@ def schedule(
         if pause and resume:
             raise UsageError("--pause and --resume exclude one another", "give one of them")
         root = run or Path("runs") / load(recipe, set_ or []).run.name
-        typer.echo(f"{schedules.pause(root, pause)}: {'paused' if pause else 'fires again'}")
+        echo.line(f"{schedules.pause(root, pause)}: {'paused' if pause else 'fires again'}")
         return
     plan = schedules.plan(
         recipe, run, cron=cron, every=every, rounds=rounds,
         each=cast(schedules.Each, _one_of("--each", each, "continue", "new")),
         overlap=cast(schedules.Overlap, _one_of("--overlap", overlap, "skip", "queue")), sets=set_ or [],
     )  # fmt: skip
-    schedules.serve(plan, lambda line: typer.echo(line))
-    typer.echo(f"stopped; `ratoon status {plan.root}` shows what was fired")
+    schedules.serve(plan, lambda line: echo.line(line))
+    echo.line(f"stopped; `ratoon status {plan.root}` shows what was fired")
 
 
 def _one_of(flag: str, given: str, *known: str) -> str:

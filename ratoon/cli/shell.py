@@ -6,6 +6,7 @@ import atexit
 import contextlib
 from pathlib import Path
 
+from ratoon.cli import echo
 from ratoon.cli.rows_file import RowsFile
 from ratoon.errors import RatoonError
 from ratoon.run import Run
@@ -14,12 +15,12 @@ from ratoon.run import Run
 def shell(run: Run | RowsFile) -> None:
     """Read queries until end of input. A query ends with `;` or an empty line; `.tables` lists the tables."""
     _remember()
-    print("one SELECT, ended by ; or an empty line; .tables lists tables; Ctrl-D leaves")
+    echo.line("one SELECT, ended by ; or an empty line; .tables lists tables; Ctrl-D leaves")
     while True:
         try:
             query = _read()
         except (EOFError, KeyboardInterrupt):
-            print()
+            echo.line("")
             return
         if query:
             _answer(run, query)
@@ -36,9 +37,9 @@ def _answer(run: Run | RowsFile, query: str) -> None:
     if query.rstrip(";") == ".tables":
         query = "select view_name as name, column_count as columns from duckdb_views() where not internal order by name"
     try:
-        print(run.render(query))
+        echo.line(str(run.render(query)))
     except RatoonError as error:
-        print(f"error: {error.message}" + (f"\n  → {error.hint}" if error.hint else ""))
+        echo.error(error)
 
 
 def _remember() -> None:

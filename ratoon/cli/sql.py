@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from ratoon.cli import echo
 
 if TYPE_CHECKING:
     from ratoon.cli.rows_file import RowsFile
@@ -23,10 +24,16 @@ def sql(
         ),
     ],
     format: Annotated[str, typer.Option(help="table, json, csv or parquet")] = "table",
+    csv_safe: Annotated[
+        bool, typer.Option("--csv-safe", help="csv for a spreadsheet: cells that one would run begin with '")
+    ] = False,
 ) -> None:
     """Query everything that ever happened in a run (tables are live, `all_*` the history), or the rows of files of any kind."""
     from ratoon.errors import UsageError
 
+    if csv_safe and format not in ("table", "csv"):
+        raise UsageError(f"--csv-safe is of csv, not of {format}", "leave --csv-safe or --format out")
+    form = "csv-safe" if csv_safe else format
     query = names.pop() if _is_query(names[-1]) else None
     if not names:
         raise UsageError("there is a query and nothing to ask", "ratoon sql RUN|FILE 'select …'")
@@ -36,8 +43,7 @@ def sql(
 
         shell(opened)
         return
-    out = opened.render(query, format)
-    sys.stdout.buffer.write(out if isinstance(out, bytes) else out.encode())
+    echo.data(opened.render(query, form), form)
 
 
 def _is_query(word: str) -> bool:
@@ -49,7 +55,6 @@ def _opened(names: list[str]) -> Run | RowsFile:
     from ratoon.cli.rows_file import RowsFile
     from ratoon.errors import UsageError
     from ratoon.run import Run
-    from ratoon.terminal import plain
 
     runs = [name for name in names if not _is_rows(Path(name))]
     if runs and len(names) > 1:
@@ -58,7 +63,7 @@ def _opened(names: list[str]) -> Run | RowsFile:
         return Run(runs[0])
     files = RowsFile(*names)
     for name, reading in files.readings.items():
-        typer.echo(plain(f"{name}: {reading.line()}"), err=True)
+        echo.line(f"{name}: {reading.line()}", err=True)
     return files
 
 

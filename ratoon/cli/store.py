@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json as jsons
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from ratoon.cli import echo
 
 RunDir = Annotated[Path, typer.Argument(metavar="RUN", help="the run's folder, for example runs/demo")]
 Json = Annotated[bool, typer.Option("--json", help="print JSON instead of tables")]
@@ -19,9 +20,9 @@ def verify(run: RunDir, json: Json = False) -> None:
 
     problems = Run(run).verify()
     if json:
-        typer.echo(jsons.dumps(problems, indent=2, ensure_ascii=False))
+        echo.json(problems)
     elif not problems:
-        typer.echo("every part is what its manifest says")
+        echo.line("every part is what its manifest says")
     if problems:
         raise CorruptPart(
             "\n".join(problems),
@@ -43,9 +44,9 @@ def repair(
     if yes:
         names = repairs.sweep(run)
     if json:
-        typer.echo(jsons.dumps({"strays": names, "bytes": bytes, "removed": yes}, indent=2, ensure_ascii=False))
+        echo.json({"strays": names, "bytes": bytes, "removed": yes})
         return
-    typer.echo("\n".join(names) or "nothing lies about: every file is named by a commit")
+    echo.line("\n".join(names) or "nothing lies about: every file is named by a commit")
     if names:
         done = "removed" if yes else f"to remove them: ratoon repair {run} --yes"
-        typer.echo(f"{len(names)} files and folders, {bytes:,} bytes; {done}")
+        echo.line(f"{len(names)} files and folders, {bytes:,} bytes; {done}")

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json as jsons
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from ratoon.cli import echo
 from ratoon.errors import UsageError
 
 Sets = Annotated[
@@ -58,7 +58,7 @@ def verifiers(
             _row(one) | {"below": below.get(one.verifier, []), "formats": [f._asdict() for f in one.formats]} for one in found
         ]
         told = rows if run is None else {"planted": rows, "natural": [_row(one) for one in naturals], "rates": _plain(rates)}
-        typer.echo(jsons.dumps(told, indent=2, ensure_ascii=False))
+        echo.json(told)
     else:
         _print(Path(recipe).stem, found, naturals, rates, formats)
     if below:

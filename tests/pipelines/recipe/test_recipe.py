@@ -104,3 +104,9 @@ def test_what_unwritten_tasks_will_take_is_not_predicted() -> None:
 
     with pytest.raises(UsageError, match="has its model write tasks"):
         predict("self_guide")
+
+
+def test_a_folder_called_like_a_shipped_recipe_does_not_hide_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "smoke").mkdir()
+    assert find("smoke") == SHIPPED / "smoke.toml"
