@@ -112,6 +112,8 @@ def propose(config: DatasetConfig, seed: int) -> Proposal:
             tasks.append(_row(config, mapped, item))
         except BadRow as error:
             failures.append(failure_row(f"{config.family}/{item.where}", "BadRow", str(error)))
+        except RecursionError:
+            failures.append(failure_row(f"{config.family}/{item.where}", "BadRow", "a value is nested too deep"))
     rows.reading.check()
     if not tasks and not failures:
         raise DataError(f"{config.path} holds no row", "mend the arm's `path`")

@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from ratoon import Run, schema
+from ratoon.errors import DataError
 from ratoon.generators import imported
 from ratoon.generators.tasks import dataset
 from ratoon.metrics.verifiers.verdict import Verdict, as_verdict, encodable
@@ -91,7 +92,10 @@ def proposed(rows: Sequence[Any], folder: Path) -> None:
     """The tasks of a file; every row is a task, a failure with its reason, or a repeat."""
     path = lines(folder / "tasks.jsonl", [TASK, *rows])
     columns = dataset.ColumnMap(messages="messages", split="split", level="level", verifier_args="verifier_args")
-    made = dataset.propose(dataset.DatasetConfig(path=str(path), columns=columns), seed=0)
+    try:
+        made = dataset.propose(dataset.DatasetConfig(path=str(path), columns=columns), seed=0)
+    except DataError:  # at least half of a small file can be what no reader takes, and that is told
+        return
     assert made.planned == 1 + len(rows)
     assert all(row["message"] for row in made.failures.to_pylist())
 
