@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from ratoon.cli import echo
 from ratoon.errors import ConfigError
 
 
@@ -43,19 +44,18 @@ def import_(
     from ratoon.generators.imported import Judged
     from ratoon.pipelines.flows.import_rollouts import bring
     from ratoon.rows.golds import GoldRule, checked_regex
-    from ratoon.terminal import plain
 
     regex = None if answer_regex is None else checked_regex(answer_regex)
     gold = GoldRule(answer_after or None, regex, boxed, index_into)
     judged = Judged(gold, _object(verifier_args), _arguments(argument or []))
     told = bring(file, run, recipe=recipe, columns=columns or [], verifier=verifier, finish_reason=finish_reason, judged=judged)
     if json:
-        typer.echo(jsons.dumps(told, indent=2, default=str, ensure_ascii=False))
+        echo.json(told)
         return
     notes = told.pop("notes")
     print_records(f"{file.name} in {run}", [told])
     for note in notes:
-        typer.echo(plain(note))
+        echo.line(note)
 
 
 def _object(text: str) -> dict[str, Any]:

@@ -98,9 +98,6 @@ def test_an_impossible_sampling_number_costs_its_row(name: str, value: Any, tmp_
     path = tmp_path / "odd.jsonl"
     path.write_text("".join(json.dumps(row) + "\n" for row in (ROWS[0], ROWS[1] | {name: value})))
     rows, bad, _ = imported.read(path, imported.column_map(path))
-    if (name, value) == ("temperature", 10**19):
-        assert len(rows) == 2
-        return
     assert len(rows) == 1
     assert name in bad[0][1]
 

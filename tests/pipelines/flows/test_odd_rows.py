@@ -68,7 +68,7 @@ def conserved(rows: Sequence[Any], folder: Path) -> dict[str, Any]:
 def test_a_number_no_sampling_can_hold_is_a_bad_row_and_the_others_are_read(tmp_path: Path, field: str, number: str) -> None:
     path = tmp_path / "theirs.jsonl"
     path.write_text(f'{{"prompt":"x","completion":"y","{field}":{number}}}\n{{"prompt":"x","completion":"y","{field}":1}}\n')
-    rows, bad = imported.read(path, imported.column_map(path))
+    rows, bad, _ = imported.read(path, imported.column_map(path))
     assert [row.where.rpartition(":")[2] for row in rows] == ["2"]
     assert [field in why for _, why in bad] == [True]
 
