@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import ctypes
+import importlib.util
 import json
 import os
 import resource
@@ -19,6 +20,7 @@ import urllib.request
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -152,6 +154,18 @@ def trained_here(training_here: Callable[[], contextlib.AbstractContextManager[N
     """The whole test trains in this process."""
     with training_here():
         yield
+
+
+@pytest.fixture(scope="session")
+def endpoint() -> Any:
+    """`with endpoint(lambda body, asked: "ok") as server:`, an OpenAI-compatible server that behaves as told."""
+    path = Path(__file__).parent / "generators" / "engines" / "endpoint.py"
+    spec = importlib.util.spec_from_file_location("endpoint", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.Endpoint
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import shutil
@@ -21,13 +20,6 @@ from ratoon.store.store import Store
 
 Start = Callable[..., Any]
 Asked = Callable[[Path], list[str]]
-
-_spec = importlib.util.spec_from_file_location("endpoint", Path(__file__).parents[1] / "generators" / "engines" / "endpoint.py")
-assert _spec is not None
-assert _spec.loader is not None
-_module = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(_module)
-Endpoint = _module.Endpoint
 
 MORE = "suites.heldout.n=40"
 FULL_DISK = """
@@ -152,7 +144,7 @@ def test_an_engine_that_dies_again_fails_its_shard_with_the_reason_and_the_next_
 
 
 def test_a_misbehaving_endpoint_fails_rows_with_their_reason_and_a_mended_one_is_asked_only_for_those(
-    start: Start, tmp_path: Path
+    endpoint: Any, start: Start, tmp_path: Path
 ) -> None:
     ways = ["ok", "429", "500", "garbage", "never"]
     seen: dict[str, str] = {}
@@ -162,7 +154,7 @@ def test_a_misbehaving_endpoint_fails_rows_with_their_reason_and_a_mended_one_is
 
     quick = ["engine.kind=openai", "engine.openai.timeout_s=2", "engine.openai.max_retries=0",
              "engine.openai.model=base", "run.max_failed_share=1.0", "suites.heldout.n=1"]  # fmt: skip
-    with Endpoint(behave, models=("base",)) as server:
+    with endpoint(behave, models=("base",)) as server:
         where = f"engine.openai.base_url={server.url!r}"
         assert start(tmp_path / "run", where, *quick).code == 0
         rows = Store.open(tmp_path / "run").read("rollouts").to_pylist()
@@ -175,10 +167,10 @@ def test_a_misbehaving_endpoint_fails_rows_with_their_reason_and_a_mended_one_is
     assert failed_ids(tmp_path / "run") == []
 
 
-def test_an_endpoint_that_sends_lone_surrogates_ends_no_run(start: Start, tmp_path: Path) -> None:
+def test_an_endpoint_that_sends_lone_surrogates_ends_no_run(endpoint: Any, start: Start, tmp_path: Path) -> None:
     chat = ["engine.kind=openai", "engine.openai.mode=chat", "engine.openai.model=base", "sampling.logprobs_mode=none",
             "suites.heldout.n=1", "suites.heldout.sampling={logprobs_mode='none'}"]  # fmt: skip
-    with Endpoint(lambda body, n: "surrogate", models=("base",)) as server:
+    with endpoint(lambda body, n: "surrogate", models=("base",)) as server:
         told = start(tmp_path / "run", f"engine.openai.base_url={server.url!r}", *chat)
     assert told.code == 0, told.err
     rows = Store.open(tmp_path / "run").read("rollouts").to_pylist()
@@ -186,8 +178,8 @@ def test_an_endpoint_that_sends_lone_surrogates_ends_no_run(start: Start, tmp_pa
     assert told_of == {("\ufffd 7", 1, None)}
 
 
-def test_an_endpoint_that_is_not_there_is_told_at_once(start: Start, tmp_path: Path) -> None:
-    with Endpoint() as server:
+def test_an_endpoint_that_is_not_there_is_told_at_once(endpoint: Any, start: Start, tmp_path: Path) -> None:
+    with endpoint() as server:
         gone = server.url
     told = start(tmp_path / "run", "engine.kind=openai", f"engine.openai.base_url={gone!r}", "engine.openai.max_retries=0")
     assert told.code == 1

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import re
 import urllib.request
@@ -15,12 +14,6 @@ import pytest
 from ratoon import Run
 
 Start = Callable[..., Any]
-_spec = importlib.util.spec_from_file_location("endpoint", Path(__file__).parents[1] / "generators" / "engines" / "endpoint.py")
-assert _spec is not None
-assert _spec.loader is not None
-_endpoint = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(_endpoint)
-
 HOSTILE = {
     "ansi": "\x1b[31m\x1b]0;owned\x07\x1b[2J",
     "control": "\x00\x08\x7f\x9b31m\r",
@@ -80,11 +73,14 @@ def test_no_text_becomes_a_path_or_a_statement(hostile: Path, here: Start, tmp_p
     assert not Path("/tmp/ratoon-escaped").exists()
 
 
+NEWEST = b'{"sort": "START_TIME_DESC"}'
+
+
 def test_a_key_is_sent_and_kept_nowhere(
-    start: Start, prefect_server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    endpoint: Any, start: Start, prefect_server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PLANTED_KEY", SECRET)
-    with _endpoint.Endpoint(lambda body, n: "500" if n % 7 == 3 else "ok", models=("base",)) as server:
+    with endpoint(lambda body, n: "500" if n % 7 == 3 else "ok", models=("base",)) as server:
         told = start(
             tmp_path / "run", "engine.kind=openai", f"engine.openai.base_url={server.url!r}", "engine.openai.model=base",
             "engine.openai.api_key_env=PLANTED_KEY", "engine.openai.max_retries=0", "run.max_failed_share=1.0",
@@ -93,6 +89,6 @@ def test_a_key_is_sent_and_kept_nowhere(
     assert told.code == 0, told.err
     assert SECRET not in told.out + told.err
     assert not [path for path in (tmp_path / "run").rglob("*") if path.is_file() and SECRET.encode() in path.read_bytes()]
-    request = urllib.request.Request(f"{prefect_server}/flow_runs/filter", b"{}", {"Content-Type": "application/json"})
+    request = urllib.request.Request(f"{prefect_server}/flow_runs/filter", NEWEST, {"Content-Type": "application/json"})
     with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=30) as answer:
         assert SECRET.encode() not in answer.read()

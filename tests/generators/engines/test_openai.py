@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import threading
 import time
 from collections.abc import Callable
@@ -20,13 +19,6 @@ from ratoon.errors import EngineError, Unsupported
 from ratoon.generators.engines import openai_wire
 from ratoon.generators.engines.openai import OpenAIEngine
 from ratoon.generators.engines.openai_config import OpenAIConfig
-
-_spec = importlib.util.spec_from_file_location("endpoint", Path(__file__).with_name("endpoint.py"))
-assert _spec is not None
-assert _spec.loader is not None
-_module = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(_module)
-Endpoint = _module.Endpoint
 
 BASE = Policy("m_base", "/models/base")
 SAMPLING = Sampling(max_tokens=16, stop_token_ids=(258,))
@@ -59,8 +51,8 @@ def for_prompt(number: int, how: str) -> Callable[[dict[str, Any], int], str]:
     return lambda body, asked: how if body["prompt"] == [number] else "ok"
 
 
-def test_ids_and_log_probs_come_as_the_server_sent_them() -> None:
-    with Endpoint() as server:
+def test_ids_and_log_probs_come_as_the_server_sent_them(endpoint: Any) -> None:
+    with endpoint() as server:
         done = ask(server, requests(3))
     for completion in done.values():
         assert completion.token_ids == [65, 66, 258]
@@ -70,9 +62,9 @@ def test_ids_and_log_probs_come_as_the_server_sent_them() -> None:
         assert completion.prompt_tokens == 1
 
 
-def test_every_sampling_field_is_sent_and_no_seed() -> None:
+def test_every_sampling_field_is_sent_and_no_seed(endpoint: Any) -> None:
     sampling = Sampling(0.7, 0.9, 5, 0.1, 0.2, 0.3, 1.1, 12, (258, 256))
-    with Endpoint() as server:
+    with endpoint() as server:
         ask(server, [Request("r", "m_base", [1, 2], sampling, prefix_token_ids=[3], schema='{"type": "object"}')])
     (body,) = server.bodies
     expected = {
@@ -86,8 +78,8 @@ def test_every_sampling_field_is_sent_and_no_seed() -> None:
 
 
 @pytest.mark.parametrize("how", ["429", "500", "503", "never", "hang-up", "half"])
-def test_a_passing_failure_is_asked_again_until_it_passes(how: str) -> None:
-    with Endpoint(lambda body, asked: how if asked < 2 else "ok") as server:
+def test_a_passing_failure_is_asked_again_until_it_passes(endpoint: Any, how: str) -> None:
+    with endpoint(lambda body, asked: how if asked < 2 else "ok") as server:
         (completion,) = ask(server, requests(1), timeout_s=0.8).values()
     assert completion.error is None
     assert server.calls == 3
@@ -105,8 +97,10 @@ def test_a_passing_failure_is_asked_again_until_it_passes(how: str) -> None:
         *[(how, "Garbage") for how in ("garbage", "deep", "list", "no-choices", "cut")],
     ],
 )
-def test_a_lasting_failure_is_one_failed_completion_after_the_retries_and_the_others_go_on(how: str, expected: str) -> None:
-    with Endpoint(for_prompt(2, how)) as server:
+def test_a_lasting_failure_is_one_failed_completion_after_the_retries_and_the_others_go_on(
+    endpoint: Any, how: str, expected: str
+) -> None:
+    with endpoint(for_prompt(2, how)) as server:
         done = ask(server, requests(5), timeout_s=0.5 if how == "never" else 10.0)
     assert {i: error_class(c) for i, c in done.items() if c.error} == {"r_2": expected}
     assert server.calls == 4 + 3
@@ -122,8 +116,8 @@ def test_a_lasting_failure_is_one_failed_completion_after_the_retries_and_the_ot
         *[(how, "Garbage") for how in ("nan-logprobs", "odd-finish", "two-choices")],
     ],
 )
-def test_what_asking_again_cannot_mend_fails_at_once_and_alone(how: str, expected: str) -> None:
-    with Endpoint(for_prompt(2, how)) as server:
+def test_what_asking_again_cannot_mend_fails_at_once_and_alone(endpoint: Any, how: str, expected: str) -> None:
+    with endpoint(for_prompt(2, how)) as server:
         done = ask(server, requests(5))
     assert {i: error_class(c) for i, c in done.items() if c.error} == {"r_2": expected}
     assert server.calls == 5
@@ -131,14 +125,14 @@ def test_what_asking_again_cannot_mend_fails_at_once_and_alone(how: str, expecte
     assert (list(failed.token_ids), failed.logprobs, failed.finish_reason) == ([], None, "error")
 
 
-def test_more_ids_than_were_asked_for_are_garbage() -> None:
-    with Endpoint() as server:
+def test_more_ids_than_were_asked_for_are_garbage(endpoint: Any) -> None:
+    with endpoint() as server:
         (completion,) = ask(server, requests(1, Sampling(max_tokens=2))).values()
     assert error_class(completion) == "Garbage"
 
 
-def test_a_server_that_is_gone_fails_every_request_and_hangs_none() -> None:
-    with Endpoint() as server, OpenAIEngine(config(server, max_retries=1)) as engine:
+def test_a_server_that_is_gone_fails_every_request_and_hangs_none(endpoint: Any) -> None:
+    with endpoint() as server, OpenAIEngine(config(server, max_retries=1)) as engine:
         engine.use(BASE)
         server.__exit__()
         done = list(engine.generate(requests(4)))
@@ -146,24 +140,24 @@ def test_a_server_that_is_gone_fails_every_request_and_hangs_none() -> None:
 
 
 @pytest.mark.parametrize("retry_after", ["0.4", "date"])
-def test_retry_after_is_waited_for(retry_after: str) -> None:
+def test_retry_after_is_waited_for(endpoint: Any, retry_after: str) -> None:
     if retry_after == "date":  # whole seconds: two ahead is more than one away
         retry_after = format_datetime(datetime.now(UTC) + timedelta(seconds=2), usegmt=True)
-    with Endpoint(lambda body, asked: "429" if asked == 0 else "ok", retry_after=retry_after) as server:
+    with endpoint(lambda body, asked: "429" if asked == 0 else "ok", retry_after=retry_after) as server:
         ask(server, requests(1))
     assert server.times[1] - server.times[0] >= 0.39
 
 
-def test_the_longest_wait_bounds_what_a_server_may_ask_for() -> None:
-    with Endpoint(lambda body, asked: "429" if asked == 0 else "ok", retry_after="3600") as server:
+def test_the_longest_wait_bounds_what_a_server_may_ask_for(endpoint: Any) -> None:
+    with endpoint(lambda body, asked: "429" if asked == 0 else "ok", retry_after="3600") as server:
         started = time.monotonic()
         ask(server, requests(1), max_backoff_s=0.2)
     assert time.monotonic() - started < 5
 
 
-def test_no_more_requests_are_under_way_than_the_concurrency_over_all_callers() -> None:
+def test_no_more_requests_are_under_way_than_the_concurrency_over_all_callers(endpoint: Any) -> None:
     with (
-        Endpoint(lambda body, asked: "slow:0.02") as server,
+        endpoint(lambda body, asked: "slow:0.02") as server,
         OpenAIEngine(config(server, concurrency=5)) as engine,
     ):
         engine.use(BASE)
@@ -177,14 +171,14 @@ def test_no_more_requests_are_under_way_than_the_concurrency_over_all_callers() 
     assert sorted(c.request_id for c in done) == sorted(r.request_id for n in (0, 100, 200) for r in requests(20, first=n))
 
 
-def test_time_in_the_queue_is_no_part_of_the_timeout() -> None:
-    with Endpoint(lambda body, asked: "slow:0.15") as server:
+def test_time_in_the_queue_is_no_part_of_the_timeout(endpoint: Any) -> None:
+    with endpoint(lambda body, asked: "slow:0.15") as server:
         done = ask(server, requests(6), concurrency=1, max_retries=0, timeout_s=0.6)
     assert [c.error for c in done.values()] == [None] * 6
     assert sum(c.seconds or 0.0 for c in done.values()) > 0.6
 
 
-def test_requests_are_taken_from_the_source_only_as_there_is_room() -> None:
+def test_requests_are_taken_from_the_source_only_as_there_is_room(endpoint: Any) -> None:
     taken: list[str] = []
 
     def source() -> Any:
@@ -192,7 +186,7 @@ def test_requests_are_taken_from_the_source_only_as_there_is_room() -> None:
             taken.append(request.request_id)
             yield request
 
-    with Endpoint() as server, OpenAIEngine(config(server, concurrency=4)) as engine:
+    with endpoint() as server, OpenAIEngine(config(server, concurrency=4)) as engine:
         engine.use(BASE)
         stream = engine.generate(source())
         next(stream)
@@ -200,8 +194,8 @@ def test_requests_are_taken_from_the_source_only_as_there_is_room() -> None:
         assert len(list(stream)) == 49
 
 
-def test_a_caller_that_stops_reading_leaves_the_engine_usable() -> None:
-    with Endpoint(lambda body, asked: "slow:0.05") as server, OpenAIEngine(config(server, concurrency=4)) as engine:
+def test_a_caller_that_stops_reading_leaves_the_engine_usable(endpoint: Any) -> None:
+    with endpoint(lambda body, asked: "slow:0.05") as server, OpenAIEngine(config(server, concurrency=4)) as engine:
         engine.use(BASE)
         stream = engine.generate(requests(20))
         next(stream)
@@ -209,9 +203,9 @@ def test_a_caller_that_stops_reading_leaves_the_engine_usable() -> None:
         assert len(list(engine.generate(requests(5, first=100)))) == 5
 
 
-def test_closing_the_engine_under_way_ends_the_callers_with_an_error() -> None:
+def test_closing_the_engine_under_way_ends_the_callers_with_an_error(endpoint: Any) -> None:
     caught: list[Exception] = []
-    with Endpoint(lambda body, asked: "never") as server:
+    with endpoint(lambda body, asked: "never") as server:
         engine = OpenAIEngine(config(server, timeout_s=30)).__enter__()
         engine.use(BASE)
 
@@ -230,17 +224,17 @@ def test_closing_the_engine_under_way_ends_the_callers_with_an_error() -> None:
     assert "closed" in str(caught[0])
 
 
-def test_every_request_is_logged_once_however_often_it_is_sent(tmp_path: Path) -> None:
+def test_every_request_is_logged_once_however_often_it_is_sent(endpoint: Any, tmp_path: Path) -> None:
     log = tmp_path / "requests.log"
-    with Endpoint(lambda body, asked: "500" if asked == 0 else "ok") as server, OpenAIEngine(config(server), log) as engine:
+    with endpoint(lambda body, asked: "500" if asked == 0 else "ok") as server, OpenAIEngine(config(server), log) as engine:
         engine.use(BASE)
         assert len(list(engine.generate(requests(4)))) == 4
     assert sorted(log.read_text().splitlines()) == ["r_0", "r_1", "r_2", "r_3"]
 
 
-def test_a_chat_endpoint_gets_messages_and_gives_text_without_ids_or_log_probs() -> None:
+def test_a_chat_endpoint_gets_messages_and_gives_text_without_ids_or_log_probs(endpoint: Any) -> None:
     messages = ({"role": "user", "content": "3 + 4?"},)
-    with Endpoint() as server:
+    with endpoint() as server:
         (completion,) = ask(server, [Request("r", "m_base", [1, 2], SAMPLING, messages=messages)], mode="chat").values()
     assert (completion.text, list(completion.token_ids), completion.logprobs, completion.logprob_source) == (
         "It is 7.",
@@ -253,22 +247,22 @@ def test_a_chat_endpoint_gets_messages_and_gives_text_without_ids_or_log_probs()
     assert "prompt" not in server.bodies[0]
 
 
-def test_a_chat_endpoint_that_refuses_unknown_fields_gets_none() -> None:
+def test_a_chat_endpoint_that_refuses_unknown_fields_gets_none(endpoint: Any) -> None:
     messages = ({"role": "user", "content": "q"},)
-    with Endpoint() as server:
+    with endpoint() as server:
         ask(server, [Request("r", "m_base", [1], SAMPLING, messages=messages)], mode="chat", vendor_fields=False)
     known = {"model", "messages", "n", "stream", "temperature", "top_p", "presence_penalty", "frequency_penalty", "max_tokens"}
     assert server.bodies[0].keys() == known
 
 
-def test_a_chat_endpoint_cannot_answer_without_messages_or_with_a_prefix_or_without_content() -> None:
+def test_a_chat_endpoint_cannot_answer_without_messages_or_with_a_prefix_or_without_content(endpoint: Any) -> None:
     messages = ({"role": "user", "content": "q"},)
     asked = [
         Request("none", "m_base", [1], SAMPLING),
         Request("prefix", "m_base", [1], SAMPLING, prefix_token_ids=[3], messages=messages),
         Request("empty", "m_base", [1], SAMPLING, messages=messages),
     ]
-    with Endpoint(lambda body, n: "no-content") as server:
+    with endpoint(lambda body, n: "no-content") as server:
         done = ask(server, asked, mode="chat")
     assert {i: error_class(c) for i, c in done.items()} == {"none": "BadRequest", "prefix": "Unsupported", "empty": ""}
 
@@ -282,23 +276,23 @@ def test_thinking_that_a_chat_endpoint_sends_apart_is_kept_even_without_an_answe
         assert (completion.text, completion.reasoning) == (content or "", "3 + 4")
 
 
-def test_no_log_probs_are_asked_for_when_none_are_wanted() -> None:
-    with Endpoint(lambda body, n: "no-logprobs") as server:
+def test_no_log_probs_are_asked_for_when_none_are_wanted(endpoint: Any) -> None:
+    with endpoint(lambda body, n: "no-logprobs") as server:
         (completion,) = ask(server, requests(1, Sampling(max_tokens=16, logprobs_mode="none"))).values()
     assert (completion.error, completion.logprobs, completion.logprob_source) == (None, None, None)
     assert server.bodies[0]["logprobs"] is None
 
 
-def test_log_probs_of_another_kind_than_the_server_has_are_refused() -> None:
-    with Endpoint() as server:
+def test_log_probs_of_another_kind_than_the_server_has_are_refused(endpoint: Any) -> None:
+    with endpoint() as server:
         (completion,) = ask(server, requests(1, Sampling(max_tokens=16, logprobs_mode="raw_logprobs"))).values()
     assert error_class(completion) == "Unsupported"
     assert server.calls == 0
 
 
-def test_a_request_of_another_policy_fails_alone() -> None:
+def test_a_request_of_another_policy_fails_alone(endpoint: Any) -> None:
     foreign = Request("foreign", "m_other", [9], SAMPLING)
-    with Endpoint() as server:
+    with endpoint() as server:
         done = ask(server, [*requests(2), foreign])
     assert {i: error_class(c) for i, c in done.items()} == {"r_0": "", "r_1": "", "foreign": "WrongPolicy"}
 
@@ -313,24 +307,24 @@ def test_a_request_of_another_policy_fails_alone() -> None:
     ],
 )
 def test_the_served_name_is_the_model_for_the_base_else_the_policy_id_or_the_folder(
-    served: tuple[str, ...], model: str | None, policy: Policy, name: str
+    endpoint: Any, served: tuple[str, ...], model: str | None, policy: Policy, name: str
 ) -> None:
-    with Endpoint(models=served) as server, OpenAIEngine(config(server, model=model)) as engine:
+    with endpoint(models=served) as server, OpenAIEngine(config(server, model=model)) as engine:
         engine.use(policy)
         list(engine.generate([Request("r", policy.policy_id, [1], SAMPLING)]))
     assert server.bodies[0]["model"] == name
 
 
-def test_a_trained_policy_is_never_answered_by_the_base() -> None:
-    with Endpoint(models=("qwen",)) as server, OpenAIEngine(config(server, model="qwen")) as engine:
+def test_a_trained_policy_is_never_answered_by_the_base(endpoint: Any) -> None:
+    with endpoint(models=("qwen",)) as server, OpenAIEngine(config(server, model="qwen")) as engine:
         engine.use(BASE)
         with pytest.raises(EngineError, match="serves qwen, not m_1") as caught:
             engine.use(Policy("m_1", "/models/1", 1))
     assert "--served-model-name m_1" in caught.value.hint
 
 
-def test_a_server_that_does_not_answer_is_named_when_a_policy_is_taken_up() -> None:
-    with Endpoint() as server:
+def test_a_server_that_does_not_answer_is_named_when_a_policy_is_taken_up(endpoint: Any) -> None:
+    with endpoint() as server:
         url = server.url
     with (
         OpenAIEngine(OpenAIConfig(base_url=url, max_retries=1, backoff_s=0.01)) as engine,
@@ -340,9 +334,9 @@ def test_a_server_that_does_not_answer_is_named_when_a_policy_is_taken_up() -> N
     assert "base_url" in caught.value.hint
 
 
-def test_the_key_comes_from_the_environment_and_reaches_no_message(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_key_comes_from_the_environment_and_reaches_no_message(endpoint: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SOME_KEY", "sesame-open-1234")
-    with Endpoint(lambda body, n: "echo-key") as server:
+    with endpoint(lambda body, n: "echo-key") as server:
         (completion,) = ask(server, requests(1), api_key_env="SOME_KEY").values()
     assert server.headers[0]["authorization"] == "Bearer sesame-open-1234"
     assert completion.error == "BadRequest: HTTP 401: bad key: Bearer ***"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import importlib.util
 import threading
 import time
 from pathlib import Path
@@ -20,13 +19,6 @@ from ratoon.generators.engines.openai import OpenAIEngine
 from ratoon.generators.engines.openai_config import OpenAIConfig
 from ratoon.generators.engines.openai_fleet import Fleet
 from ratoon.generators.engines.openai_wire import Refused
-
-_spec = importlib.util.spec_from_file_location("endpoint", Path(__file__).with_name("endpoint.py"))
-assert _spec is not None
-assert _spec.loader is not None
-_module = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(_module)
-Endpoint = _module.Endpoint
 
 BASE = Policy("m_base", "/models/base")
 SAMPLING = Sampling(max_tokens=16, stop_token_ids=(258,))
@@ -59,16 +51,16 @@ def well_fleet(n: int, most: int = 8) -> Fleet:
     return fleet
 
 
-def test_all_servers_are_asked_and_none_beyond_its_share() -> None:
-    with Endpoint(lambda body, n: "slow:0.02") as a, Endpoint(lambda body, n: "slow:0.02") as b, engine([a, b]) as both:
+def test_all_servers_are_asked_and_none_beyond_its_share(endpoint: Any) -> None:
+    with endpoint(lambda body, n: "slow:0.02") as a, endpoint(lambda body, n: "slow:0.02") as b, engine([a, b]) as both:
         both.use(BASE)
         assert ids(list(both.generate(requests(40)))) == sorted(r.request_id for r in requests(40))
     assert min(a.calls, b.calls) >= 10
     assert max(a.peak, b.peak) <= 4
 
 
-def test_a_server_that_dies_in_mid_run_loses_nothing_and_carries_load_again_once_it_is_back() -> None:
-    with Endpoint(lambda body, n: "slow:0.01") as a, Endpoint(lambda body, n: "slow:0.01") as b, engine([a, b]) as both:
+def test_a_server_that_dies_in_mid_run_loses_nothing_and_carries_load_again_once_it_is_back(endpoint: Any) -> None:
+    with endpoint(lambda body, n: "slow:0.01") as a, endpoint(lambda body, n: "slow:0.01") as b, engine([a, b]) as both:
         both.use(BASE)
         stream = both.generate(requests(60))
         first = [next(stream) for _ in range(10)]
@@ -83,22 +75,22 @@ def test_a_server_that_dies_in_mid_run_loses_nothing_and_carries_load_again_once
     assert b.calls >= before + 10
 
 
-def test_a_server_that_serves_another_policy_gets_no_request() -> None:
-    with Endpoint() as a, Endpoint(models=("m_other",)) as b, engine([a, b]) as both:
+def test_a_server_that_serves_another_policy_gets_no_request(endpoint: Any) -> None:
+    with endpoint() as a, endpoint(models=("m_other",)) as b, engine([a, b]) as both:
         both.use(BASE)
         ids(list(both.generate(requests(20))))
     assert (a.calls, b.calls) == (20, 0)
 
 
-def test_a_server_that_does_not_answer_at_the_start_is_no_reason_to_stop() -> None:
-    with Endpoint() as a, Endpoint() as b, engine([a, b], max_retries=1) as both:
+def test_a_server_that_does_not_answer_at_the_start_is_no_reason_to_stop(endpoint: Any) -> None:
+    with endpoint() as a, endpoint() as b, engine([a, b], max_retries=1) as both:
         b.__exit__()
         both.use(BASE)
         assert len(ids(list(both.generate(requests(20))))) == 20
 
 
-def test_no_server_at_all_is_told_with_each_address() -> None:
-    with Endpoint(models=("m_x",)) as a, Endpoint(models=()) as b, engine([a, b]) as both, pytest.raises(EngineError) as caught:
+def test_no_server_at_all_is_told_with_each_address(endpoint: Any) -> None:
+    with endpoint(models=("m_x",)) as a, endpoint(models=()) as b, engine([a, b]) as both, pytest.raises(EngineError) as caught:
         both.use(BASE)
     assert a.url in str(caught.value)
     assert "m_x" in str(caught.value)
@@ -150,23 +142,23 @@ def test_a_slow_answer_halves_what_a_server_is_given() -> None:
     assert asyncio.run(play()) == 4.0
 
 
-def no_models(behaviour: Any = lambda body, n: "ok") -> Any:
+def no_models(endpoint: Any, behaviour: Any = lambda body, n: "ok") -> Any:
     """A router that lists no models, since one of its servers is down."""
-    router = Endpoint(behaviour)
+    router = endpoint(behaviour)
     router.lists = 500
     return router
 
 
-def test_a_router_that_lists_no_models_is_asked_if_it_answers_for_the_policy() -> None:
-    with no_models() as router, engine([router], max_retries=0) as one:
+def test_a_router_that_lists_no_models_is_asked_if_it_answers_for_the_policy(endpoint: Any) -> None:
+    with no_models(endpoint) as router, engine([router], max_retries=0) as one:
         one.use(BASE)
         assert len(ids(list(one.generate(requests(5))))) == 5
     assert router.bodies[0]["max_tokens"] == 1
 
 
-def test_a_router_that_lists_no_models_and_does_not_know_the_policy_is_not_asked() -> None:
+def test_a_router_that_lists_no_models_and_does_not_know_the_policy_is_not_asked(endpoint: Any) -> None:
     with (
-        no_models(lambda body, n: "404") as router,
+        no_models(endpoint, lambda body, n: "404") as router,
         engine([router], max_retries=0) as one,
         pytest.raises(EngineError, match="500"),
     ):
@@ -174,10 +166,10 @@ def test_a_router_that_lists_no_models_and_does_not_know_the_policy_is_not_asked
     assert [body["model"] for body in router.bodies] == ["m_base", "/models/base"]
 
 
-def test_a_run_tells_how_its_servers_do_while_it_asks_them(tmp_path: Path) -> None:
+def test_a_run_tells_how_its_servers_do_while_it_asks_them(endpoint: Any, tmp_path: Path) -> None:
     live = tmp_path / "servers.json"
     config = OpenAIConfig(base_urls=("http://127.0.0.1:9/v1",), max_retries=0)
-    with Endpoint(lambda body, n: "slow:0.05") as a:
+    with endpoint(lambda body, n: "slow:0.05") as a:
         both = OpenAIEngine(config.model_copy(update={"base_urls": (a.url, *config.base_urls), "concurrency": 4}), live=live)
         with both:
             both.use(BASE)
@@ -234,9 +226,9 @@ def test_what_is_taken_is_given_back_whoever_is_cancelled(steps: list[tuple[int,
     assert asyncio.run(play()) == [0, 0]
 
 
-def test_samples_of_several_callers_share_the_servers() -> None:
+def test_samples_of_several_callers_share_the_servers(endpoint: Any) -> None:
     done: list[Completion] = []
-    with Endpoint(lambda body, n: "slow:0.01") as a, Endpoint(lambda body, n: "slow:0.01") as b, engine([a, b]) as both:
+    with endpoint(lambda body, n: "slow:0.01") as a, endpoint(lambda body, n: "slow:0.01") as b, engine([a, b]) as both:
         both.use(BASE)
         threads = [
             threading.Thread(target=lambda first=first: done.extend(both.generate(requests(20, first)))) for first in (0, 100)

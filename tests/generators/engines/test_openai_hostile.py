@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import resource
 import time
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,13 +14,6 @@ from hypothesis import strategies as st
 from ratoon.engine import Completion, Policy, Request, Sampling, Usage
 from ratoon.generators.engines.openai import OpenAIEngine
 from ratoon.generators.engines.openai_config import OpenAIConfig
-
-_spec = importlib.util.spec_from_file_location("endpoint", Path(__file__).with_name("endpoint.py"))
-assert _spec is not None
-assert _spec.loader is not None
-_module = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(_module)
-Endpoint = _module.Endpoint
 
 BASE = Policy("m_base", "/models/base")
 SAMPLING = Sampling(max_tokens=16, stop_token_ids=(258,))
@@ -48,45 +39,45 @@ def error_class(completion: Completion) -> str:
     return (completion.error or "").partition(":")[0]
 
 
-def test_the_samples_of_one_prompt_go_out_as_one_request() -> None:
-    with Endpoint() as server:
+def test_the_samples_of_one_prompt_go_out_as_one_request(endpoint: Any) -> None:
+    with endpoint() as server:
         completions = ask(server, [*samples(10), *samples(3, prompt=2)])
     assert [body["n"] for body in server.bodies] == [8, 2, 3]
     assert [c.error for c in completions] == [None] * 13
 
 
-def test_an_answer_short_of_choices_is_completed_by_asking_for_the_missing_ones() -> None:
-    with Endpoint(lambda body, asked: "short") as server:
+def test_an_answer_short_of_choices_is_completed_by_asking_for_the_missing_ones(endpoint: Any) -> None:
+    with endpoint(lambda body, asked: "short") as server:
         completions = ask(server, samples(3))
     assert [c.error for c in completions] == [None] * 3
     assert [body["n"] for body in server.bodies] == [3, 2, 1]
 
 
-def test_a_choice_that_the_server_ended_with_an_error_is_asked_for_again() -> None:
-    with Endpoint(lambda body, asked: "one-failed" if asked == 0 else "ok") as server:
+def test_a_choice_that_the_server_ended_with_an_error_is_asked_for_again(endpoint: Any) -> None:
+    with endpoint(lambda body, asked: "one-failed" if asked == 0 else "ok") as server:
         completions = ask(server, samples(3))
     assert [c.error for c in completions] == [None] * 3
     assert [body["n"] for body in server.bodies] == [3, 1]
 
 
-def test_a_server_that_refuses_n_is_asked_one_by_one_from_then_on() -> None:
-    with Endpoint(lambda body, asked: "refuses-n") as server:
+def test_a_server_that_refuses_n_is_asked_one_by_one_from_then_on(endpoint: Any) -> None:
+    with endpoint(lambda body, asked: "refuses-n") as server:
         completions = ask(server, [*samples(4), *samples(4, prompt=2)], concurrency=4)
     assert [c.error for c in completions] == [None] * 8
     assert [body["n"] for body in server.bodies] == [4, 1, 1, 1, 1, 1, 1, 1, 1]
 
 
-def test_a_prompt_that_is_refused_alone_too_fails_once_for_all_its_samples() -> None:
-    with Endpoint(lambda body, asked: "400") as server:
+def test_a_prompt_that_is_refused_alone_too_fails_once_for_all_its_samples(endpoint: Any) -> None:
+    with endpoint(lambda body, asked: "400") as server:
         completions = ask(server, samples(5))
     assert {error_class(c) for c in completions} == {"BadRequest"}
     assert server.calls == 2
 
 
 @pytest.mark.parametrize("how", ["bomb", "endless"])
-def test_an_answer_that_would_fill_the_memory_is_cut_off(how: str) -> None:
+def test_an_answer_that_would_fill_the_memory_is_cut_off(endpoint: Any, how: str) -> None:
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    with Endpoint(lambda body, asked: how) as server:
+    with endpoint(lambda body, asked: how) as server:
         (completion,) = ask(server, samples(1))
     assert error_class(completion) == "TooLarge"
     assert server.calls == 1
@@ -94,30 +85,30 @@ def test_an_answer_that_would_fill_the_memory_is_cut_off(how: str) -> None:
 
 
 @pytest.mark.parametrize("how", ["no-http", "half-closed"])
-def test_a_broken_connection_is_opened_anew(how: str) -> None:
-    with Endpoint(lambda body, asked: how if asked == 0 else "ok") as server:
+def test_a_broken_connection_is_opened_anew(endpoint: Any, how: str) -> None:
+    with endpoint(lambda body, asked: how if asked == 0 else "ok") as server:
         completions = ask(server, [*samples(1), *samples(1, prompt=2)], concurrency=1)
     assert [c.error for c in completions] == [None, None]
 
 
-def test_a_redirect_is_not_followed_and_is_told() -> None:
-    with Endpoint(lambda body, asked: "redirect") as server:
+def test_a_redirect_is_not_followed_and_is_told(endpoint: Any) -> None:
+    with endpoint(lambda body, asked: "redirect") as server:
         (completion,) = ask(server, samples(1))
     assert error_class(completion) == "BadRequest"
     assert "307" in (completion.error or "")
 
 
 @pytest.mark.parametrize("wild", ["Mon, 01 Jan 2024 00:00:00 +99999999999999", "nan", "-1e999", "1e999", "soon", "9" * 500, ""])
-def test_a_wild_retry_after_ends_nothing(wild: str) -> None:
-    with Endpoint(lambda body, asked: "429" if asked == 0 else "ok", retry_after=wild) as server:
+def test_a_wild_retry_after_ends_nothing(endpoint: Any, wild: str) -> None:
+    with endpoint(lambda body, asked: "429" if asked == 0 else "ok", retry_after=wild) as server:
         started = time.monotonic()
         (completion,) = ask(server, samples(1), max_backoff_s=0.1)
     assert completion.error is None
     assert time.monotonic() - started < 5
 
 
-def test_ids_beyond_the_vocabulary_are_another_models() -> None:
-    with Endpoint(lambda body, asked: "foreign-ids") as server:
+def test_ids_beyond_the_vocabulary_are_another_models(endpoint: Any) -> None:
+    with endpoint(lambda body, asked: "foreign-ids") as server:
         (completion,) = ask(server, samples(1), vocabulary=300)
     assert error_class(completion) == "Garbage"
     assert "99999999" in (completion.error or "")
@@ -133,8 +124,8 @@ def test_ids_beyond_the_vocabulary_are_another_models() -> None:
         ("surrogate", "\ud800 7", "stop"),
     ],
 )
-def test_a_chat_reply_is_read_as_servers_write_it(how: str, text: str, finish: str) -> None:
-    with Endpoint(lambda body, asked: how) as server:
+def test_a_chat_reply_is_read_as_servers_write_it(endpoint: Any, how: str, text: str, finish: str) -> None:
+    with endpoint(lambda body, asked: how) as server:
         (completion,) = ask(server, samples(1), mode="chat")
     assert (completion.error, completion.text, completion.finish_reason) == (None, text, finish)
 
@@ -148,38 +139,38 @@ def test_a_chat_reply_is_read_as_servers_write_it(how: str, text: str, finish: s
         ("finish:planted", "Garbage"),
     ],
 )
-def test_what_is_no_reply_is_an_error_of_its_own_class(how: str, expected: str) -> None:
-    with Endpoint(lambda body, asked: how) as server:
+def test_what_is_no_reply_is_an_error_of_its_own_class(endpoint: Any, how: str, expected: str) -> None:
+    with endpoint(lambda body, asked: how) as server:
         (completion,) = ask(server, samples(1), mode="chat")
     assert error_class(completion) == expected
 
 
-def test_a_server_that_wants_max_completion_tokens_gets_it() -> None:
-    with Endpoint() as server:
+def test_a_server_that_wants_max_completion_tokens_gets_it(endpoint: Any) -> None:
+    with endpoint() as server:
         ask(server, samples(1), mode="chat", max_tokens_field="max_completion_tokens")
     assert (server.bodies[0].get("max_tokens"), server.bodies[0]["max_completion_tokens"]) == (None, 16)
 
 
-def test_what_the_server_counted_is_shared_among_the_samples() -> None:
-    with Endpoint() as server:
+def test_what_the_server_counted_is_shared_among_the_samples(endpoint: Any) -> None:
+    with endpoint() as server:
         completions = ask(server, samples(3), mode="chat")
     assert [c.usage for c in completions] == [Usage(11, 5, 4), Usage(0, 5), Usage(0, 5)]
 
 
-def test_a_chat_reply_that_nobody_counted_stands_for_the_most_it_can_have_cost() -> None:
-    with Endpoint(lambda body, asked: "uncounted") as server:
+def test_a_chat_reply_that_nobody_counted_stands_for_the_most_it_can_have_cost(endpoint: Any) -> None:
+    with endpoint(lambda body, asked: "uncounted") as server:
         (completion,) = ask(server, samples(1), mode="chat")
     assert completion.usage == Usage(1, 16, 0, assumed=1)
 
 
-def test_an_attempt_that_may_have_been_paid_for_is_counted_with_the_reply_or_the_failure() -> None:
-    with Endpoint(lambda body, asked: "half" if asked == 0 else "ok") as server:
+def test_an_attempt_that_may_have_been_paid_for_is_counted_with_the_reply_or_the_failure(endpoint: Any) -> None:
+    with endpoint(lambda body, asked: "half" if asked == 0 else "ok") as server:
         (completion,) = ask(server, samples(1))
     assert completion.usage == Usage(1 + 1, 3 + 16, 0, assumed=1)
-    with Endpoint(lambda body, asked: "half") as server:
+    with endpoint(lambda body, asked: "half") as server:
         (completion,) = ask(server, samples(1))
     assert completion.usage == Usage(3, 48, 0, assumed=3)
-    with Endpoint(lambda body, asked: "500") as server:
+    with endpoint(lambda body, asked: "500") as server:
         (completion,) = ask(server, samples(1))
     assert completion.usage is None
 
@@ -198,9 +189,9 @@ SHAPED = st.recursive(
 
 
 @pytest.fixture(scope="module")
-def any_answer() -> Any:
+def any_answer(endpoint: Any) -> Any:
     """A server that answers with whatever `behaviour` is set to, and an engine per mode on it."""
-    with Endpoint() as server:
+    with endpoint() as server:
         settings_ = {"base_url": server.url, "timeout_s": 10.0, "max_retries": 0, "backoff_s": 0.001}
         engines = [OpenAIEngine(OpenAIConfig.model_validate(settings_ | {"mode": mode})) for mode in ("tokens", "chat")]
         with engines[0], engines[1]:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -18,14 +16,6 @@ from ratoon.pipelines.recipe.budget import BudgetConfig, PriceConfig, Spent
 from ratoon.pipelines.runtime.meter import Meter, MeteredEngine
 from ratoon.pipelines.runtime.token_counts import token_counts
 
-_ENDPOINT = Path(__file__).parents[2] / "generators" / "engines" / "endpoint.py"
-_spec = importlib.util.spec_from_file_location("endpoint", _ENDPOINT)
-assert _spec is not None
-assert _spec.loader is not None
-_module = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(_module)
-Endpoint = _module.Endpoint
-
 MESSAGES = ({"role": "user", "content": "What is 3 + 4?"},)
 PRICES = PriceConfig(prompt=1.0, sampled=10.0)
 
@@ -36,7 +26,7 @@ def chat_requests(n: int) -> list[Request]:
     return [Request(f"r_{i}", "m_base", [i], sampling, messages=({"role": "user", "content": str(i)},)) for i in range(n)]
 
 
-def test_a_chat_server_that_counts_more_than_was_asked_passes_the_limit_by_one_request_a_slot() -> None:
+def test_a_chat_server_that_counts_more_than_was_asked_passes_the_limit_by_one_request_a_slot(endpoint: Any) -> None:
     wordy = json.dumps(
         {
             "choices": [{"message": {"content": "7"}, "finish_reason": "stop"}],
@@ -45,7 +35,7 @@ def test_a_chat_server_that_counts_more_than_was_asked_passes_the_limit_by_one_r
     )
     config = {"mode": "chat", "concurrency": 4, "max_retries": 0}
     meter = Meter(BudgetConfig(max_cost=0.01, prices=PRICES), Spent())
-    with Endpoint(lambda body, asked: "json:" + wordy) as server:
+    with endpoint(lambda body, asked: "json:" + wordy) as server:
         openai = OpenAIEngine(OpenAIConfig.model_validate(config | {"base_url": server.url}))
         with MeteredEngine(openai, meter) as engine:
             engine.use(Policy("m_base", "/models/base"))
@@ -59,10 +49,10 @@ def test_a_chat_server_that_counts_more_than_was_asked_passes_the_limit_by_one_r
     assert cost <= 0.01 + 4 * a_request
 
 
-def test_a_failed_request_that_was_paid_for_is_spent() -> None:
+def test_a_failed_request_that_was_paid_for_is_spent(endpoint: Any) -> None:
     meter = Meter(BudgetConfig(max_tokens=10_000), Spent())
     config: dict[str, Any] = {"mode": "chat", "max_retries": 1, "backoff_s": 0.01}
-    with Endpoint(lambda body, asked: "half") as server:
+    with endpoint(lambda body, asked: "half") as server:
         openai = OpenAIEngine(OpenAIConfig.model_validate(config | {"base_url": server.url}))
         with MeteredEngine(openai, meter) as engine:
             engine.use(Policy("m_base", "/models/base"))

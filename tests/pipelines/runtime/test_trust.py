@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import shutil
 from collections.abc import Callable
@@ -20,12 +19,6 @@ Start = Callable[..., Any]
 SERVER = {"base_url": "https://theirs.example/v1", "api_key_env": "MY_OTHER_SECRET"}
 CHAT = {"kind": "openai", "openai": SERVER | {"mode": "chat", "model": "base", "max_retries": 0}}
 PLAIN = ["sampling.logprobs_mode=none", "suites.heldout.n=1", "suites.heldout.sampling={logprobs_mode='none'}"]
-
-_spec = importlib.util.spec_from_file_location("endpoint", Path(__file__).parents[2] / "generators" / "engines" / "endpoint.py")
-assert _spec is not None
-assert _spec.loader is not None
-_endpoint = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(_endpoint)
 
 
 @pytest.fixture(autouse=True)
@@ -46,11 +39,11 @@ def rewrite(root: Path, **openai: Any) -> None:
 
 
 def test_a_strangers_recipe_reaches_its_server_only_with_trust_and_is_then_remembered(
-    start: Start, here: Start, tmp_path: Path
+    endpoint: Any, start: Start, here: Start, tmp_path: Path
 ) -> None:
     root = tmp_path / "run"
     assert start(root, *PLAIN).code == 0
-    with _endpoint.Endpoint(models=("base",)) as server:
+    with endpoint(models=("base",)) as server:
         rewrite(root, base_url=server.url)
         told = here("eval", root, "--quiet")
         assert told.code == 2
@@ -66,9 +59,11 @@ def test_a_strangers_recipe_reaches_its_server_only_with_trust_and_is_then_remem
         assert here("eval", root, "--quiet").code == 2
 
 
-def test_a_run_that_was_started_here_is_evaluated_without_a_word(start: Start, here: Start, tmp_path: Path) -> None:
+def test_a_run_that_was_started_here_is_evaluated_without_a_word(
+    endpoint: Any, start: Start, here: Start, tmp_path: Path
+) -> None:
     root, moved = tmp_path / "run", tmp_path / "moved"
-    with _endpoint.Endpoint(models=("base",)) as server:
+    with endpoint(models=("base",)) as server:
         mine = {"base_url": server.url, "api_key_env": "MY_OTHER_SECRET", "mode": "chat", "model": "base"}
         sets = [f"engine.openai.{name}={value!r}" for name, value in mine.items()]
         assert start(root, "engine.kind=openai", *sets, *PLAIN).code == 0
