@@ -45,7 +45,8 @@ class PolicyManifest:
     started from: the parent's master, or its own files.
     `update_kept` is the share of the update that the written weights keep (sft/training/update_kept.py), null where unknown.
     An adapter's `base` is the folder of the model it stands on, `base_digest` that of its weights; null for a whole model.
-    `skipped` rows were too long, `untrained` ones held no token to train on.
+    `skipped` rows were too long, `untrained` ones held no token to train on. `held_out` rows only measured: `eval_loss` is the
+    least mean loss on them, in nats a token, which the weights of step `best_step` have.
     NFT only: `start_kl` is KL(sampler ‖ trainer's start) in nats a token over the first step, not 0 where there is a master;
     `logprob_gap` is the mean |trainer − engine| log-prob in nats a token, `dropped` the rows left out for theirs.
     """
@@ -80,6 +81,9 @@ class PolicyManifest:
     base: str | None = None
     base_digest: str | None = None
     moments_digest: str | None = None
+    held_out: int = 0
+    eval_loss: float | None = None
+    best_step: int | None = None
 
     def row(self, uri: str) -> dict[str, Any]:
         """A row of table `policies`; `uri` is the folder relative to the run."""

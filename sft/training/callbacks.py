@@ -1,6 +1,7 @@
 """What a running trainer tells the outside: a line of progress per step, and which checkpoints are whole.
 
-A checkpoint counts once `whole.json` lies in it, written after everything else; older ones go only then.
+A checkpoint counts once `whole.json` lies in it, written after everything else; older ones go only then, but for the best by
+the held-out loss.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from ratoon.sft.training.collate import Encoded, Step
 
 PROGRESS = "progress.jsonl"
 METRICS = "metrics.jsonl"
+_EVALUATIONS = "evaluations.jsonl"
 _WHOLE = "whole.json"
 _MEASURED = ("ratio", "clip_fraction", "kl", "entropy", "positives", "grad_norm", "learning_rate")
 RECORDS = ("rescored.parquet", "failures.parquet")  # tables that NFT leaves: sft/training/rescore.py
@@ -36,10 +38,14 @@ def resume_point(work: Path) -> str | None:
 
 def keep_records(work: Path, folder: Path) -> None:
     """Put beside the finished model what training measured: one line a step, and the log-probs it started from."""
-    lines = {}
+    steps: dict[int, dict[str, Any]] = {}
     for line in (work / PROGRESS).read_text(encoding="utf-8").splitlines():
-        lines[json.loads(line)["step"]] = line  # a step that was done again after a kill counts as it went last
-    (folder / METRICS).write_text("".join(f"{lines[step]}\n" for step in sorted(lines)), encoding="utf-8")
+        told = json.loads(line)
+        steps[told["step"]] = told  # a step that was done again after a kill counts as it went last
+    for line in (work / _EVALUATIONS).read_text(encoding="utf-8").splitlines() if (work / _EVALUATIONS).exists() else ():
+        told = json.loads(line)
+        steps[told["step"]] |= told
+    (folder / METRICS).write_text("".join(f"{json.dumps(steps[step])}\n" for step in sorted(steps)), encoding="utf-8")
     for name in RECORDS:
         if (work / name).exists():
             shutil.copyfile(work / name, folder / name)
@@ -50,6 +56,11 @@ def first_kl(folder: Path) -> float | None:
     first = next(iter((folder / METRICS).read_text(encoding="utf-8").splitlines()), "{}")
     kl: float | None = json.loads(first).get("kl")
     return kl
+
+
+def _append(path: Path, line: Mapping[str, Any]) -> None:
+    with path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(line) + "\n")
 
 
 def run_callback(work: Path, examples: Sequence[Encoded], plan: Sequence[Step], steps: int) -> Any:
@@ -68,10 +79,12 @@ def run_callback(work: Path, examples: Sequence[Encoded], plan: Sequence[Step], 
             self.begun, self.first = time.monotonic(), state.global_step
 
         def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-            if state.global_step >= steps:  # the policy itself is written next
-                control.should_save = False
+            if state.global_step >= steps:  # the policy itself is written next, unless an earlier step was better
+                control.should_save = control.should_evaluate = args.load_best_model_at_end
 
         def on_log(self, args: Any, state: Any, control: Any, logs: Mapping[str, float], **_: Any) -> None:
+            if "eval_loss" in logs and state.is_world_process_zero:
+                _append(work / _EVALUATIONS, {"step": state.global_step, "eval_loss": logs["eval_loss"]})
             if "loss" not in logs:
                 return
             if not math.isfinite(logs["loss"]):
@@ -82,15 +95,15 @@ def run_callback(work: Path, examples: Sequence[Encoded], plan: Sequence[Step], 
                 rate = sum(tokens[self.first : state.global_step]) / (time.monotonic() - self.begun)
                 line = {"step": state.global_step, "total": steps, "loss": logs["loss"], "tokens_per_second": round(rate, 1)}
                 line |= {name: float(logs[name]) for name in _MEASURED if name in logs}
-                with (work / PROGRESS).open("a", encoding="utf-8") as file:
-                    file.write(json.dumps(line) + "\n")
+                _append(work / PROGRESS, line)
 
         def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
             if state.is_world_process_zero:
                 folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
                 (folder / _WHOLE).write_text(json.dumps({"seconds": self.earlier + time.monotonic() - self.begun}))
+                best = Path(args.output_dir) / f"checkpoint-{state.best_global_step}"
                 for other in Path(args.output_dir).glob("checkpoint-*"):
-                    if other != folder:
+                    if other not in (folder, best):
                         shutil.rmtree(other, ignore_errors=True)
 
         @staticmethod

@@ -94,7 +94,7 @@ def plan_steps(
         units.setdefault(example.group or example.example_id, []).append(i)
     count = min(steps or -(-len(examples) // batch_size), len(units))
     for epoch in range(epochs):
-        order = sorted(units, key=lambda name: _rank(seed, epoch, name))
+        order = sorted(units, key=lambda name: rank(seed, epoch, name))
         for names in np.array_split(np.array(order, object), count):
             step = [i for name in names for i in units[name]]
             tokens = sum(int(examples[i].trained.sum()) for i in step)
@@ -103,7 +103,8 @@ def plan_steps(
     return plan
 
 
-def _rank(seed: int, epoch: int, name: str) -> bytes:
+def rank(seed: int, epoch: int | str, name: str) -> bytes:
+    """What `name` is ordered by: another order for each seed and epoch."""
     return blake2b(f"{seed}\x1f{epoch}\x1f{name}".encode(), digest_size=8).digest()
 
 
@@ -116,6 +117,35 @@ def micro_batches(lengths: Sequence[int], budget: int) -> list[list[int]]:
         else:
             groups.append([i])
     return groups
+
+
+def packs(lengths: Sequence[int], budget: int) -> list[list[int]]:
+    """Positions in `lengths`, longest first, each in the first group that it fits: at most `budget` tokens, or one example."""
+    groups: list[list[int]] = []
+    room: list[int] = []
+    for i in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
+        at = next((at for at, left in enumerate(room) if lengths[i] <= left), len(groups))
+        if at == len(groups):
+            groups.append([])
+            room.append(budget)
+        groups[at].append(i)
+        room[at] -= lengths[i]
+    return groups
+
+
+def packed(examples: Sequence[Encoded]) -> dict[str, Any]:
+    """One micro-batch as `collate` makes it, B = 1: the examples one behind the other, without padding or attention_mask.
+
+    position_ids: [1, T], which begin at 0 with each example: by them the model's attention tells the examples apart.
+    """
+    import torch
+
+    batch = {name: tensor for name, tensor in collate(examples).items() if name != "attention_mask"}
+    lengths = [len(example.ids) for example in examples]
+    inside = torch.arange(max(lengths))[None] < torch.tensor(lengths)[:, None]  # not padding
+    for name in ("input_ids", "positions"):
+        batch[name] = batch[name][inside][None]
+    return batch | {"position_ids": torch.cat([torch.arange(length) for length in lengths])[None]}
 
 
 def collate(examples: Sequence[Encoded]) -> dict[str, Any]:

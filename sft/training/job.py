@@ -26,11 +26,20 @@ from ratoon.sft.training.nft import PromptWeight
 
 Method = Literal["rft", "nft"]
 Rounding = Literal["nearest", "stochastic"]
+# By the names that transformers' Trainer gives them; "constant" rises over `warmup` first, as "constant_with_warmup" there.
+Schedule = Literal[
+    "constant", "constant_with_warmup", "linear", "cosine", "cosine_with_restarts", "polynomial", "inverse_sqrt",
+    "cosine_with_min_lr", "cosine_warmup_with_min_lr", "warmup_stable_decay",
+]  # fmt: skip
+Optimizer = Literal[
+    "adamw_torch_fused", "adamw_torch", "adafactor", "sgd", "adagrad", "rmsprop", "adamw_8bit", "paged_adamw_8bit",
+    "paged_adamw_32bit", "lion_8bit", "lion_32bit", "paged_lion_8bit", "paged_lion_32bit",
+]  # fmt: skip
+# Fields that came after the first policies: at their default they are in no digest.
 _LATER = (
-    "steps",
-    "keep_moments",
-    "save_rounding",
-)  # fields that came after the first policies: at their default they are in no digest
+    "steps", "keep_moments", "save_rounding", "holdout", "evaluate_every", "optim", "optim_args", "adam_beta1", "adam_beta2",
+    "adam_epsilon", "lr_scheduler_kwargs",
+)  # fmt: skip
 _REPLAY = re.compile(r"replay\((0?\.\d+)\)")
 
 
@@ -86,10 +95,27 @@ class TrainConfig(Config):
         None, ge=1, description="optimizer steps per epoch, to compare methods at equal steps: batch_size then follows"
     )
     warmup: float = Field(0.05, ge=0, lt=1, description="share of the steps over which the learning rate rises")
-    schedule: Literal["constant", "linear", "cosine"] = Field("constant", description="the learning rate after warm-up")
+    schedule: Schedule = Field("constant", description="the learning rate after warm-up; also as `lr_scheduler_type`")
+    lr_scheduler_kwargs: dict[str, float | str] = Field({}, description="what the schedule takes besides, by Trainer's names")
+    optim: Optimizer = Field(
+        "adamw_torch_fused", description="the optimizer; those of 8 bits, 32 bits and pages come from bitsandbytes"
+    )
+    optim_args: str | None = Field(None, description='what the optimizer takes besides, as Trainer reads it: "key=value,…"')
+    adam_beta1: float = Field(0.9, ge=0, lt=1, description="decay of Adam's mean of gradients")
+    adam_beta2: float = Field(0.999, ge=0, lt=1, description="decay of Adam's mean of their squares")
+    adam_epsilon: float = Field(1e-8, gt=0, description="added to the root of Adam's mean of squares")
     weight_decay: float = Field(0.0, ge=0, description="AdamW's weight decay")
     max_grad_norm: float = Field(1.0, ge=0, description="gradients are scaled down to this norm; 0 never")
     max_length: int = Field(1024, ge=2, description="longer examples (prompt and completion) are left out, never cut")
+    holdout: float = Field(
+        0.0, ge=0, le=0.5, description="share of the problems that are held out of training to measure its loss on; the best "
+        "checkpoint becomes the policy. 0: none, and the last step does",
+    )  # fmt: skip
+    evaluate_every: int | None = Field(
+        None,
+        ge=1,
+        description="optimizer steps between these measurements, each of which writes a checkpoint; absent: an epoch",
+    )
     min_examples: int = Field(8, ge=1, description="a round with fewer examples stops")
     bf16: bool = Field(
         True, description="bfloat16 autocast over float32 weights, where a CPU need not emulate it; false: float32 throughout"
@@ -117,6 +143,9 @@ class TrainConfig(Config):
     lora: LoraConfig | None = Field(None, description="train an adapter; absent: all weights")
     nft: NftConfig = Field(NftConfig(), description="settings of method nft")
     micro_batch_tokens: int = operational(2048, ge=1, description="padded tokens per forward pass; memory, not result")
+    packing: bool = operational(
+        False, description="examples one behind the other without padding, where the model's attention keeps them apart"
+    )
     gradient_checkpointing: bool = operational(False, description="recompute activations: less memory, more time")
     checkpoint_every: int = operational(50, ge=1, description="optimizer steps between checkpoints, from which a kill resumes")
     threads: int = operational(0, ge=0, description="CPU threads; 0: every core this process may use")
@@ -143,7 +172,18 @@ class TrainConfig(Config):
     def _moments_fit_the_next_rounds_weights(self) -> Self:
         if self.keep_moments and self.lora is not None:
             raise ValueError("keep_moments needs whole weights: the next round's adapter is another one than this round's")
+        if self.keep_moments and self.holdout:
+            raise ValueError("keep_moments keeps the last step's moments, and holdout may choose an earlier step's weights")
+        if self.keep_moments and not self.optim.startswith("adamw_torch"):
+            raise ValueError(f"keep_moments keeps those of adamw_torch and adamw_torch_fused; optim is {self.optim!r}")
         return self
+
+    @model_validator(mode="before")
+    @classmethod
+    def _trainers_name_of_the_schedule(cls, tree: Any) -> Any:
+        if isinstance(tree, dict) and "lr_scheduler_type" in tree and "schedule" not in tree:
+            return {"schedule" if name == "lr_scheduler_type" else name: value for name, value in tree.items()}
+        return tree
 
     @field_validator("method")
     @classmethod

@@ -22,7 +22,7 @@ import pyarrow as pa
 from ratoon.errors import RatoonError, Stopped, TrainError
 from ratoon.sft.data.dataset import swap
 from ratoon.sft.models import policy
-from ratoon.sft.training import collate, moments, rft
+from ratoon.sft.training import collate, forward, moments, rft
 from ratoon.sft.training.callbacks import first_kl, keep_records, resume_point, run_callback
 from ratoon.sft.training.job import Job, TrainConfig, config_digest
 from ratoon.sft.training.model_io import load, save
@@ -58,13 +58,18 @@ def run(job: Job) -> None:
         max(1, (config.threads or len(os.sched_getaffinity(0))) // (1 if torch.cuda.is_available() else world))
     )
     selection = training_rows(job)
-    examples, facts = _examples(job, selection.rows)
+    examples, facts = _examples(job, pa.concat_tables([selection.rows, selection.held_out]))
+    apart = set(selection.held_out["example_id"].to_pylist())
+    held_out = [example for example in examples if example.example_id in apart]
+    examples = [example for example in examples if example.example_id not in apart]
     transformers.set_seed(job.seed % 2**32)
     model = load(job)
+    if config.packing:
+        forward.check_packing(model, examples)
     plan = collate.plan_steps(
         examples, epochs=config.epochs, batch_size=config.batch_size, world=world, seed=job.seed, steps=config.steps
     )
-    trainer, progress = _trainer(job, model, examples, plan, len(plan) // world)
+    trainer, progress = _trainer(job, model, examples, plan, held_out, world)
     _refuse_sharded(trainer, config)
     trainer.train(resume_from_checkpoint=resume_point(Path(job.work)))
     trainer.accelerator.wait_for_everyone()
@@ -77,6 +82,9 @@ def run(job: Job) -> None:
             "examples": len(examples),
             "skipped": selection.skipped,
             "untrained": selection.untrained,
+            "held_out": len(held_out),
+            "eval_loss": trainer.state.best_metric,
+            "best_step": trainer.state.best_global_step if held_out else None,
             "steps": steps,
             "loss": loss,
             "seconds": seconds,
@@ -146,19 +154,27 @@ def _finish(job: Job, final: Path, model: Any, weights: dict[str, Any] | None, f
     swap(final, Path(job.out))
 
 
-def _trainer(job: Job, model: Any, examples: list[collate.Encoded], plan: list[collate.Step], steps: int) -> tuple[Any, Any]:
+def _trainer(
+    job: Job, model: Any, examples: list[collate.Encoded], plan: list[collate.Step], held_out: list[collate.Encoded], world: int
+) -> tuple[Any, Any]:
     import torch
     from transformers import TrainingArguments
 
     from ratoon.sft.training.trainer import Steps, StepTrainer
 
-    config, work = job.config, Path(job.work)
+    config, work, steps = job.config, Path(job.work), len(plan) // world
     schedule = "constant_with_warmup" if config.schedule == "constant" else config.schedule
+    every = config.evaluate_every or -(-steps // config.epochs)
     arguments = TrainingArguments(
         output_dir=str(work / "checkpoints"), max_steps=steps, per_device_train_batch_size=1, gradient_accumulation_steps=1,
         learning_rate=config.learning_rate, lr_scheduler_type=schedule, warmup_steps=round(config.warmup * steps),
-        weight_decay=config.weight_decay, max_grad_norm=config.max_grad_norm, optim="adamw_torch_fused", seed=job.seed % 2**32,
-        logging_steps=1, logging_nan_inf_filter=False, save_strategy="steps", save_steps=config.checkpoint_every,
+        lr_scheduler_kwargs=dict(config.lr_scheduler_kwargs), optim=config.optim, optim_args=config.optim_args,
+        adam_beta1=config.adam_beta1, adam_beta2=config.adam_beta2, adam_epsilon=config.adam_epsilon,
+        weight_decay=config.weight_decay, max_grad_norm=config.max_grad_norm, seed=job.seed % 2**32,
+        logging_steps=1, logging_nan_inf_filter=False, save_strategy="steps",
+        save_steps=every if held_out else config.checkpoint_every, eval_strategy="steps" if held_out else "no",
+        eval_steps=every if held_out else None, load_best_model_at_end=bool(held_out),
+        metric_for_best_model="eval_loss" if held_out else None, greater_is_better=False if held_out else None,
         disable_tqdm=True, report_to=list(config.report_to), run_name=job.policy_id, remove_unused_columns=False,
         label_names=[], use_cpu=not torch.cuda.is_available(), dataloader_pin_memory=False,
         gradient_checkpointing=config.gradient_checkpointing,
@@ -168,10 +184,21 @@ def _trainer(job: Job, model: Any, examples: list[collate.Encoded], plan: list[c
     step_loss, measure = _loss(job)
     trainer = StepTrainer(
         step_loss=step_loss, measure=measure, bf16_autocast=config.bf16, model=model, args=arguments, callbacks=[progress],
-        train_dataset=Steps(examples, plan, config.micro_batch_tokens),
+        train_dataset=Steps(examples, plan, config.micro_batch_tokens, config.packing),
+        held_out=_to_measure(job, held_out, world),
         moments=policy.moments(Path(job.start)) if config.keep_moments else None,
     )  # fmt: skip
     return trainer, progress
+
+
+def _to_measure(job: Job, held_out: list[collate.Encoded], world: int) -> Any:
+    """The held-out rows in steps of one pass; None where there are none."""
+    from ratoon.sft.training.trainer import Steps
+
+    if not held_out:
+        return None
+    plan = collate.plan_steps(held_out, epochs=1, batch_size=job.config.batch_size, world=world, seed=job.seed)
+    return Steps(held_out, plan, job.config.micro_batch_tokens, job.config.packing)
 
 
 def _loss(job: Job) -> tuple[Any, Any]:

@@ -27,7 +27,7 @@ from ratoon import schema
 from ratoon.errors import TrainError
 from ratoon.sft.training import nft_rows
 from ratoon.sft.training.callbacks import RECORDS
-from ratoon.sft.training.collate import Encoded, collate, micro_batches
+from ratoon.sft.training.collate import Encoded, collate, micro_batches, packed, packs
 from ratoon.sft.training.forward import TrainedLogits, autocast
 from ratoon.sft.training.job import Job
 from ratoon.sft.training.nft_step import token_logprobs
@@ -77,7 +77,8 @@ def _scored(job: Job, model: torch.nn.Module, rows: pa.Table, state: Any) -> lis
     from accelerate.utils import gather_object
 
     config, whole = job.config, _whole(rows)
-    groups = micro_batches([len(example.ids) for example in whole], config.micro_batch_tokens)
+    cut, joined = (packs, packed) if config.packing else (micro_batches, collate)  # as training goes through them
+    groups = cut([len(example.ids) for example in whole], config.micro_batch_tokens)
     temperatures = rows["temperature"].to_pylist()
     # Under FSDP only the main process may have loaded the weights; the others get theirs when the trainer shards them.
     sharers = 1 if os.environ.get("ACCELERATE_USE_FSDP", "false").lower() == "true" else state.num_processes
@@ -87,7 +88,7 @@ def _scored(job: Job, model: torch.nn.Module, rows: pa.Table, state: Any) -> lis
     mine: list[tuple[int, np.ndarray]] = []
     with torch.no_grad():
         for group in share:
-            batch = {name: tensor.to(state.device) for name, tensor in collate([whole[i] for i in group]).items()}
+            batch = {name: tensor.to(state.device) for name, tensor in joined([whole[i] for i in group]).items()}
             lengths = [int(whole[i].trained.sum()) for i in group]
             spread = torch.repeat_interleave(torch.tensor([temperatures[i] for i in group]), torch.tensor(lengths))
             found = token_logprobs(forward(model, batch), batch["targets"], spread.to(state.device, torch.float32))

@@ -22,11 +22,15 @@ _VIEWS = {"rft": "sft", "nft": "group"}
 
 
 class Selection(NamedTuple):
-    """The rows to train on, in the order of example_id; how many were too long, and how many hold no token to train."""
+    """The rows to train on, in the order of example_id; how many were too long, and how many hold no token to train.
+
+    `held_out` are rows of other problems, on which training is measured.
+    """
 
     rows: pa.Table
     skipped: int
     untrained: int
+    held_out: pa.Table
 
 
 def training_rows(job: Job) -> Selection:
@@ -46,10 +50,22 @@ def training_rows(job: Job) -> Selection:
         rows = _fit_for_nft(rows, job)
     short = _without(rows, _is_short(rows, job), job)
     kept = _without(short, _is_trained(short), job)
-    found = Selection(kept, rows.num_rows - short.num_rows, short.num_rows - kept.num_rows)
-    if kept.num_rows < job.config.min_examples:
+    held_out = _held_out(kept, job.config.holdout, job.seed)
+    found = Selection(
+        kept.filter(pc.invert(held_out)), rows.num_rows - short.num_rows, short.num_rows - kept.num_rows, kept.filter(held_out)
+    )
+    if found.rows.num_rows < job.config.min_examples:
         raise Stopped(_too_few(found, job), "lower train.min_examples or loosen the filters, or sample more")
     return found
+
+
+def _held_out(rows: pa.Table, share: float, seed: int) -> pa.Array:
+    """Whether each row is of a problem held out: the first of all problems by hash, at least one where any share is wanted."""
+    tasks, examples = rows["task_id"].to_pylist(), rows["example_id"].to_pylist()
+    names = [task or example for task, example in zip(tasks, examples, strict=True)]
+    problems = sorted(set(names), key=lambda name: collate.rank(seed, "held out", name))
+    chosen = set(problems[: max(1, round(share * len(problems)))]) if share else set()
+    return pa.array([name in chosen for name in names], pa.bool_())
 
 
 def _fit_for_nft(rows: pa.Table, job: Job) -> pa.Table:
@@ -115,7 +131,8 @@ def _usable(rows: pa.Table, method: str) -> pa.Table:
 
 def _too_few(found: Selection, job: Job) -> str:
     where = "train.max_length" if longest(job) == job.config.max_length else "the positions of the model"
+    held = f"; {found.held_out.num_rows} more are held out by train.holdout" if found.held_out.num_rows else ""
     long = f"; {found.skipped} more are longer than {where}, {longest(job)}" if found.skipped else ""
     empty = f"; {found.untrained} more hold no token to train on" if found.untrained else ""
     least = f"train.min_examples is {job.config.min_examples}"
-    return f"iteration {job.iteration} has {found.rows.num_rows} examples{long}{empty}; {least}"
+    return f"iteration {job.iteration} has {found.rows.num_rows} examples{held}{long}{empty}; {least}"

@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader, Dataset, SequentialSampler
 from transformers import Trainer
 
 from ratoon.sft.training import moments as adam
-from ratoon.sft.training.collate import Encoded, Step, collate, micro_batches
+from ratoon.sft.training.collate import Encoded, Step, collate, micro_batches, packed, packs
 from ratoon.sft.training.forward import TrainedLogits
 
 # (logits [n, vocabulary], micro-batch) → its summed loss, and sums to be measured by, where the method has any
@@ -30,8 +30,9 @@ Measure = Callable[[Tensor], dict[str, float]]
 class Steps(Dataset):
     """Item i is one device's part of one step: {"micro": [micro-batch …], "loss_tokens": n}."""
 
-    def __init__(self, examples: Sequence[Encoded], plan: Sequence[Step], budget: int) -> None:
+    def __init__(self, examples: Sequence[Encoded], plan: Sequence[Step], budget: int, packing: bool = False) -> None:
         self.examples, self.plan, self.budget = examples, plan, budget
+        self._cut, self._joined = (packs, packed) if packing else (micro_batches, collate)
 
     def __len__(self) -> int:
         return len(self.plan)
@@ -40,8 +41,8 @@ class Steps(Dataset):
         step = self.plan[item]
         # A device without a part of the last step still has to join in the exchange of gradients.
         members = [self.examples[i] for i in step.indices] or [self.examples[0]._replace(weight=0.0)]
-        groups = micro_batches([len(example.ids) for example in members], self.budget)
-        return {"micro": [collate([members[i] for i in group]) for group in groups], "loss_tokens": step.loss_tokens}
+        groups = self._cut([len(example.ids) for example in members], self.budget)
+        return {"micro": [self._joined([members[i] for i in group]) for group in groups], "loss_tokens": step.loss_tokens}
 
 
 class StepTrainer(Trainer):
@@ -49,9 +50,9 @@ class StepTrainer(Trainer):
 
     def __init__(
         self, *, step_loss: StepLoss, measure: Measure | None = None, bf16_autocast: bool, model: nn.Module,
-        train_dataset: Steps, moments: Path | None = None, **rest: Any,
+        train_dataset: Steps, held_out: Steps | None = None, moments: Path | None = None, **rest: Any,
     ) -> None:  # fmt: skip
-        super().__init__(model=model, train_dataset=train_dataset, **rest)
+        super().__init__(model=model, train_dataset=train_dataset, eval_dataset=held_out, **rest)
         self._step_loss, self._measure, self._sums = step_loss, measure, None
         self._moments = moments
         self._logits = TrainedLogits(model, bf16_autocast=bf16_autocast)
@@ -91,6 +92,21 @@ class StepTrainer(Trainer):
         if sums is not None:
             self._sums = sums if self._sums is None else self._sums + sums
         return loss
+
+    def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
+        """The mean loss over the loss tokens of the held-out rows, of which every device takes its part."""
+        self.model.eval()
+        steps, total = self.eval_dataset, torch.zeros((), device=self.args.device)
+        with torch.no_grad():
+            for i in range(self.args.process_index, len(steps), self.args.world_size):
+                for batch in steps[i]["micro"]:
+                    batch = self._prepare_inputs(batch)
+                    total += self._step_loss(self._logits(self.model_wrapped, batch), batch)[0]
+        tokens = sum(step.loss_tokens for step in steps.plan[:: self.args.world_size])
+        metrics = {"eval_loss": float(self.accelerator.reduce(total, "sum")) / tokens}
+        self.log(metrics)
+        self.control: Any = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        return metrics
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """With every step's loss, what the step measured."""
