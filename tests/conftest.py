@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import ctypes
+import fcntl
 import importlib.util
 import json
 import os
@@ -20,12 +21,12 @@ import urllib.request
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import settings
 
-from ratoon.generators.engines import child
+from ratoon.generators.engines import EngineConfig, child, open_engine
 from ratoon.generators.engines.vllm import VllmConfig, VllmEngine
 from ratoon.machine.processor import computed_in
 from ratoon.pipelines.flows.runner import prefect_environment
@@ -86,7 +87,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def _group(name: str, fixtures: set[str]) -> str:
-    if fixtures & {"vllm_engine", "vllm_server"}:
+    if fixtures & {"vllm_engine", "vllm_server"} or name == "test_contract.py":  # which asks for them by name
         return "engine"
     return "smoke" if "smoke_run" in fixtures else name
 
@@ -109,8 +110,9 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
-_LONG = ("smoke", "engine", "test_real_run.py", "test_launch.py", "test_schedule.py", "test_faults.py",
-         "test_consensus.py", "test_nft_run.py", "test_real_training.py", "test_bad_input.py")  # fmt: skip
+_LONG = ("engine", "smoke", "test_schedule.py", "test_kill.py", "test_launch.py", "test_browser.py", "test_stop.py",
+         "test_faults.py", "test_consensus.py", "test_nft_training.py", "test_nft_run.py", "test_goldens.py",
+         "test_real_training.py", "test_bad_input.py", "test_overhead.py", "test_qdc.py")  # fmt: skip
 _ORDER = {name: place for place, name in enumerate(_LONG)}
 
 
@@ -126,14 +128,18 @@ def train_in_this_process(job: Job, on_progress: Callable[[launch.Progress], Non
 
     from ratoon.sft.training import process
 
-    steps, threads = Path(job.work) / PROGRESS, torch.get_num_threads()
-    steps.touch()
+    work, threads = Path(job.work), torch.get_num_threads()
+    launch._refuse_another(job)
+    (work / "job.json").write_text(job.to_json(), encoding="utf-8")
+    (work / PROGRESS).touch()
     Path(job.log).parent.mkdir(parents=True, exist_ok=True)
-    with child.environment(launch._environment(job)):
-        process.run(job)
-    torch.set_num_threads(threads)
-    for line in steps.read_text(encoding="utf-8").splitlines():
-        on_progress(launch.Progress(**json.loads(line)))
+    with (work / PROGRESS).open(encoding="utf-8") as lines, Path(job.log).open("a", encoding="utf-8") as log:
+        lines.seek(0, os.SEEK_END)
+        with child.environment(launch._environment(job)), contextlib.redirect_stdout(log):
+            process.run(job)
+        torch.set_num_threads(threads)
+        for line in lines:
+            on_progress(launch.Progress(**json.loads(line)))
 
 
 @pytest.fixture(scope="session")
@@ -178,8 +184,8 @@ def smollm2() -> Path:
 def vllm_engine(smollm2: Path) -> Iterator[VllmEngine]:
     """The one vLLM engine of the whole session; each test calls `use` with the policy it needs."""
     config = VllmConfig(args={"max_model_len": 512, "max_num_seqs": 32, "kv_cache_memory_bytes": 1 << 30})
-    with VllmEngine(config, seed=0) as engine:
-        yield engine
+    with open_engine(EngineConfig(kind="vllm", vllm=config), seed=0) as engine:
+        yield cast(VllmEngine, engine)
 
 
 @pytest.fixture(scope="session")
@@ -206,23 +212,46 @@ def vllm_server(smollm2: Path, tmp_path_factory: pytest.TempPathFactory) -> Iter
 
 
 @pytest.fixture(scope="session")
-def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> str:
     """The API URL of the session's one Prefect server, for tests that run flows in this process or in another."""
-    home = tmp_path_factory.mktemp("prefect")
+    base, worker = tmp_path_factory.getbasetemp(), "PYTEST_XDIST_WORKER" in os.environ
+    home, session = (base.parent, os.getppid()) if worker else (base, os.getpid())
+    home /= "prefect-server"
+    home.mkdir(exist_ok=True)
+    told = home / "url"
+    with (home / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # the worker that comes first starts it, the others wait here
+        if not told.exists():
+            told.write_text(_started_prefect_server(home, session))
+    return told.read_text()
+
+
+# The server of all workers lives as long as the process that started them. Web server only: its schedulers and reapers would
+# poll all session long, and no test needs them.
+_PREFECT = """
+import os, sys, threading, time, psutil, uvicorn
+def end_with(session):
+    while psutil.pid_exists(session):
+        time.sleep(1)
+    os._exit(0)
+threading.Thread(target=end_with, args=(int(sys.argv[1]),), daemon=True).start()
+create = "prefect.server.api.server:create_app"
+uvicorn.run(create, factory=True, host="127.0.0.1", port=int(sys.argv[2]), log_level="error")
+"""
+
+
+def _started_prefect_server(home: Path, session: int) -> str:
     port, log = _free_port(), home / "server.log"
-    command = [sys.executable, "-m", "uvicorn", "--factory", "prefect.server.api.server:create_app", "--host", "127.0.0.1",
-               "--port", str(port), "--log-level", "error"]  # fmt: skip
-    # Web server only: its schedulers and reapers would poll all session long, and no test needs them.
     environment = os.environ | {"PREFECT_HOME": str(home), "PREFECT__SERVER_WEBSERVER_ONLY": "true"}
+    command = [sys.executable, "-c", _PREFECT, str(session), str(port)]
     with log.open("wb") as out:
-        server = subprocess.Popen(
-            command, stdout=out, stderr=out, env=environment, start_new_session=True, preexec_fn=_die_with_parent
-        )
+        server = subprocess.Popen(command, stdout=out, stderr=out, env=environment, start_new_session=True)
     try:
         _wait_until_it_answers(f"http://127.0.0.1:{port}/api/health", server, log)
-        yield f"http://127.0.0.1:{port}/api"
-    finally:
+    except BaseException:
         _end(server)
+        raise
+    return f"http://127.0.0.1:{port}/api"
 
 
 @pytest.fixture(scope="session")

@@ -25,6 +25,7 @@ Here = Callable[[], AbstractContextManager[None]]
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("trained_here")
 def test_training_lowers_the_loss_and_leaves_a_whole_new_policy(make_job: Callable[..., Job], tiny: Path) -> None:
     job, seen = make_job(epochs=6), list[Progress]()
     trained = launch.train(job, seen.append)
@@ -62,7 +63,8 @@ def test_a_killed_trainer_resumes_from_its_checkpoint_and_ends_at_the_same_weigh
     assert not Path(job.out).exists()
     assert list((Path(job.work) / "checkpoints").glob("*/whole.json"))
     resumed = list[Progress]()
-    trained = launch.train(job, resumed.append)
+    with training_here():
+        trained = launch.train(job, resumed.append)
     assert resumed[0].step > 4
     assert resumed[-1].step == whole.steps
     assert trained.weights_digest == whole.weights_digest

@@ -282,7 +282,7 @@ def test_groups_share_a_step_and_padding_hides_no_signal(sampled: Rows) -> None:
 
 @pytest.mark.slow
 def test_killed_it_goes_on_from_its_old_log_probs_and_another_job_does_not(
-    sampled: Rows, nft_job: Jobs, tmp_path: Path
+    sampled: Rows, nft_job: Jobs, tmp_path: Path, training_here: Callable[[], AbstractContextManager[None]]
 ) -> None:
     rows, fields = sampled(), {"epochs": 30, "checkpoint_every": 4, "processes": 1, "out": tmp_path / "policy"}
     task, kept = nft_job(rows, **fields), list[bytes]()
@@ -295,11 +295,12 @@ def test_killed_it_goes_on_from_its_old_log_probs_and_another_job_does_not(
 
     with pytest.raises(TrainError, match="signal 9"):
         launch.train(task, kill_at_six)
-    other = nft_job(rows, **fields | {"learning_rate": 1e-3})
-    with pytest.raises(TrainError, match=f"checkpoint of policy {task.policy_id}, and this would train {other.policy_id}"):
-        launch.train(other)
-    resumed = list[Progress]()
-    trained = launch.train(task, resumed.append)
+    other, resumed = nft_job(rows, **fields | {"learning_rate": 1e-3}), list[Progress]()
+    another = f"checkpoint of policy {task.policy_id}, and this would train {other.policy_id}"
+    with training_here():
+        with pytest.raises(TrainError, match=another):
+            launch.train(other)
+        trained = launch.train(task, resumed.append)
     assert resumed[0].step > 4
     assert (trained.folder / "rescored.parquet").read_bytes() == kept[0]
     steps = _steps(trained)

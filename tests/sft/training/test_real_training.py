@@ -30,9 +30,12 @@ def _dtypes(folder: Path) -> set[str]:
 
 @pytest.mark.slow
 @pytest.mark.real
-def test_smollm2_learns_from_a_few_examples_and_is_written_as_it_was_found(make_job: Callable[..., Job], smollm2: Path) -> None:
+@pytest.mark.usefixtures("trained_here")
+def test_smollm2_learns_from_a_few_examples_and_is_written_as_it_was_found(
+    make_job: Callable[..., Job], make_dataset: Callable[..., Path], smollm2: Path
+) -> None:
     seen: list[Progress] = []
-    trained = launch.train(make_job(learning_rate=5e-5, epochs=2, threads=0), seen.append)
+    trained = launch.train(make_job([make_dataset(8)], learning_rate=5e-5, epochs=2, threads=0), seen.append)
     assert seen[-1].loss < 0.8 * seen[0].loss
     assert trained.weights_digest != policy.weights_digest(smollm2)
     assert _dtypes(trained.folder) == _dtypes(smollm2) == {"BF16"}
