@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import runpy
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -25,9 +27,21 @@ def python(*arguments: str | Path, server: str = "") -> str:
     return done.stdout
 
 
-def test_the_notebook_runs_on_a_finished_run(smoke_run: Path, tmp_path: Path) -> None:
+@pytest.fixture
+def played(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """`played("notebook.py", folder)`: what an example prints, in this process, where torch is imported once."""
+
+    def play(name: str, *arguments: Path) -> str:
+        monkeypatch.setattr(sys, "argv", [name, *map(str, arguments)])
+        runpy.run_path(str(EXAMPLES / name), run_name="__main__")
+        return capsys.readouterr().out
+
+    return play
+
+
+def test_the_notebook_runs_on_a_finished_run(played: Callable[..., str], smoke_run: Path, tmp_path: Path) -> None:
     copy = shutil.copytree(smoke_run, tmp_path / "smoke")
-    told = python(EXAMPLES / "notebook.py", copy)
+    told = played("notebook.py", copy)
     assert "verified" in told or "finish_reason" in told
     assert Run(copy).dataset("hard").num_rows > 0
 
@@ -41,8 +55,9 @@ def test_a_verifier_passed_in_python_judges_a_run(prefect_server: str, tmp_path:
 
 
 @pytest.mark.slow
-def test_nft_learns_from_a_plain_file_of_labelled_replies(tmp_path: Path) -> None:
-    told = python(EXAMPLES / "nft_from_parquet.py", tmp_path / "out")
+@pytest.mark.usefixtures("trained_here")
+def test_nft_learns_from_a_plain_file_of_labelled_replies(played: Callable[..., str], tmp_path: Path) -> None:
+    told = played("nft_from_parquet.py", tmp_path / "out")
     first, *steps = told.splitlines()
     assert int(first.split()[0]) >= 16
     assert float(first.split()[-4]) < 0.01, "engine and trainer are the same model"
