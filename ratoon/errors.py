@@ -15,6 +15,7 @@
     ├── ModelError              exit 1   no folder, no chat template, unlike digests
     ├── EngineError             exit 1
     │   ├── EngineDead                   died, was rebuilt once, died again
+    │   ├── NotServed                    servers answer, and none serves the policy
     │   └── Unsupported                  this engine has no such ability
     ├── TrainError              exit 1
     └── Stopped                 exit 3   a budget, gate or rule said stop
@@ -105,6 +106,10 @@ class EngineError(RatoonError):
 
 class EngineDead(EngineError):
     """The engine died, was rebuilt once and died again."""
+
+
+class NotServed(EngineError):
+    """No server serves the policy; `hint` has what serves it."""
 
 
 class Unsupported(EngineError):

@@ -23,13 +23,13 @@ from pathlib import Path
 from typing import Any
 
 from ratoon.engine import Completion, Policy, Request, Usage, failed
-from ratoon.errors import EngineError, Unsupported
+from ratoon.errors import EngineError, NotServed, Unsupported
 from ratoon.generators.engines import openai_wire as wire
 from ratoon.generators.engines.live_file import LiveFile
 from ratoon.generators.engines.openai_config import OpenAIConfig
 from ratoon.generators.engines.openai_fleet import Fleet, Server
 from ratoon.generators.engines.openai_http import HttpClient
-from ratoon.generators.engines.openai_models import served_as
+from ratoon.generators.engines.openai_models import how_to_serve, served_as
 from ratoon.generators.engines.openai_wire import Refused
 from ratoon.generators.engines.requestlog import RequestLog
 
@@ -82,15 +82,10 @@ class OpenAIEngine:
         self._live.remove()
 
     def use(self, policy: Policy) -> None:
-        """Find the name each server has for `policy`. Raises EngineError when none serves it or none answers."""
+        """Find the name each server has for `policy`. Raises NotServed when none serves it or none answers."""
         answers = self._submit(self._find(policy)).result()
         if not any(server.name for server in self._fleet.servers):
-            raise EngineError(
-                f"{'; '.join(answers)}, not {policy.policy_id} ({policy.path})",
-                f"start the server with --served-model-name {policy.policy_id}"
-                + ("" if policy.iteration else ", or set engine.openai.model")
-                + "; check engine.openai.base_url and api_key_env",
-            )
+            raise NotServed(f"{'; '.join(answers)}, not {policy.policy_id} ({policy.path})", how_to_serve(self._config, policy))
         self._policy = policy
 
     def generate(self, requests: Iterable[Request]) -> Iterator[Completion]:

@@ -50,6 +50,12 @@ class OpenAIConfig(Config):
     backoff_s: float = operational(0.5, gt=0, description="first bound of the wait before asking again; doubles each time")
     max_backoff_s: float = operational(60.0, gt=0, description="longest wait before asking again, Retry-After included")
 
+    policy_wait_s: float = operational(
+        900.0,
+        ge=0,
+        description="seconds a run waits, after a training, for a server that serves the new policy; then it stops with exit 3",
+    )
+
     @field_validator("base_url")
     @classmethod
     def _plain_url(cls, url: str) -> str:

@@ -7,8 +7,10 @@ is the name of the base (iteration 0) only, so that a trained policy is never mi
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from typing import Any
+from urllib.parse import urlsplit
 
 from ratoon.engine import Policy, Request, Sampling
 from ratoon.generators.engines import openai_wire as wire
@@ -33,6 +35,24 @@ async def served_as(client: HttpClient, config: OpenAIConfig, url: str, policy: 
                 return name, f"{url} answers as {name} and lists no models"
         raise
     return next((name for name in names if name in listed), None), f"{url} serves {', '.join(listed) or 'no model'}"
+
+
+def how_to_serve(config: OpenAIConfig, policy: Policy) -> str:
+    """The commands that serve the policy at the config's addresses, and what else may be amiss."""
+    commands = [_command(config, url, policy) for url in config.urls()]
+    amiss = "" if policy.iteration else ", or set engine.openai.model to its name there"
+    return f"{' ; '.join(commands)}{amiss}; check engine.openai.base_url and api_key_env"
+
+
+def _command(config: OpenAIConfig, url: str, policy: Policy) -> str:
+    parts = urlsplit(url)
+    folder = policy.path if policy.kind != "lora" else str(policy.base_path)
+    words = ["vllm", "serve", folder, "--served-model-name", policy.policy_id, "--host", parts.hostname or "127.0.0.1"]
+    words += ["--port", str(parts.port or 8000), "--logprobs-mode", config.served_logprobs, "--generation-config", "vllm"]
+    if policy.kind == "lora":
+        words[4] = "base"
+        words += ["--enable-lora", "--lora-modules", f"{policy.policy_id}={policy.path}"]
+    return shlex.join(words)
 
 
 def _names(policy: Policy, base_name: str | None) -> Sequence[str]:

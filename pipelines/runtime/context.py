@@ -6,6 +6,7 @@ A `Context` is passed by reference to shard tasks that run in threads.
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Self
@@ -13,6 +14,7 @@ from typing import Any, Self
 import pyarrow as pa
 
 from ratoon.engine import Engine, Policy, Sampling
+from ratoon.errors import NotServed, Stopped
 from ratoon.generators.engines import open_engine
 from ratoon.generators.engines.scripted import Plant, planted
 from ratoon.ids import derive_seed
@@ -23,7 +25,7 @@ from ratoon.metrics.voting.consensus import Same
 from ratoon.metrics.voting.equivalence import SAME, by_math
 from ratoon.pipelines.recipe.budget import spent
 from ratoon.pipelines.recipe.recipe import Recipe, SamplingConfig
-from ratoon.pipelines.runtime.meter import Meter, MeteredEngine
+from ratoon.pipelines.runtime.meter import GO_ON, Meter, MeteredEngine
 from ratoon.pipelines.runtime.shard_rows import Lookup
 from ratoon.progress import Progress
 from ratoon.render import Renderer
@@ -31,6 +33,8 @@ from ratoon.sft.models import base_models
 from ratoon.store.store import Store
 
 SERVERS = "servers.json"  # in the run's logs: how its servers do, while they are asked
+
+_ASK_EVERY_S = 2.0  # whether a server serves a new policy
 
 
 class Context:
@@ -84,9 +88,27 @@ class Context:
                 self._engine = MeteredEngine(self._open(policy), self.meter).__enter__()
             if self._serving != policy:  # a shard that asked again would wait for the others' requests to drain
                 self._serving = None
-                self._engine.use(policy)
+                self._use(self._engine, policy)
                 self._serving = policy
             return self._engine
+
+    def _use(self, engine: Engine, policy: Policy) -> None:
+        """Wait for a server that serves a trained policy, as long as the recipe allows. Raises Stopped after that."""
+        patience = self.recipe.engine.openai.policy_wait_s if policy.iteration else 0.0
+        end, told = time.monotonic() + patience, False
+        while True:
+            try:
+                return engine.use(policy)
+            except NotServed as error:
+                if not patience:
+                    raise
+                if time.monotonic() >= end:
+                    raise Stopped(f"{error.message}, after {patience:g} s", f"{error.hint}; {GO_ON}") from None
+                if not told:
+                    self.progress.say(f"waiting for a server of {policy.policy_id}, at most {patience:g} s: {error.hint}")
+            told = True
+            self.meter.check()
+            time.sleep(min(_ASK_EVERY_S, patience))
 
     def engine_died(self) -> None:
         """The engine gave up on a shard: the next one has the policy loaded anew, which starts a dead engine again."""
