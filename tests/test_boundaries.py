@@ -32,7 +32,7 @@ ORDER: dict[str, tuple[set[str], ...]] = {
         {"rollouts"},
         {"curation"},
         {"evaluation"},
-        {"training"},
+        {"training", "serving"},
         {"flows"},
     ),
     "metrics": (

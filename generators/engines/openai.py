@@ -29,7 +29,7 @@ from ratoon.generators.engines.live_file import LiveFile
 from ratoon.generators.engines.openai_config import OpenAIConfig
 from ratoon.generators.engines.openai_fleet import Fleet, Server
 from ratoon.generators.engines.openai_http import HttpClient
-from ratoon.generators.engines.openai_models import how_to_serve, served_as
+from ratoon.generators.engines.openai_models import how_to_serve, served_as, tell
 from ratoon.generators.engines.openai_wire import Refused
 from ratoon.generators.engines.requestlog import RequestLog
 
@@ -85,6 +85,7 @@ class OpenAIEngine:
         """Find the name each server has for `policy`. Raises NotServed when none serves it or none answers."""
         answers = self._submit(self._find(policy)).result()
         if not any(server.name for server in self._fleet.servers):
+            answers += self._submit(tell(self._client, self._config, policy)).result()
             raise NotServed(f"{'; '.join(answers)}, not {policy.policy_id} ({policy.path})", how_to_serve(self._config, policy))
         self._policy = policy
 

@@ -22,6 +22,9 @@ class OpenAIConfig(Config):
     base_urls_file: str | None = operational(
         None, description="file with an address a line, read again every 10 s; then neither of the others is read"
     )
+    agents: tuple[str, ...] = operational(
+        (), description="addresses of `ratoon serve` beside the servers (http://HOST:PORT): told of each new policy"
+    )
     api_key_env: str | None = operational(None, description="environment variable that holds the key; none is sent without it")
     model: str | None = Field(None, description="the server's name of the base model; the folder or policy_id otherwise")
     mode: Literal["tokens", "chat"] = Field(
@@ -61,7 +64,7 @@ class OpenAIConfig(Config):
     def _plain_url(cls, url: str) -> str:
         return plain_url(url)
 
-    @field_validator("base_urls")
+    @field_validator("base_urls", "agents")
     @classmethod
     def _plain_urls(cls, urls: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(dict.fromkeys(map(plain_url, urls)))

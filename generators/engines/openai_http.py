@@ -68,7 +68,7 @@ class HttpClient:
         return min(self._config.max_backoff_s, after or 0.0) + random.uniform(0, bound)
 
     async def send(self, method: str, url: str, body: bytes | None, timeout_s: float, most_bytes: int) -> Any:
-        """The JSON of a 200, of at most `most_bytes`. Raises Refused."""
+        """The JSON of a 200 or 202, of at most `most_bytes`. Raises Refused."""
         connecting = self._aiohttp.ClientConnectorError
         try:
             async with asyncio.timeout(timeout_s):
@@ -83,7 +83,7 @@ class HttpClient:
         except ValueError as error:  # aiohttp's word for a header that is none
             message = self._clean(f"the answer is no HTTP: {error}")
             raise Refused("Garbage", message, again=True, paid=1) from None
-        if status != 200:
+        if status not in (200, 202):
             raise self._refusal(status, data.decode(errors="replace"), headers.get("retry-after"))
         try:
             answer = json.loads(data)

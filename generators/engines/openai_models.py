@@ -1,14 +1,17 @@
 """Which policies a server serves: by its list of models or, where a router cannot give one, by a reply of one token.
 
 A router in front of several servers may answer `/models` with 500 as long as one of them is down; what counts is whether it
-answers for the policy. The served name of a policy is its folder (what `vllm serve FOLDER` calls it) or its policy_id; `model`
+answers for the policy. Agents beside the servers (`ratoon serve`) are told which policy comes next, with the digest that its
+weights must have. The served name of a policy is its folder (what `vllm serve FOLDER` calls it) or its policy_id; `model`
 is the name of the base (iteration 0) only, so that a trained policy is never mistaken for the model it came from.
 """
 
 from __future__ import annotations
 
+import json
 import shlex
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -20,6 +23,8 @@ from ratoon.generators.engines.openai_wire import Refused
 
 _MODELS_S = 10.0  # a server that is up lists its models at once
 _MODELS_BYTES = 16 << 20
+_ASK_S = 120.0  # an agent reads all weights before it answers
+_MOST_BYTES = 1 << 20
 
 
 async def served_as(client: HttpClient, config: OpenAIConfig, url: str, policy: Policy) -> tuple[str | None, str]:
@@ -81,3 +86,30 @@ async def _answers(client: HttpClient, config: OpenAIConfig, url: str, name: str
     except Refused:
         return False
     return answer.get("model", name) == name
+
+
+async def tell(client: HttpClient, config: OpenAIConfig, policy: Policy) -> list[str]:
+    """Ask every agent to load a trained policy; how far each is, or why it does not. Asking again is harmless."""
+    wish = {"policy_id": policy.policy_id, "path": policy.path, "weights_digest": _digest(policy)}
+    if not wish["weights_digest"]:
+        return []
+    return [await _tell(client, url, json.dumps(wish).encode()) for url in config.agents]
+
+
+async def _tell(client: HttpClient, url: str, body: bytes) -> str:
+    try:
+        told: Any = await client.send("POST", f"{url}/ratoon/policy", body, _ASK_S, _MOST_BYTES)
+        return f"the agent at {url}: {told['state']} {told['reason']}".strip()
+    except Refused as error:
+        return f"the agent at {url}: {error.message}"
+    except (KeyError, TypeError):
+        return f"the agent at {url} is no `ratoon serve`"
+
+
+def _digest(policy: Policy) -> str | None:
+    """What the policy's own manifest says of its weights; null for a base, which has none."""
+    try:
+        told = json.loads((Path(policy.path) / "policy.json").read_text(encoding="utf-8"))
+        return str(told["weights_digest"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None

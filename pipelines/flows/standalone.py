@@ -21,7 +21,7 @@ from ratoon.progress import Progress
 from ratoon.render import Renderer
 from ratoon.sft.models import adapters, base_models
 from ratoon.sft.models import policy as policies
-from ratoon.sft.models.base_models import ModelConfig
+from ratoon.sft.models.base_models import ModelConfig, model_config
 from ratoon.sft.training import job as jobs
 from ratoon.sft.training import launch
 from ratoon.sft.training.job import TrainConfig
@@ -111,17 +111,6 @@ def _policy(folder: Path, known: bool = False) -> Policy:
     renderer = Renderer(folder)
     found = policies.base_manifest(folder, renderer.tokenizer_digest, renderer.template_digest)
     return policies.as_policy(found, folder)
-
-
-def model_config(text: str) -> ModelConfig:
-    """A model named on the command line: a folder, `packaged`, or a hub id."""
-    if Path(text).is_dir():
-        return ModelConfig(kind="path", path=text)
-    if text == "packaged":
-        return ModelConfig(kind="packaged")
-    if text.count("/") == 1 and not text.startswith((".", "/")):
-        return ModelConfig(kind="hub", hub_id=text)
-    raise ConfigError(f"no model {text!r}", "give a model folder, a hub id such as org/name, or `packaged`")
 
 
 def evaluate_run(

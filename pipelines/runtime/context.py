@@ -105,7 +105,7 @@ class Context:
                 if time.monotonic() >= end:
                     raise Stopped(f"{error.message}, after {patience:g} s", f"{error.hint}; {GO_ON}") from None
                 if not told:
-                    self.progress.say(f"waiting for a server of {policy.policy_id}, at most {patience:g} s: {error.hint}")
+                    self.progress.say(f"waiting, at most {patience:g} s: {error.message}: {error.hint}")
             told = True
             self.meter.check()
             time.sleep(min(_ASK_EVERY_S, patience))

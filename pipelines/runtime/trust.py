@@ -62,7 +62,7 @@ def _claims(engine: EngineConfig) -> dict[tuple[str, ...], Any]:
     """What the engine of the chosen kind asks for, by its path in the recipe; what only says how fast is left out."""
     if engine.kind == "openai":
         section = engine.openai.model_dump(mode="json")  # as config.json holds them
-        names = ("base_url", "base_urls", "base_urls_file", "api_key_env")
+        names = ("base_url", "base_urls", "base_urls_file", "agents", "api_key_env")
         return {("engine", "openai", name): section[name] for name in names if section[name]}
     if engine.kind == "vllm":
         args = engine.vllm.model_dump(mode="json")["args"]  # as config.json holds them

@@ -21,6 +21,7 @@ from ratoon.cli.import_rows import import_
 from ratoon.cli.measure import measure
 from ratoon.cli.merge import merge
 from ratoon.cli.schedule import schedule
+from ratoon.cli.serve import serve
 from ratoon.cli.sql import sql
 from ratoon.cli.verifiers import verifiers
 from ratoon.errors import RatoonError, UsageError
@@ -223,6 +224,11 @@ def doctor(
 app.command(
     "import", epilog="Example: ratoon import rollouts.jsonl --run runs/theirs --column response=completion --verifier exact"
 )(import_)
+app.command(
+    "serve",
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": False},
+    epilog="Example: ratoon serve runs/demo --replicas 2 --follow -- --max-model-len 4096",
+)(serve)
 app.command("verify", epilog="Example: ratoon verify runs/demo")(cli_store.verify)
 app.command("repair", epilog="Example: ratoon repair runs/demo --yes")(cli_store.repair)
 app.command("merge", epilog="Example: ratoon merge policies/mine --out models/mine")(merge)

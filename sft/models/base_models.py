@@ -13,7 +13,7 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from ratoon.config import Config, operational
-from ratoon.errors import MissingExtra, ModelError
+from ratoon.errors import ConfigError, MissingExtra, ModelError
 from ratoon.sft.models import tiny
 
 Kind = Literal["packaged", "path", "hub", "tiny-random"]
@@ -39,6 +39,17 @@ class ModelConfig(Config):
         if self.revision is not None and self.kind != "hub":
             raise ValueError(f"a revision belongs to kind 'hub'; kind is {self.kind!r}")
         return self
+
+
+def model_config(text: str) -> ModelConfig:
+    """A model named on the command line: a folder, `packaged`, or a hub id."""
+    if Path(text).is_dir():
+        return ModelConfig(kind="path", path=text)
+    if text == "packaged":
+        return ModelConfig(kind="packaged")
+    if text.count("/") == 1 and not text.startswith((".", "/")):
+        return ModelConfig(kind="hub", hub_id=text)
+    raise ConfigError(f"no model {text!r}", "give a model folder, a hub id such as org/name, or `packaged`")
 
 
 def prepare(config: ModelConfig, run_root: Path) -> Path:
