@@ -21,7 +21,7 @@ from ratoon.cli.import_rows import import_
 from ratoon.cli.measure import measure
 from ratoon.cli.merge import merge
 from ratoon.cli.schedule import schedule
-from ratoon.cli.serve import serve
+from ratoon.cli.serve import chat, serve
 from ratoon.cli.sql import sql
 from ratoon.cli.verifiers import verifiers
 from ratoon.errors import RatoonError, UsageError
@@ -224,6 +224,7 @@ def doctor(
 app.command(
     "import", epilog="Example: ratoon import rollouts.jsonl --run runs/theirs --column response=completion --verifier exact"
 )(import_)
+app.command("chat", epilog="Example: ratoon chat runs/demo --against base")(chat)
 app.command(
     "serve",
     context_settings={"allow_extra_args": True, "ignore_unknown_options": False},

@@ -1,11 +1,13 @@
-"""`ratoon serve`: local vLLM servers with an agent beside them."""
+"""`ratoon serve`: local vLLM servers with an agent beside them. `ratoon chat`: a talk with a run's newest policy."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
+
+from ratoon.terminal import plain
 
 
 def serve(
@@ -33,3 +35,31 @@ def serve(
         extra=context.args,
         say=say,
     )
+
+
+def chat(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="the run's folder")],
+    against: Annotated[Literal["base"] | None, typer.Option(help="base: let the run's base answer too")] = None,
+    trust: Annotated[
+        bool, typer.Option("--trust", help="use the server, secret and engine arguments that the run's own recipe names")
+    ] = False,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="change one field of the recipe; repeatable")
+    ] = None,
+) -> None:
+    """Talk to a run's newest policy; `/new` starts over, Ctrl-D leaves. Nothing is stored."""
+    from ratoon.pipelines.serving.chat import Chat
+
+    with Chat(run, against_base=against is not None, sets=set_ or [], trusted=trust) as talk:
+        typer.echo("/new starts over, Ctrl-D leaves")
+        while True:
+            try:
+                question = input("you> ").strip()
+            except (EOFError, KeyboardInterrupt):
+                typer.echo()
+                return
+            if question == "/new":
+                talk.start_over()
+            elif question:
+                for who, text in talk.ask(question):
+                    typer.echo(f"{who}> {plain(text)}")
