@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
-from ratoon.terminal import plain
+from ratoon.cli import echo
 
 
 def serve(
@@ -23,7 +24,7 @@ def serve(
     """Serve a policy by local vLLM servers until Ctrl-C; arguments after `--` go to vLLM."""
     from ratoon.pipelines.serving.serve import serve as run
 
-    say = lambda line: typer.echo(line, err=True)  # noqa: E731
+    say = partial(echo.line, err=True)
     run(
         what,
         replicas=replicas,
@@ -51,15 +52,15 @@ def chat(
     from ratoon.pipelines.serving.chat import Chat
 
     with Chat(run, against_base=against is not None, sets=set_ or [], trusted=trust) as talk:
-        typer.echo("/new starts over, Ctrl-D leaves")
+        echo.line("/new starts over, Ctrl-D leaves")
         while True:
             try:
                 question = input("you> ").strip()
             except (EOFError, KeyboardInterrupt):
-                typer.echo()
+                echo.line("")
                 return
             if question == "/new":
                 talk.start_over()
             elif question:
                 for who, text in talk.ask(question):
-                    typer.echo(f"{who}> {plain(text)}")
+                    echo.line(f"{who}> {text}")

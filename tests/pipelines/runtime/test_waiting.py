@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import threading
 import time
 from pathlib import Path
@@ -16,14 +15,6 @@ from ratoon.pipelines.recipe.recipe import Recipe
 from ratoon.pipelines.runtime.context import Context
 from ratoon.progress import Progress
 from ratoon.store.store import Store
-
-_ENDPOINT = Path(__file__).parents[2] / "generators" / "engines" / "endpoint.py"
-_spec = importlib.util.spec_from_file_location("endpoint", _ENDPOINT)
-assert _spec is not None
-assert _spec.loader is not None
-_module = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(_module)
-Endpoint = _module.Endpoint
 
 TRAINED = Policy("m_round1", "/runs/x/policies/1", 1, "full")
 
@@ -45,15 +36,15 @@ def serve_once_asked(server: Any) -> None:
     server.models = ("m_round1",)
 
 
-def test_a_run_goes_on_once_its_new_policy_is_served(tmp_path: Path) -> None:
-    with Endpoint() as server, context(tmp_path / "run", server, 30) as ctx:
+def test_a_run_goes_on_once_its_new_policy_is_served(tmp_path: Path, endpoint: Any) -> None:
+    with endpoint() as server, context(tmp_path / "run", server, 30) as ctx:
         threading.Thread(target=serve_once_asked, args=(server,)).start()
         ctx.engine(TRAINED)
     assert server.listed >= 2
 
 
-def test_a_run_that_waited_long_enough_stops_with_the_command_and_can_go_on(tmp_path: Path) -> None:
-    with Endpoint() as server, context(tmp_path / "run", server, 0.1) as ctx, pytest.raises(Stopped) as caught:
+def test_a_run_that_waited_long_enough_stops_with_the_command_and_can_go_on(tmp_path: Path, endpoint: Any) -> None:
+    with endpoint() as server, context(tmp_path / "run", server, 0.1) as ctx, pytest.raises(Stopped) as caught:
         ctx.engine(TRAINED)
     assert caught.value.exit_code == 3
     port = server.url.split(":")[2].removesuffix("/v1")
@@ -62,17 +53,17 @@ def test_a_run_that_waited_long_enough_stops_with_the_command_and_can_go_on(tmp_
     assert "the same command goes on" in caught.value.hint
 
 
-def test_a_base_that_nobody_serves_is_told_at_once(tmp_path: Path) -> None:
+def test_a_base_that_nobody_serves_is_told_at_once(tmp_path: Path, endpoint: Any) -> None:
     with (
-        Endpoint(models=("other",)) as server,
+        endpoint(models=("other",)) as server,
         context(tmp_path / "run", server, 600) as ctx,
         pytest.raises(EngineError, match="serves other"),
     ):
         ctx.engine(Policy("m_base", "/models/base"))
 
 
-def test_a_signal_ends_the_waiting(tmp_path: Path) -> None:
-    with Endpoint() as server, context(tmp_path / "run", server, 600) as ctx:
+def test_a_signal_ends_the_waiting(tmp_path: Path, endpoint: Any) -> None:
+    with endpoint() as server, context(tmp_path / "run", server, 600) as ctx:
         threading.Timer(0.2, ctx.meter.interrupt, [15]).start()
         with pytest.raises(Interrupted):
             ctx.engine(TRAINED)

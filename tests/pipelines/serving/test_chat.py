@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from pathlib import Path
 from typing import Any
@@ -15,14 +14,6 @@ from ratoon.errors import UsageError
 from ratoon.pipelines.recipe.recipe import Recipe
 from ratoon.pipelines.serving.chat import Chat
 from ratoon.store.store import Store
-
-_ENDPOINT = Path(__file__).parents[2] / "generators" / "engines" / "endpoint.py"
-_spec = importlib.util.spec_from_file_location("endpoint", _ENDPOINT)
-assert _spec is not None
-assert _spec.loader is not None
-_module = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(_module)
-Endpoint = _module.Endpoint
 
 
 @pytest.fixture
@@ -50,8 +41,8 @@ def roles(body: dict[str, Any]) -> list[str]:
     return [message["role"] for message in body["messages"]]
 
 
-def test_what_was_said_is_heard_again_until_it_starts_over(run: Path) -> None:
-    with Endpoint() as server:
+def test_what_was_said_is_heard_again_until_it_starts_over(run: Path, endpoint: Any) -> None:
+    with endpoint() as server:
         printed = talk(run, server, "What is 3 + 4?\nSure?\n/new\nHello\n").output
     assert printed.count("base> It is 7.") == 3
     first, second, third = server.bodies
@@ -60,16 +51,16 @@ def test_what_was_said_is_heard_again_until_it_starts_over(run: Path) -> None:
     assert second["messages"][2]["content"] == "It is 7."
 
 
-def test_a_reply_that_failed_is_told_and_not_remembered(run: Path) -> None:
-    with Endpoint(lambda body, asked: "400" if len(body["messages"]) == 2 and not asked else "ok") as server:
+def test_a_reply_that_failed_is_told_and_not_remembered(run: Path, endpoint: Any) -> None:
+    with endpoint(lambda body, asked: "400" if len(body["messages"]) == 2 and not asked else "ok") as server:
         printed = talk(run, server, "One\nOne\n").output
     assert "BadRequest" in printed
     assert [roles(body) for body in server.bodies] == [["system", "user"]] * 2
 
 
-def test_control_characters_of_a_reply_reach_no_terminal(run: Path) -> None:
+def test_control_characters_of_a_reply_reach_no_terminal(run: Path, endpoint: Any) -> None:
     reply = {"choices": [{"message": {"content": "\x1b[2Jred"}, "finish_reason": "stop"}]}
-    with Endpoint(lambda body, asked: "json:" + json.dumps(reply)) as server:
+    with endpoint(lambda body, asked: "json:" + json.dumps(reply)) as server:
         assert "base> red" in talk(run, server, "Hello\n").output
 
 
