@@ -5,6 +5,7 @@ Both sides are cut to one number of rows, and compared at one size. The map is f
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -25,14 +26,15 @@ from ratoon.metrics.report.region_map import Regions
 from ratoon.metrics.stats.calibration import rate
 from ratoon.metrics.stats.measures import Measure, of_estimate
 from ratoon.metrics.stats.sketches import mean, mean_of
+from ratoon.pipelines.audit.check import VERSION, by_name, gap
 from ratoon.pipelines.audit.row_flags import Known
 from ratoon.pipelines.audit.side import Side
 from ratoon.pipelines.recipe.sections import AuditConfig
 
-VERSION = "1"
 _LEAST = 20  # rows under which nothing is said of a side's meaning
 _TOLD = 20
 _CUT_ROWS = 1_000
+_MMD_ROWS = 500
 
 
 class Placed(NamedTuple):
@@ -62,13 +64,12 @@ def words(sides: list[tuple[Side, Known]], config: AuditConfig) -> list[dict[str
     if most < 2:
         return [{} for _ in sides]
     size = spectrum.sample_size(most) if most > 3 else 1
-    found = []
+    measures = []
     for side, known in sides:
         at = pa.array(_cut(known.lexical, most, config.seed))
         texts, tasks = text_of(side.rows).take(at).combine_chunks(), side.rows["task_id"].take(at).to_pylist()
-        made = tiers.words(texts, tasks, _tier(config), config.seed, size)
-        found.append({m.metric: m for m in made})
-    return found
+        measures.append(by_name(tiers.words(texts, tasks, _tier(config), config.seed, size)))
+    return measures
 
 
 def _tier(config: AuditConfig) -> tiers.TierConfig:
@@ -94,15 +95,14 @@ def meaning(sides: list[tuple[Side, Known]], config: AuditConfig) -> Meaning:
     most = min(map(len, samples))
     samples = [_cut(at, most, config.seed) for at in samples]
     try:
-        vectors = [_embedded(side, at, config.measure) for (side, _), at in zip(sides, samples, strict=True)]
+        embedded = [_embedded(side, at, config) for (side, _), at in zip(sides, samples, strict=True)]
     except (MissingExtra, ModelError) as error:
         return _none(empty, error.message, error.hint)
-    return _Meaner(sides, samples, vectors, config).made()
+    return _measured(embedded, config)
 
 
 def _none(empty: Meaning, why: str, mend: str) -> Meaning:
-    gap: NotComputed = {"what": "map, drift, diversity of meaning", "why": why, "mend": mend}
-    return empty._replace(gaps=[gap])
+    return empty._replace(gaps=[gap("map, drift, diversity of meaning", why, mend)])
 
 
 def _sampled(side: Side, most: int, seed: int) -> NDArray[np.int64]:
@@ -112,149 +112,160 @@ def _sampled(side: Side, most: int, seed: int) -> NDArray[np.int64]:
     return _cut(at, most, seed)
 
 
-def _embedded(side: Side, at: NDArray[np.int64], config: tiers.TierConfig) -> NDArray[np.float32]:
-    return np.asarray(embeddings.embed(text_of(side.rows).take(pa.array(at)).to_pylist(), config.embedding))
+class _Embedded(NamedTuple):
+    """The sampled rows of one side (positions), their texts, tasks and vectors."""
+
+    side: Side
+    at: NDArray[np.int64]
+    texts: list[str]
+    tasks: list[str]
+    vectors: NDArray[np.float32]
 
 
-class _Meaner:
-    """The numbers of one or two embedded sides."""
+def _embedded(side: Side, at: NDArray[np.int64], config: AuditConfig) -> _Embedded:
+    positions = pa.array(at)
+    texts = text_of(side.rows).take(positions).to_pylist()
+    tasks = side.rows["task_id"].take(positions).to_pylist()
+    return _Embedded(side, at, texts, tasks, _vectors(texts, config))
 
-    def __init__(
-        self, sides: list[tuple[Side, Known]], samples: list[NDArray[np.int64]], vectors: list[NDArray[np.float32]],
-        config: AuditConfig,
-    ) -> None:  # fmt: skip
-        self.sides, self.samples, self.vectors, self.config = sides, samples, vectors, config
-        self.model = embeddings.fingerprint(config.measure.embedding)
-        texts = text_of(sides[-1][0].rows).take(pa.array(samples[-1])).to_pylist()
-        self.map = regions.fit(vectors[-1], texts, config.clusters, config.seed)
-        self.size = max(2, spectrum.sample_size(len(samples[0])))
-        self.gaps: list[NotComputed] = []
 
-    def made(self) -> Meaning:
-        """Numbers, places and drift."""
-        found = [self.numbers(i) for i in range(len(self.sides))]
-        self.prompts(found)
-        self.levels(found)
-        placed = [self.place(i) for i in range(len(self.sides))]
-        for i, one in enumerate(placed):
-            found[i]["diversity.largest_cluster"] = self.largest(one)
-        if len(self.sides) > 1:
-            found[0] |= self.drift(placed)
-        found[0] |= self.cut()
-        return Meaning(found[0], found[1] if len(found) > 1 else {}, placed, self.map, self.gaps)
+def _vectors(texts: list[str], config: AuditConfig) -> NDArray[np.float32]:
+    return np.asarray(embeddings.embed(texts, config.measure.embedding))
 
-    def tasks(self, i: int) -> list[str]:
-        """The task of each sampled row."""
-        return self.sides[i][0].rows["task_id"].take(pa.array(self.samples[i])).to_pylist()
 
-    def numbers(self, i: int) -> dict[str, Measure]:
-        """Diversity of replies at the common size."""
-        made = tiers.meaning(
-            self.vectors[i], self.tasks(i), self.map.book, self.model, _tier(self.config), self.config.seed, "", self.size
+def _measured(sides: Sequence[_Embedded], config: AuditConfig) -> Meaning:
+    """Numbers, places and drift of one or two sides; the map is fitted on the last: what there was before."""
+    fitted = regions.fit(sides[-1].vectors, sides[-1].texts, config.clusters, config.seed)
+    placed = _placed(sides, fitted)
+    levels = _levels(sides, config)
+    by_side = [
+        by_name([*replies, *prompts, *split, _largest_region(own, fitted)])
+        for replies, prompts, split, own in zip(
+            _replies(sides, fitted, config),
+            _prompts(sides, fitted, config),
+            levels or [[] for _ in sides],
+            placed,
+            strict=True,
         )
-        return {m.metric: m for m in made}
+    ]
+    both = _drift(sides, placed, fitted, config) if len(sides) > 1 else []
+    now = by_side[0] | by_name([*both, _cut_texts(sides[0], config)])
+    gaps = [] if levels else [gap("alpha, beta, gamma", "most tasks have one row", "audit several replies a task")]
+    return Meaning(now, by_side[1] if len(by_side) > 1 else {}, placed, fitted, gaps)
 
-    def prompts(self, found: list[dict[str, Measure]]) -> None:
-        """Diversity of prompts, where there are prompts beside replies."""
-        texts = [self._unlike(i) for i in range(len(self.sides))]
-        most = min(map(len, texts))
-        if most < _LEAST:
-            return
-        size = max(2, spectrum.sample_size(most))
-        for i, mine in enumerate(texts):
-            some = [mine[j] for j in _cut(np.arange(len(mine)), most, self.config.seed)]
-            rows = np.asarray(embeddings.embed(some, self.config.measure.embedding))
-            made = tiers.meaning(
-                rows, list(range(len(rows))), self.map.book, self.model, _tier(self.config), self.config.seed, "task_", size
-            )
-            found[i] |= {m.metric: m for m in made}
 
-    def _unlike(self, i: int) -> list[str]:
-        """One prompt a task, in the order of tasks; none where prompts are all there is."""
-        side = self.sides[i][0]
-        if side.rows["completion"].null_count == side.rows.num_rows:
-            return []
-        rows = side.rows.take(pa.array(_sampled(side, self.config.prompts, self.config.seed))).select(["task_id", "prompt"])
-        rows = rows.filter(pc.is_valid(rows["prompt"]))
-        first = dict(zip(reversed(rows["task_id"].to_pylist()), reversed(rows["prompt"].to_pylist()), strict=True))
-        return [first[task] for task in sorted(first) if first[task].strip()][: self.config.prompts]
+def _replies(sides: Sequence[_Embedded], fitted: Regions, config: AuditConfig) -> list[list[Measure]]:
+    """The diversity of each side's replies, at one number of rows."""
+    size, model = max(2, spectrum.sample_size(len(sides[0].at))), embeddings.fingerprint(config.measure.embedding)
+    return [tiers.meaning(one.vectors, one.tasks, fitted.book, model, _tier(config), config.seed, "", size) for one in sides]
 
-    def levels(self, found: list[dict[str, Measure]]) -> None:
-        """Alpha, beta and gamma at one number of tasks, where tasks have several rows."""
-        counts = [len(set(self.tasks(i))) for i in range(len(self.sides))]
-        if min(counts) < 4 or any(len(at) < 1.5 * n for at, n in zip(self.samples, counts, strict=True)):
-            self.gaps.append(
-                {"what": "alpha, beta, gamma", "why": "most tasks have one row", "mend": "audit several replies a task"}
-            )
-            return
-        size = spectrum.sample_size(min(counts))
-        for i in range(len(self.sides)):
-            made = tiers.split(self.vectors[i], self.tasks(i), self.model, _tier(self.config), self.config.seed, size)
-            found[i] |= {m.metric: m for m in made}
 
-    def place(self, i: int) -> Placed:
-        """A side on the map, with its neighbours."""
-        xy, region = regions.place(self.map, self.vectors[i])
-        own = neighbours.nearest(self.vectors[i])
-        other = self.vectors[1 - i] if len(self.vectors) > 1 else None
-        novelty = neighbours.novelty(self.vectors[i], other) if other is not None else np.full(len(own), np.nan)
-        return Placed(self.samples[i], self.vectors[i], xy, region, own, novelty)
+def _prompts(sides: Sequence[_Embedded], fitted: Regions, config: AuditConfig) -> list[list[Measure]]:
+    """The diversity of each side's prompts, at one number of tasks; empty where a side has too few beside its replies."""
+    texts = [_prompt_of_each_task(one.side, config) for one in sides]
+    most = min(map(len, texts))
+    if most < _LEAST:
+        return [[] for _ in sides]
+    size, model = max(2, spectrum.sample_size(most)), embeddings.fingerprint(config.measure.embedding)
+    measures = []
+    for prompts in texts:
+        chosen = [prompts[i] for i in _cut(np.arange(len(prompts)), most, config.seed)]
+        vectors, tasks = _vectors(chosen, config), list(range(most))
+        measures.append(tiers.meaning(vectors, tasks, fitted.book, model, _tier(config), config.seed, "task_", size))
+    return measures
 
-    def largest(self, one: Placed) -> Measure:
-        """The region that holds most rows, and its share."""
-        counts = np.bincount(one.region, minlength=len(self.map.labels))
-        top = int(counts.argmax())
-        share = rate(int(counts[top]), len(one.region))
-        note = {"cluster": top, "label": self.map.labels[top], "clusters": len(self.map.labels)}
-        params = {"map": self.map.book.fingerprint}
-        return Measure("diversity.largest_cluster", VERSION, share.value, share.n, share.lo, share.hi, params=params, note=note)
 
-    def drift(self, placed: list[Placed]) -> dict[str, Measure]:
-        """The tests between the sides, as numbers."""
-        now, was = [_cut(np.arange(len(p.at)), drift.MOST, self.config.seed) for p in placed]
-        x, y = placed[0].vectors[now], placed[1].vectors[was]
-        groups = [*np.array(self.tasks(0), object)[now].tolist(), *np.array(self.tasks(1), object)[was].tolist()]
-        found: dict[str, Measure] = {}
-        params: dict[str, Any] = {"model": self.model}
-        auc = drift.two_sample(x, y, groups, seed=self.config.seed)
-        found |= {m.metric: m for m in of_estimate("drift.auc", drift.VERSION, auc, params, self.config.seed)}
-        mmd = drift.mmd2(x[:500], y[:500], sigma=self.config.measure.sigma, seed=self.config.seed)
-        if mmd is not None:
-            found["drift.mmd2"] = Measure("drift.mmd2", drift.VERSION, mmd.value, mmd.n, params=params, note={"p": mmd.p})
-        k = len(self.map.labels)
-        counts = [np.bincount(p.region, minlength=k).astype(float) for p in placed]
-        self._psi(found, "drift.region_psi", counts[0], counts[1])
-        far = placed[0].novelty
-        found["diversity.novelty_against"] = Measure(
-            "diversity.novelty_against", neighbours.VERSION, float(np.median(far)), len(far), params=params
-        )
-        return found
+def _prompt_of_each_task(side: Side, config: AuditConfig) -> list[str]:
+    """One prompt a task, in the order of tasks; none where prompts are all there is."""
+    if side.rows["completion"].null_count == side.rows.num_rows:
+        return []
+    rows = side.rows.take(pa.array(_sampled(side, config.prompts, config.seed))).select(["task_id", "prompt"])
+    rows = rows.filter(pc.is_valid(rows["prompt"]))
+    first = dict(zip(reversed(rows["task_id"].to_pylist()), reversed(rows["prompt"].to_pylist()), strict=True))
+    return [first[task] for task in sorted(first) if first[task].strip()][: config.prompts]
 
-    def _psi(self, found: dict[str, Measure], name: str, now: NDArray[np.float64], was: NDArray[np.float64]) -> None:
-        value = drift.psi(now, was)
-        if value is not None:
-            found[name] = Measure(name, drift.VERSION, value, int(min(now.sum(), was.sum())))
 
-    def cut(self) -> dict[str, Measure]:
-        """The share of texts that the model does not see to their end."""
-        side, at = self.sides[0][0], _cut(self.samples[0], _CUT_ROWS, self.config.seed)
-        texts = text_of(side.rows).take(pa.array(at)).to_pylist()
-        most = self.config.measure.embedding.max_tokens
-        long = embeddings.n_tokens(texts, self.config.measure.embedding) > most
-        one = rate(int(long.sum()), len(long))
-        return {"embedding.cut": Measure("embedding.cut", VERSION, one.value, one.n, one.lo, one.hi, params={"most": most})}
+def _levels(sides: Sequence[_Embedded], config: AuditConfig) -> list[list[Measure]] | None:
+    """Alpha, beta and gamma of each side at one number of tasks; None where most tasks have one row."""
+    n_tasks = [len(set(one.tasks)) for one in sides]
+    if min(n_tasks) < 4 or any(len(one.at) < 1.5 * n for one, n in zip(sides, n_tasks, strict=True)):
+        return None
+    size, model = spectrum.sample_size(min(n_tasks)), embeddings.fingerprint(config.measure.embedding)
+    return [tiers.split(one.vectors, one.tasks, model, _tier(config), config.seed, size) for one in sides]
+
+
+def _placed(sides: Sequence[_Embedded], fitted: Regions) -> list[Placed]:
+    """Each side on the map, with its neighbours; novelty is against the other side."""
+    placed = []
+    for one, other in zip(sides, reversed(sides), strict=True):
+        xy, region = regions.place(fitted, one.vectors)
+        nearest = neighbours.nearest(one.vectors)
+        alone = other is one
+        novelty = np.full(len(nearest), np.nan) if alone else neighbours.novelty(one.vectors, other.vectors)
+        placed.append(Placed(one.at, one.vectors, xy, region, nearest, novelty))
+    return placed
+
+
+def _largest_region(placed: Placed, fitted: Regions) -> Measure:
+    """The share of the region that holds most rows; the note says which one."""
+    counts = np.bincount(placed.region, minlength=len(fitted.labels))
+    top = int(counts.argmax())
+    share = rate(int(counts[top]), len(placed.region))
+    note = {"cluster": top, "label": fitted.labels[top], "clusters": len(fitted.labels)}
+    params = {"map": fitted.book.fingerprint}
+    return Measure(
+        "diversity.largest_cluster",
+        VERSION,
+        share.value,
+        share.n,
+        share.lo,
+        share.hi,
+        params=params,
+        note=note,
+    )
+
+
+def _drift(sides: Sequence[_Embedded], placed: Sequence[Placed], fitted: Regions, config: AuditConfig) -> list[Measure]:
+    """The tests between the two sides, as numbers."""
+    params: dict[str, Any] = {"model": embeddings.fingerprint(config.measure.embedding)}
+    rows = [_cut(np.arange(len(p.at)), drift.MOST, config.seed) for p in placed]
+    now, was = (one.vectors[at] for one, at in zip(sides, rows, strict=True))
+    tasks = [one.tasks[i] for one, at in zip(sides, rows, strict=True) for i in at]
+    auc = drift.two_sample(now, was, tasks, seed=config.seed)
+    measures = [*of_estimate("drift.auc", drift.VERSION, auc, params, config.seed)]
+    mmd = drift.mmd2(now[:_MMD_ROWS], was[:_MMD_ROWS], sigma=config.measure.sigma, seed=config.seed)
+    if mmd is not None:
+        measures.append(Measure("drift.mmd2", drift.VERSION, mmd.value, mmd.n, params=params, note={"p": mmd.p}))
+    counts = [np.bincount(p.region, minlength=len(fitted.labels)).astype(float) for p in placed]
+    measures += _psi("drift.region_psi", drift.psi(*counts), int(min(c.sum() for c in counts)))
+    far = placed[0].novelty
+    median = float(np.median(far))
+    measures.append(Measure("diversity.novelty_against", neighbours.VERSION, median, len(far), params=params))
+    return measures
+
+
+def _psi(name: str, value: float | None, n: int) -> list[Measure]:
+    return [] if value is None else [Measure(name, drift.VERSION, value, n)]
+
+
+def _cut_texts(one: _Embedded, config: AuditConfig) -> Measure:
+    """The share of texts that the model does not see to their end."""
+    model = config.measure.embedding
+    at = _cut(one.at, _CUT_ROWS, config.seed)
+    texts = text_of(one.side.rows).take(pa.array(at)).to_pylist()
+    too_long = embeddings.n_tokens(texts, model) > model.max_tokens
+    share = rate(int(too_long.sum()), len(too_long))
+    params = {"most": model.max_tokens}
+    return Measure("embedding.cut", VERSION, share.value, share.n, share.lo, share.hi, params=params)
 
 
 def lengths(now: Known, was: Known) -> dict[str, Measure]:
-    """How far the lengths of the sides lie apart, in tenths of the other side."""
-    a, b = (numbers(side.table["words"]) for side in (now, was))
-    a, b = a[~np.isnan(a)], b[~np.isnan(b)]
-    if min(len(a), len(b)) < 50:
+    """How far the lengths of the sides lie apart, in tenths of the other side; empty under 50 rows of either."""
+    words = [numbers(side.table["words"]) for side in (now, was)]
+    words = [counts[~np.isnan(counts)] for counts in words]
+    if min(map(len, words)) < 50:
         return {}
-    value = drift.psi(*drift.by_quantiles(a, b))
-    if value is None:
-        return {}
-    return {"drift.length_psi": Measure("drift.length_psi", drift.VERSION, value, min(len(a), len(b)))}
+    return by_name(_psi("drift.length_psi", drift.psi(*drift.by_quantiles(*words)), min(map(len, words))))
 
 
 def section(found: Meaning, sides: list[tuple[Side, Known]]) -> DriftSection | None:

@@ -299,6 +299,14 @@ def test_a_run_is_audited_with_its_funnel_and_its_own_held_out_tasks(smoke_run: 
     assert found["sections"]["iterations"]
 
 
+def test_a_run_tells_its_own_rounds_numbers_whichever_side_it_is(smoke_run: Path, tmp_path: Path) -> None:
+    as_subject = report(smoke_run)["numbers"]
+    as_other = report(lines(tmp_path / "a.jsonl", sound()), smoke_run)["numbers"]
+    name = "quality.pass_rate_corrected"
+    assert as_other[f"against.{name}"]["value"] == as_subject[name]["value"]
+    assert name not in as_other, "a file has no run whose numbers were its own"
+
+
 def test_a_dataset_of_a_run_is_audited_by_itself(smoke_run: Path) -> None:
     folder = next((smoke_run / "datasets" / "default").iterdir())
     found = report(folder)
