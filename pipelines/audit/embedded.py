@@ -265,7 +265,7 @@ def lengths(now: Known, was: Known) -> dict[str, Measure]:
     words = [counts[~np.isnan(counts)] for counts in words]
     if min(map(len, words)) < 50:
         return {}
-    return by_name(_psi("drift.length_psi", drift.psi(*drift.by_quantiles(*words)), min(map(len, words))))
+    return by_name(_psi("drift.length_psi", drift.psi(*drift.by_quantiles(words[0], words[1])), min(map(len, words))))
 
 
 def section(found: Meaning, sides: list[tuple[Side, Known]]) -> DriftSection | None:
