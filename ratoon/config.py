@@ -52,7 +52,8 @@ def added(default: Any, **field: Any) -> Any:
 
 def one_of(configs: Iterable[type[Config]], tag: str) -> Any:
     """The type of a config that is one of `configs`, told apart by the value of its field `tag`."""
-    return Annotated[Union[tuple(configs)], Field(discriminator=tag)]  # noqa: UP007
+    types = tuple(configs)
+    return types[0] if len(types) == 1 else Annotated[Union[types], Field(discriminator=tag)]  # noqa: UP007
 
 
 def semantic(value: Any) -> Any:

@@ -43,7 +43,7 @@ ORDER: dict[str, tuple[set[str], ...]] = {
         {"report", "evaluation"},
         {"page"},
     ),
-    "generators": ({"tasks"}, {"proposers"}, {"engines"}),
+    "generators": ({"tasks", "waves"}, {"proposers"}, {"engines"}),
     "sft": ({"data", "models"}, {"training"}),
 }
 

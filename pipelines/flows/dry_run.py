@@ -166,7 +166,7 @@ def _rows(recipe: Recipe, train: _Asked, suite: _Asked, kept: Mapping[str, int],
 
     speed = (train.seconds + suite.seconds) / max(1, sum(train.tokens.values()) + sum(suite.tokens.values()))
     found = {
-        "rollouts": Total(asked * recipe.generate.n + judged * recipe.suites["heldout"].n, None, None),
+        "rollouts": planned_rollouts(recipe, judged),
         "prompt tokens": prompt,
         "sampled tokens": sampled,
         "cost": both(costs(train), costs(suite)) if prices.known else None,
@@ -175,6 +175,19 @@ def _rows(recipe: Recipe, train: _Asked, suite: _Asked, kept: Mapping[str, int],
         "kept examples": total([float(kept.get(t, 0)) for t in train.tokens], asked),
     }  # fmt: skip
     return [{"quantity": name, "total": t and t.value, "lo": t and t.lo, "hi": t and t.hi} for name, t in found.items()]
+
+
+def planned_rollouts(recipe: Recipe, judged: int) -> Total:
+    """The rollouts that are asked for certain, `judged` tasks an evaluation included; `hi` is the most they can become.
+
+    Without further waves (`mixed_groups`, `target_accepted`) and rules of `generate.again` there are no bounds.
+    """
+    generate, rounds = recipe.generate, recipe.run.iterations
+    certain = generate.tasks * rounds * generate.n + judged * recipe.suites["heldout"].n
+    waves = 0 if generate.mixed_groups is None and generate.target_accepted is None else generate.max_waves - 1
+    further = generate.tasks * rounds * waves * generate.n
+    again = generate.tasks * rounds * (1 + waves) * sum(rule.n for rule in generate.again)
+    return Total(certain, certain, certain + further + again) if further or again else Total(certain, None, None)
 
 
 def _sum(one: Total, other: Total) -> Total:

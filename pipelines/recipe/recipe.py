@@ -12,7 +12,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from ratoon.config import Config, apply_sets, operational, parse, read_toml, semantic
+from ratoon.config import Config, added, apply_sets, operational, parse, read_toml, semantic
 from ratoon.engine import LogprobsMode, Sampling
 from ratoon.errors import ConfigError
 from ratoon.filters import FilterConfig
@@ -20,6 +20,7 @@ from ratoon.generators.engines import EngineConfig
 from ratoon.generators.proposers.catalogue import ProposerConfig
 from ratoon.generators.splits import SplitConfig
 from ratoon.generators.tasks import TaskConfig
+from ratoon.generators.waves import WaveConfig
 from ratoon.metrics.embeddings.embed import EmbeddingConfig
 from ratoon.metrics.qdc.tiers import TierConfig
 from ratoon.metrics.verifier_errors.error_rates import MeasureConfig
@@ -114,6 +115,7 @@ class GenerateConfig(Config):
         0.25, ge=0, le=1, description="runs with nft: most of a round's tasks that were never solved when last asked"
     )
     retry_times: int = Field(2, ge=0, description="runs with nft: most times a never solved task is asked again")
+    again: tuple[WaveConfig, ...] = added((), description="rules by which a round asks some of its tasks again, each once")
 
 
 class ProposeConfig(Config):
@@ -191,6 +193,7 @@ class Recipe(Config):
         further = [name for name in ("mixed_groups", "target_accepted") if getattr(self.generate, name) is not None]
         if self.consensus is not None and self.consensus.wave and further:
             raise ValueError(f"consensus.wave asks the same tasks again, generate.{further[0]} others: take one of them out")
+        self._asked_again_otherwise()
         if self.train.uses("nft") and (fields := bent(self.sampling.model_dump())):
             raise ValueError(
                 f"train.method nft needs samples of the model's own distribution, and [sampling] sets {', '.join(fields)}"
@@ -198,6 +201,19 @@ class Recipe(Config):
         if self.train.uses("nft") and self.consensus is not None:
             self._votes_fit_nft(self.consensus)
         return self
+
+    def _asked_again_otherwise(self) -> None:
+        """Raise ValueError where a rule of `generate.again` could only repeat what the round has asked."""
+        if self.generate.again and self.consensus is not None and self.consensus.wave:
+            raise ValueError(
+                "consensus.wave counts the replies of a task under one sampling: take generate.again out, or set it to 0"
+            )
+        for rule in self.generate.again:
+            if getattr(rule, "temperature", None) == self.sampling.temperature:
+                raise ValueError(
+                    f"generate.again {rule.kind} has the temperature of [sampling], {rule.temperature}: "
+                    "it would ask the same again; give another"
+                )
 
     def _votes_fit_nft(self, consensus: ConsensusConfig) -> None:
         """Raise ValueError on what training would refuse after a round was paid for."""

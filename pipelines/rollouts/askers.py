@@ -2,7 +2,8 @@
 
 An asker looks at what the round holds so far and gives the assignments of one more wave, or null when it has nothing to ask.
 After each wave all are heard again, in order, and the first that asks is answered. A decision is made of committed
-artifacts alone, so that a run which is killed asks the same waves again. A new one is a file with an asker and a line here.
+artifacts alone, so that a run which is killed asks the same waves again. A rule that looks at groups alone and asks tasks
+again is a file of `generators/waves/`, and nothing here; any other asker is a file of its own and a line here.
 """
 
 from __future__ import annotations
@@ -10,7 +11,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from ratoon.pipelines.recipe.recipe import Recipe
-from ratoon.pipelines.rollouts import adaptive_consistency, dynamic_sampling, first_wave, paraphrase_pairs, retry_queue
+from ratoon.pipelines.rollouts import (
+    adaptive_consistency,
+    asked_again,
+    dynamic_sampling,
+    first_wave,
+    paraphrase_pairs,
+    retry_queue,
+)
 from ratoon.pipelines.runtime.context import Context
 from ratoon.pipelines.runtime.rollout_set import RoundSoFar
 from ratoon.pipelines.runtime.stage import Manifests, several, with_descendants
@@ -30,7 +38,7 @@ def askers(recipe: Recipe, iteration: int) -> list[Asker]:
         chosen.append(dynamic_sampling.asker(prefer, mixed_groups, generate.target_accepted))
     if votes is not None and votes.wave:
         chosen.append(adaptive_consistency.asker(votes))
-    return chosen
+    return [*chosen, *map(asked_again.asker, generate.again)]
 
 
 def _prefer(recipe: Recipe) -> first_wave.Prefer:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from ratoon.pipelines.flows.dry_run import predict, total
+from ratoon.pipelines.flows.dry_run import Total, planned_rollouts, predict, total
 from ratoon.pipelines.recipe.recipe import load
 from ratoon.run import Run
 
@@ -51,3 +51,15 @@ def test_a_dry_run_predicts_what_the_run_then_takes_and_leaves_no_folder(
     assert told.code == 0, told.err
     assert "sampled tokens" in told.out
     assert not (tmp_path / "other").exists()
+
+
+def test_rounds_that_may_ask_further_have_a_bound_and_others_none() -> None:
+    def bounds(*sets: str) -> Total:
+        return planned_rollouts(load("smoke", ["run.iterations=2", "generate.tasks=10", "generate.n=4", *sets]), 0)
+
+    again = "generate.again=[{kind='failed_again',temperature=1.3,n=3}]"
+    waves = ("generate.target_accepted=50", "generate.max_waves=3")
+    assert bounds() == Total(80, None, None)
+    assert bounds(again) == Total(80, 80, 80 + 2 * 10 * 3)
+    assert bounds(*waves) == Total(80, 80, 3 * 80)
+    assert bounds(again, *waves) == Total(80, 80, 3 * (80 + 2 * 10 * 3))

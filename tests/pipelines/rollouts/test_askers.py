@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from ratoon.errors import DataError
+from ratoon.errors import ConfigError, DataError
 from ratoon.pipelines.recipe.recipe import load
-from ratoon.pipelines.rollouts import assign, sample
+from ratoon.pipelines.rollouts import assign, sample, score
 from ratoon.pipelines.rollouts.askers import askers, next_wave
 from ratoon.pipelines.runtime import records
 from ratoon.pipelines.runtime.rollout_set import RoundSoFar
@@ -26,6 +26,7 @@ Open = Callable[..., Any]
         ("smoke", ["generate.target_accepted=9"], [2, 2]),
         ("nft", ["generate.mixed_groups=9", 'train.method=["rft","nft"]'], [1, 2]),
         ("consensus", [], [2, 2]),
+        ("smoke", ["generate.again=[{kind='failed_again',temperature=1.3}]"], [2, 2]),
     ],
 )
 def test_a_recipe_has_the_askers_it_names_in_the_rounds_they_are_for(recipe: str, sets: list[str], in_round: list[int]) -> None:
@@ -63,3 +64,35 @@ def test_a_sampling_that_no_row_records_is_refused(context: Open, ground: Any) -
         ground(ctx)
         with pytest.raises(DataError, match="no sampling x is recorded"):
             records.sampling_of(ctx, "x")
+
+
+def test_tasks_that_nobody_solved_are_asked_again_once_at_another_temperature(context: Open, ground: Any) -> None:
+    rule = "generate.again=[{kind='failed_again',temperature=1.3,n=2}]"
+    with context(rule, "generate.n=2") as ctx:
+        on = ground(ctx)
+        held = RoundSoFar(1, [on.pool], [on.prompts])
+        while (assigned := next_wave(ctx, held)) is not None:
+            cut = sample.shards(ctx, assigned, on.base_row, on.base, first=len(held.rollouts))
+            rollouts = [sample.sample_shard(ctx, shard, held.prompts) for shard in cut]
+            held = held.with_wave(assigned, rollouts, [score.score_shard(ctx, each, held.pool) for each in rollouts])
+        first, again = held.asked
+        solved = score.groups_so_far(ctx, RoundSoFar(1, held.pool, held.prompts, (first,), held.rollouts[:2], held.scores[:2]))
+        failed = {row["task_id"] for row in solved.to_pylist() if row["pass_rate"] == 0}
+        rows = ctx.store.read("assignments", [again]).to_pylist()
+        assert {row["task_id"] for row in rows} == failed
+        assert 0 < len(failed) < solved.num_rows
+        assert {row["n_planned"] for row in rows} == {2}
+        (sampling,) = {row["sampling_id"] for row in rows}
+        assert records.sampling_of(ctx, sampling).temperature == 1.3
+        whole = score.groups_so_far(ctx, held)
+        assert whole.num_rows == solved.num_rows + len(failed), "the further rollouts of a task are a group of their own"
+
+
+@pytest.mark.parametrize(
+    ("recipe", "temperature", "match"),
+    [("smoke", 1.0, "has the temperature of"), ("consensus", 1.3, "take generate.again out")],
+)
+def test_a_rule_that_could_not_ask_otherwise_is_refused(recipe: str, temperature: float, match: str) -> None:
+    rule = f"generate.again=[{{kind='failed_again',temperature={temperature}}}]"
+    with pytest.raises(ConfigError, match=match):
+        load(recipe, [rule, "sampling.temperature=1.0"])
