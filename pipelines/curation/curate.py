@@ -91,7 +91,7 @@ def _found_or_made(sources: Sequence[_Source], recipe: Recipe, name: str) -> Man
     if "group" in views:
         config["group_filters"] = semantic(recipe.group_filters)
         own = own | {f"group.{step}": version for step, version in versions(views["group"]).items()}
-    if recipe.train.uses("nft"):
+    if recipe.keeps_failures:
         config["retry"] = True
     questions = bare.found(store, recipe, crop.iteration)
     kinds = {kind for steps in views.values() for kind, _ in steps}
@@ -110,7 +110,7 @@ def _found_or_made(sources: Sequence[_Source], recipe: Recipe, name: str) -> Man
 def _views(recipe: Recipe, iteration: int) -> dict[str, list[tuple[str, Config]]]:
     """The steps of each view of a round's dataset, the one it trains on first."""
     sft = {"sft": _steps(recipe.filters)}
-    if recipe.train.in_round(iteration).method != "nft":
+    if not recipe.learns_from_groups(iteration):
         return sft
     return {"group": [*_steps(recipe.group_filters), ("mixed_group", MixedGroupConfig())]} | sft
 
@@ -147,7 +147,7 @@ def _curate(sources: Sequence[_Source], recipe: Recipe, name: str, wanted: Artif
     }
     kept = sum(view.kept.num_rows for view in first)
     tables = {"decisions": pa.concat_tables([view.decisions for view in decided]), "examples": made}
-    if recipe.train.uses("nft"):
+    if recipe.keeps_failures:
         tables["state"] = retry.never_solved(store.read("groups", [crop.groups]), crop.iteration)
     return Built(tables, Counts(planned, kept, dropped=planned - kept), extra)
 

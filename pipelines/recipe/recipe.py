@@ -194,13 +194,32 @@ class Recipe(Config):
         if self.consensus is not None and self.consensus.wave and further:
             raise ValueError(f"consensus.wave asks the same tasks again, generate.{further[0]} others: take one of them out")
         self._asked_again_otherwise()
-        if self.train.uses("nft") and (fields := bent(self.sampling.model_dump())):
+        if self.keeps_failures and (fields := bent(self.sampling.model_dump())):
             raise ValueError(
                 f"train.method nft needs samples of the model's own distribution, and [sampling] sets {', '.join(fields)}"
             )
-        if self.train.uses("nft") and self.consensus is not None:
+        if self.keeps_failures and self.consensus is not None:
             self._votes_fit_nft(self.consensus)
         return self
+
+    @property
+    def votes_label(self) -> bool:
+        """Whether agreement labels, not the golds: then no gold may show."""
+        return self.consensus is not None and self.consensus.labels == "consensus"
+
+    @property
+    def symbolic_votes(self) -> bool:
+        """Whether two replies that differ in writing vote together where they are equal as mathematics."""
+        return self.consensus is not None and self.consensus.equivalence == "symbolic"
+
+    @property
+    def keeps_failures(self) -> bool:
+        """Whether some round learns from wrong replies too: what nobody solved is then kept, to be asked again."""
+        return self.train.uses("nft")
+
+    def learns_from_groups(self, iteration: int) -> bool:
+        """Whether this round trains on whole groups, right and wrong replies together (nft), not on single replies."""
+        return self.train.in_round(iteration).method == "nft"
 
     def _asked_again_otherwise(self) -> None:
         """Raise ValueError where a rule of `generate.again` could only repeat what the round has asked."""
@@ -220,7 +239,7 @@ class Recipe(Config):
         if consensus.wave:
             raise ValueError("train.method nft needs whole groups, and consensus.wave stops asking some early: set it to 0")
         weight = self.train.nft.negative_weight
-        if consensus.labels == "consensus" and (weight > MOST_NEGATIVE or not consensus.share):
+        if self.votes_label and (weight > MOST_NEGATIVE or not consensus.share):
             raise ValueError(
                 f"train.method nft on votes pushes the minority, perhaps the truth, down: train.nft.negative_weight is {weight}"
                 f", at most {MOST_NEGATIVE}; consensus.share is {consensus.share}, above 0"

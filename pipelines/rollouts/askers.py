@@ -30,8 +30,7 @@ Asker = Callable[[Context, RoundSoFar], Manifest | None]
 def askers(recipe: Recipe, iteration: int) -> list[Asker]:
     """The askers of a round, in the order they are heard."""
     generate, votes = recipe.generate, recipe.consensus
-    contrast = recipe.train.in_round(iteration).method == "nft"
-    mixed_groups = generate.mixed_groups if contrast else None
+    mixed_groups = generate.mixed_groups if recipe.learns_from_groups(iteration) else None
     prefer = _prefer(recipe)
     chosen = [first_wave.asker(prefer)]
     if mixed_groups is not None or generate.target_accepted is not None:
@@ -45,7 +44,7 @@ def _prefer(recipe: Recipe) -> first_wave.Prefer:
     """Which tasks the waves of a run prefer. Paraphrases need votes, a retry queue contrast."""
     if recipe.consensus is not None and recipe.consensus.twins:
         return paraphrase_pairs.prefer
-    if recipe.train.uses("nft") and recipe.generate.retry_share:
+    if recipe.keeps_failures and recipe.generate.retry_share:
         return retry_queue.prefer
     return first_wave.none
 

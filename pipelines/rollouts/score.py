@@ -107,7 +107,7 @@ def group(
             "all_right": _count(made, 1.0),
             "waves": len(asked),
         }
-        told |= {"wanted": ctx.recipe.generate.mixed_groups} if ctx.recipe.train.uses("nft") else {}
+        told |= {"wanted": ctx.recipe.generate.mixed_groups} if ctx.recipe.keeps_failures else {}
         tables = {"groups": made} | ({} if agreement is None else {"scores": agreement})
         if consensus is not None and consensus.twins and agreement is not None:
             tables["measures"] = twins.measures(made, iteration=asked[0].iteration or 0)

@@ -127,21 +127,17 @@ class Context:
         with self._lock:
             if self._pool is None:
                 verify = self.recipe.verify
-                extra = self.verifiers | ({SAME: math.same} if self._symbolic else {})
+                extra = self.verifiers | ({SAME: math.same} if self.recipe.symbolic_votes else {})
                 self._pool = VerifierPool(
                     verify.workers, verify.timeout_s, extra=extra,
                     on_start=lambda pid: self.children.started(pid, "verifier workers"),
                 ).__enter__()  # fmt: skip
             return self._pool
 
-    @property
-    def _symbolic(self) -> bool:
-        return self.recipe.consensus is not None and self.recipe.consensus.equivalence == "symbolic"
-
     def same(self) -> Same | None:
         """Who says whether two replies are equivalent, where votes ask for it."""
         consensus = self.recipe.consensus
-        return by_math(self.pool(), consensus.reader_args) if consensus is not None and self._symbolic else None
+        return by_math(self.pool(), consensus.reader_args) if consensus is not None and self.recipe.symbolic_votes else None
 
     def logs(self, name: str) -> Path:
         """A file under the run's logs folder."""

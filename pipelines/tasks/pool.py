@@ -18,7 +18,6 @@ from ratoon.generators.tasks.task_rows import text_key
 from ratoon.messages import user_turns
 from ratoon.metrics import verifiers
 from ratoon.metrics.verifiers.score import score_gold
-from ratoon.pipelines.recipe.recipe import Recipe
 from ratoon.pipelines.runtime.context import Context
 from ratoon.pipelines.runtime.stage import Built, key, run_stage, with_descendants
 from ratoon.store.store import ArtifactKey, Counts, Manifest
@@ -28,14 +27,10 @@ def tasks(ctx: Context) -> Manifest:
     """Every task of every source, split by problem key; a task whose gold its own verifier refuses is a failure row."""
     recipe = ctx.recipe
     config = {"tasks": semantic(recipe.tasks), "splits": semantic(recipe.splits), "seed": task_seed(ctx)}
-    if _hides(recipe):
+    if recipe.votes_label:
         config["hide_gold"] = True
     own = versions(recipe.tasks) | _verifier_versions(ctx)
     return run_stage(ctx.store, key("tasks", 0, config=config, versions=own), lambda: _propose(ctx))
-
-
-def _hides(recipe: Recipe) -> bool:
-    return recipe.consensus is not None and recipe.consensus.labels == "consensus"
 
 
 def _verifier_versions(ctx: Context) -> dict[str, str]:
@@ -57,7 +52,7 @@ def _propose(ctx: Context) -> Built:
     rows, refused = check_gold(ctx, proposed.tasks)
     split = sealed(assign_splits(rows, recipe.splits, ids.derive_seed(seed, "splits")))
     oracles = proposed.oracles
-    if _hides(recipe):
+    if recipe.votes_label:
         split, oracles = hide_gold(split, oracles)
     kept = pc.is_in(oracles["task_id"], value_set=split["task_id"].combine_chunks())
     failures = pa.concat_tables([proposed.failures, refused])
