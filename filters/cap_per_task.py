@@ -56,7 +56,7 @@ def keep(rows: pa.Table, config: CapPerTaskConfig) -> Verdicts:
 
 
 def _texts_and_keys(column: pa.Array, kind: str) -> tuple[list[str], list[int]]:
-    """Per row its text and the number of its key; each distinct text is parsed once, a null text is empty."""
+    """Each row's text and the number of its key; a distinct text is parsed once, a null text is empty."""
     found = column.fill_null("").dictionary_encode()
     make = reasoning_key if kind == "equations" else normalise
     seen: dict[str, int] = {}

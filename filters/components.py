@@ -32,7 +32,7 @@ class Edges(NamedTuple):
 def keep_best(
     rows: pa.Table, side: Side, kind: str, version: str | None, threshold: float, rank_by: str, reason: str
 ) -> Verdicts:
-    """One row of each component stays: none where a past one is in it, else the best by `rank_by`, then the smallest id.
+    """Keep one row of each component: the best by `rank_by`, then the smallest id; none where a past row is in it.
 
     Drops for `reason` (the evidence is the row that stays) or `reason:past` (the past row); the value is the row's highest
     similarity to another of its component.
@@ -56,7 +56,7 @@ def keep_best(
 
 
 def unite(labels: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """`labels` (of each node the smallest of its component) after joining node a[i] with b[i]; any order gives the same."""
+    """The labels after node a[i] is joined with b[i]: a node's label is the smallest node of its component."""
     for start in range(0, len(a), _CHUNK):
         left, right = a[start : start + _CHUNK], b[start : start + _CHUNK]
         while True:

@@ -48,7 +48,7 @@ def decide(
 
 
 def _needed(candidates: pa.Table, steps: Sequence[tuple[str, Config]]) -> list[str]:
-    """What the steps read, so that a filter copies no more of a row; a user's own filter is given all."""
+    """The columns that the steps read, so that filters copy no others; a user's own filter is given all."""
     if any(kind not in FILTERS for kind, _ in steps):
         return candidates.column_names
     needs = {"rollout_id", *(name for kind, config in steps for name in FILTERS[kind].columns(config, candidates.column_names))}
@@ -56,7 +56,7 @@ def _needed(candidates: pa.Table, steps: Sequence[tuple[str, Config]]) -> list[s
 
 
 def _once_in_order(candidates: pa.Table) -> pa.Table:
-    """By id, and not copied where they lie so. Raises DataError on a rollout that comes twice."""
+    """The rows in id order, not copied where they lie so. Raises DataError on a rollout that comes twice."""
     ids = whole(candidates["rollout_id"])
     if ascends(ids):
         return candidates

@@ -61,7 +61,7 @@ def _strata(stratum: np.ndarray, seen: np.ndarray) -> Iterator[np.ndarray]:
 
 
 def _seen(x: np.ndarray) -> np.ndarray:
-    """Whether each row is a vector at all, so many rows at a time: as float32 all of them may not fit."""
+    """Whether each row has a vector; rows are read in blocks, since all of them may not fit as float32."""
     parts = (x[start : start + _ROWS].astype(np.float32) for start in range(0, len(x), _ROWS))
     squares = np.concatenate([np.zeros(0, np.float32), *(np.einsum("ij,ij->i", part, part) for part in parts)])
     return np.isfinite(squares) & (squares > 0.5)

@@ -47,7 +47,7 @@ def keep(rows: pa.Table, config: LengthBandConfig) -> Verdicts:
 
 
 def _moments(size: np.ndarray, group: np.ndarray, known: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Per row the count, mean and standard deviation (of the population) of its group's known sizes."""
+    """Each row's group: the count, mean and population standard deviation of its known sizes."""
     n = int(group.max(initial=0)) + 1
     count = np.bincount(group[known], minlength=n)
     safe = np.maximum(count, 1)

@@ -45,5 +45,5 @@ def keep(rows: pa.Table, _config: MixedGroupConfig) -> Verdicts:
 
 
 def _any(group: np.ndarray, where: np.ndarray, n: int) -> np.ndarray:
-    """Per group whether any of its rows is marked."""
+    """Whether any row of each group is marked."""
     return np.bincount(group[where & (group >= 0)], minlength=n) > 0

@@ -49,7 +49,7 @@ def _pairs(text: str) -> list[tuple[str, str]]:
 
 
 def canonical_number(number: str) -> str:
-    """Without thousands separators, leading zeros and trailing decimal zeros; a negative zero is 0."""
+    """The number without thousands separators, leading zeros and trailing decimal zeros; a negative zero is 0."""
     sign, digits = ("-", number[1:]) if number.startswith("-") else ("", number)
     whole, _, fraction = digits.replace(",", "").partition(".")
     whole, fraction = whole.lstrip("0") or "0", fraction.rstrip("0")

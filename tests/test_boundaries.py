@@ -9,6 +9,7 @@ import tomllib
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from statistics import median, quantiles
 
 import pytest
 
@@ -170,6 +171,11 @@ def circles(edges: dict[str, set[str]]) -> list[list[str]]:
     return rings
 
 
+def function_lengths(source: str) -> list[int]:
+    functions = (node for node in ast.walk(ast.parse(source)) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
+    return [(node.end_lineno or node.lineno) - node.lineno + 1 for node in functions]
+
+
 def size_problems(source: str) -> list[str]:
     """A file over 400 lines, a function over 50."""
     lines = len(source.splitlines())
@@ -198,6 +204,12 @@ def test_files_and_functions_stay_small() -> None:
         for problem in size_problems(path.read_text(encoding="utf-8"))
     ]
     assert not found, "\n".join(found)
+
+
+def test_most_functions_are_read_at_a_glance() -> None:
+    lengths = [length for _, path in modules() for length in function_lengths(path.read_text(encoding="utf-8"))]
+    assert median(lengths) <= 8
+    assert quantiles(lengths, n=10)[-1] <= 20
 
 
 def test_no_folder_has_more_files_than_one_looks_through() -> None:

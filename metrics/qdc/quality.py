@@ -24,7 +24,7 @@ _DRAWS = 2000
 
 
 def pass_rate(groups: pa.Table, clusters: Sequence[Hashable] | None = None, *, seed: int = 0) -> Estimate | None:
-    """Passed over valid rollouts of all groups, resampled by cluster (problem key; each group its own where none are given).
+    """The share of valid rollouts that passed, resampled by cluster (problem key; a group alone where none is given).
 
     `groups` has n_valid and n_passed. None where nothing was judged; `n` is the number of clusters with a valid rollout.
     """
@@ -61,7 +61,7 @@ def judged(scores: pa.Table, *, seed: int = 0) -> Estimate | None:
 
 
 def _ratio(columns: Floats, clusters: Sequence[Hashable] | None, seed: int, rate: bool = True) -> Estimate:
-    """Sum of the first column over sum of the second, with an interval over clusters."""
+    """The sum of the first column divided by that of the second, with an interval over clusters."""
     sums = cluster_sums(columns, clusters)[:, :2]
     value = float(sums[:, 0].sum() / sums[:, 1].sum())
     if len(sums) > _MANY:

@@ -172,7 +172,7 @@ def words(texts: pa.Array, tasks: Sequence[Any], config: TierConfig, seed: int, 
 def _of_grams(
     grams: NDArray[np.uint64], row: NDArray[np.int64], n: int, statistic: Callable[..., float | None]
 ) -> Callable[[NDArray[np.int64]], float]:
-    """A statistic of n-grams as one of the texts that hold them."""
+    """Turn a statistic of n-grams into one of the texts that hold them."""
 
     def of_texts(rows: NDArray[np.int64]) -> float:
         place = np.full(n, -1)

@@ -15,7 +15,10 @@ Floats = NDArray[np.float64]
 
 
 def correlations(columns: Mapping[str, Floats], length: str) -> Correlations | None:
-    """Of columns of one length (NaN is unknown); a constant or nearly unknown one is left out. None under two columns.
+    """Spearman's correlations of columns of one length (NaN: unknown), constant or nearly unknown ones left out.
+
+    None where fewer than two columns are left.
+
 
     The partial correlation of a, b given length l is (r_ab − r_al r_bl) / √((1 − r_al²)(1 − r_bl²)), of Spearman's r.
     """

@@ -58,7 +58,7 @@ def mmd2(x: NDArray[np.float32], y: NDArray[np.float32], *, sigma: float = SIGMA
 
 
 def _mmd(kernel: Floats, side: Floats, m: int, n: int) -> Floats:
-    """Of each column of 0 and 1: mean within both sides less twice the mean between."""
+    """The statistic of each column of sides (0 or 1): the means within both sides less twice the mean between."""
     with_x = kernel @ side
     xx = (side * with_x).sum(0)
     xy = ((1 - side) * with_x).sum(0)

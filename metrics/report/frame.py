@@ -70,7 +70,7 @@ def judged(rows: pa.Table) -> bool:
 
 
 def duplicates(rows: pa.Table, words: NDArray[np.int64]) -> pa.Array:
-    """Of each row the id of the first one in id order with its prompt and its text, null where it is that one itself.
+    """The id of the first row, in id order, with the same prompt and text; null for that row itself.
 
     Replies of few words to one prompt are equal by chance where several were sampled: there they do not count.
     """

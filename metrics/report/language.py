@@ -47,7 +47,7 @@ for _name, _said in _WORDS.items():
 
 
 def languages(texts: Sequence[str | None], scripts: Sequence[str | None]) -> pa.Array:
-    """Of each text its language's two letters, or its script's name where that is not Latin; null where it cannot be told."""
+    """Each text's language as two letters, or its script where that is not Latin; null where it cannot be told."""
     return pa.array([_of(text, script) for text, script in zip(texts, scripts, strict=True)], pa.string())
 
 

@@ -15,7 +15,7 @@ MOST = 50
 
 
 def groups(rows: pa.Table) -> pa.Table:
-    """One row a task of a pass rate: of its first row in id order, with the group's size."""
+    """One row for each task with a pass rate: its first row in id order, with the group's size."""
     known = rows.filter(pc.is_valid(rows["pass_rate"])).sort_by("row_id")
     names = ["row_id", "prompt", "gold", "vote", "vote_share", "pass_rate", "group_n"]
     firsts = known.group_by("task_id", use_threads=False).aggregate([(name, "first") for name in names])

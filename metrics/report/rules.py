@@ -20,7 +20,7 @@ LEAST_KEPT = 0.5  # of a training's update, in the weights that engines load
 
 
 class Finding(NamedTuple):
-    """What a warning saw. `weight` is how far beyond the limit, 1 at it; `sql` gives the rows, their ids first."""
+    """One warning that fires. `weight` is how far beyond the limit, 1 at it; `sql` gives the rows, their ids first."""
 
     code: str
     message: str

@@ -15,7 +15,7 @@ from ratoon.metrics.report import Severity
 
 
 class LimitsConfig(Config):
-    """Beyond what the audit warns. Shares are 0 to 1."""
+    """The limits beyond which the audit warns. Shares are 0 to 1."""
 
     fall: float = Field(0.15, gt=0, lt=1, description="fall of a diversity (Vendi, alpha, beta) at equal n, intervals disjoint")
     fall_large: float = Field(0.05, gt=0, lt=1, description="the same where both samples have `large` rows or more")

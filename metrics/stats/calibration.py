@@ -23,7 +23,7 @@ Column = Sequence[float] | NDArray[Any]
 
 
 class RiskCoverage(NamedTuple):
-    """Accept what is at least `threshold` sure: the share accepted, the share of it that is wrong, and how many it is."""
+    """The share of items that are at least `threshold` sure, the share of these that is wrong, and their number."""
 
     threshold: float
     coverage: float
@@ -47,7 +47,7 @@ def ece(confidence: Column, right: Column, *, bins: int = 10) -> float:
 
 
 def brier(confidence: Column, right: Column) -> float:
-    """Brier score: the mean squared distance of confidence and outcome; 0.25 is a coin said to be a coin.
+    """Brier score: the mean squared distance of confidence and outcome; a forecast of one half scores 0.25 whatever comes.
 
     Raises UsageError on no rows, or on a value outside [0, 1].
 
@@ -180,7 +180,7 @@ def _columns(confidence: Column, right: Column) -> tuple[Floats, Floats]:
 
 
 def _by_confidence(sure: Floats, good: Floats) -> tuple[Floats, Floats]:
-    """Sorted, each row with the mean outcome of its confidence."""
+    """Both columns sorted by confidence; each row has the mean outcome of its confidence."""
     values, at, counts = np.unique(sure, return_inverse=True, return_counts=True)
     mean = np.bincount(at, weights=good, minlength=len(values)) / counts
     return np.repeat(values, counts), np.repeat(mean, counts)

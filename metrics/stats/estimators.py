@@ -212,7 +212,7 @@ def bootstrap_statistic(
 
 
 def cluster_sums(columns: Floats, clusters: Sequence[Hashable] | None) -> Floats:
-    """Per cluster the sum of each column and, last, the number of rows: (clusters, m + 1), in order of first appearance."""
+    """The sums of each cluster's columns and, last, its number of rows: (clusters, m + 1), in order of first appearance."""
     rows = np.column_stack([columns, np.ones(len(columns))])
     if clusters is None:
         return rows

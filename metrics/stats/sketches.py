@@ -113,7 +113,7 @@ def mean(sketch: Sketch, rate: bool = False) -> Estimate | None:
 
 
 def unlike(sketch: Sketch) -> float:
-    """About how many unlike items there are: exact below `KEPT`, beyond with a standard error of 1 / √KEPT (4 %)."""
+    """The number of distinct items: exact below `KEPT`, estimated beyond with a standard error of 1 / √KEPT (4 %)."""
     if len(sketch.values) < KEPT:
         return float(len(sketch.values))
     return (KEPT - 1) / (float(sketch.values[-1]) / 2**52)

@@ -96,7 +96,7 @@ def _write(wanted: _Wanted, config: AuditConfig, folder: Path, made_of: str) -> 
 
 
 def _fact(path: Path) -> Any:
-    """What a report was made of, or null where there is none that can be read."""
+    """What a report was made of, as its provenance says; None where no report can be read."""
     with suppress(OSError, ValueError, KeyError):
         facts = json.loads(path.read_text(encoding="utf-8"))["sections"]["provenance"]
         return next((fact["value"] for fact in facts if fact["name"] == _MADE_OF), None)

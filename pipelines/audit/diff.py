@@ -43,7 +43,7 @@ class Diff(NamedTuple):
 
 
 class _Read(NamedTuple):
-    """A side, the run it is of, what was decided on its rows or on those it left out, and the reasons of drops."""
+    """A side, its run, and the decisions on its rows and on those it left out, with the reasons of drops."""
 
     side: Side
     run_id: str | None
@@ -109,7 +109,7 @@ def _where(text: str) -> tuple[Path, int | None]:
 
 
 def _of_run(root: Path, run_id: str | None, dataset_id: str, iteration: int) -> tuple[dict[str, str] | None, pa.Table | None]:
-    """Decisions of the curation that made a dataset, and its run's held-out items, where it still lies in its run."""
+    """The decisions of the curation that made a dataset, and its run's held-out items; None once it lies elsewhere."""
     if not (root / "run.json").exists():
         return None, None
     store = Store.open(root)

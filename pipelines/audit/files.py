@@ -140,7 +140,7 @@ class _Reader:
         self.drawn.append(drawn[chosen])
 
     def _limit(self) -> np.uint64:
-        """Draws under it are kept, as far as is known: the more rows there are, the lower it is."""
+        """The draw under which a row is kept, as far as is known: the more rows, the lower."""
         return np.uint64(min(1.0, self.most / max(1, self.total)) * float(_TOP))
 
     def table(self) -> pa.Table:
@@ -159,7 +159,7 @@ class _Reader:
 
 
 def _named(rows: pa.Table) -> pa.Table:
-    """With ids of rows and tasks where the file has none or not one each."""
+    """The rows with ids of their own and of their tasks, where the file has none or not one each."""
     if rows["row_id"].null_count or audit_values.twice(rows["row_id"]):
         rows = rows.set_column(0, FRAME.field("row_id"), pa.array(audit_values.row_ids(rows), pa.string()))
     if rows["task_id"].null_count:

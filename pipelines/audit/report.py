@@ -242,7 +242,7 @@ def _iterations(facts: Facts) -> list[Series] | None:
 
 
 def _levels(facts: Facts) -> Levels | None:
-    """Of a run's rounds where it stored them; else of the subject, and of its own round before where it is compared."""
+    """The levels of a run's rounds where it stored them; else those of the subject and of its round before."""
     by_round: dict[int | None, Mapping[str, Measure]] = {i: by_name(measures) for i, measures in facts.stored.items()}
     if not any("diversity.alpha" in numbers for numbers in by_round.values()):
         subject, against = facts.subject, facts.against

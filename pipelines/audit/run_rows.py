@@ -57,7 +57,7 @@ _TOLD = (
 
 
 def read(store: Store, iteration: int, most: int, seed: int) -> tuple[pa.Table, pa.Table, str]:
-    """Rows of FRAME of a round, the items it must not hold (its held-out tasks and benchmarks), and a digest of both.
+    """A round's rows as FRAME, the items they must not hold (held-out tasks, benchmarks), and a digest of both.
 
     Beyond `most` rows whole tasks are taken by hash.
     """
@@ -118,7 +118,7 @@ def thinking(store: Store, iteration: int) -> list[str]:
 def known_before(store: Store, iteration: int, row_ids: pa.ChunkedArray) -> dict[str, pa.Table]:
     """What the run has measured of a round's rows: `lint` (a row each, in their order), edges `near`, `matched` and `review`.
 
-    Of `lint` nothing where a row has none; of `near` those of the newest settings.
+    There is no `lint` where a row lacks one; `near` holds the edges of the newest settings.
     """
     found: dict[str, pa.Table] = {}
     lint = (
@@ -141,7 +141,7 @@ def before(store: Store, iteration: int) -> int | None:
 
 
 def stored(store: Store) -> dict[int, list[Measure]]:
-    """What was measured of each round."""
+    """The measures of each round that the run stored, by round."""
     table = store.read("measures", store.find("measure"))
     found = {}
     for iteration in sorted({i for i in table["iteration"].to_pylist() if i is not None}):

@@ -104,7 +104,7 @@ def verdict(now: Mapping[str, Measure], was: Mapping[str, Measure], warnings: Se
 
 
 def _arrow(one: Measure, before: Measure | None) -> Any:
-    """Up or down only where the intervals are disjoint."""
+    """`up` or `down` where the intervals are disjoint, else `same`; None where there is nothing to compare with."""
     if before is None or before.value is None or one.value is None:
         return None
     if one.lo is not None and before.hi is not None and one.lo > before.hi:
@@ -168,7 +168,7 @@ def repetition(side: Side, known: Known, placed: Placed | None) -> Repetition:
 
 
 def correlations(table: pa.Table) -> Correlations | None:
-    """Of numbers of the subject's rows, at most a hundred thousand of them."""
+    """The correlations of the subject's numbers, over at most a hundred thousand rows."""
     rows = table.filter(pc.equal(table["side"], "subject")).slice(0, 100_000)
     columns = {n: numbers(rows[n]) for n in _CORRELATED if n in rows.column_names and rows[n].null_count < rows.num_rows}
     return correlating.correlations(columns, "words") if rows.num_rows else None

@@ -106,7 +106,7 @@ def _of_dataset(path: Path, config: AuditConfig) -> Side:
 
 
 def _held_around(path: Path, iteration: int) -> pa.Table:
-    """What the run that a dataset folder lies in holds out; nothing where it lies in none."""
+    """The held-out items of the run around a dataset folder; an empty table where the folder lies in no run."""
     root = path.resolve().parents[2] if len(path.resolve().parents) > 2 else path
     store = Store.open(root) if (root / "run.json").exists() else None
     if store is None or not any(m.shard == "train" for m in store.find("groups", iteration)):

@@ -70,7 +70,7 @@ def opened(name: str) -> tuple[pa.Table, Reading]:
 
 
 def _asked(columns: dict[str, str], reading: Reading) -> dict[str, str]:
-    """Of a question with a passage the question alone, since many items share a passage; an instruction with its input."""
+    """The question without its passage, which many items share; an instruction with its input."""
     left_out = {"options"} if reading.layout in _INSTRUCTIONS else {"options", "input"}
     return {role: name for role, name in columns.items() if role not in left_out}
 

@@ -88,7 +88,7 @@ def decontaminate(
 
 
 def _refuse_unread(rows: Rows, out: Path | None) -> None:
-    """What lies among the rows and is of a kind nobody reads can't be called clean."""
+    """Raise UsageError where a file of a kind nobody reads lies among the rows: it cannot be called clean."""
     unread = {name: why for name, why in rows.reading.left_out.items() if why.endswith("is not read")}
     if out is not None and unread:
         name, why = next(iter(unread.items()))
@@ -198,7 +198,7 @@ def _rank(match: Mapping[str, Any]) -> tuple[int, float, str]:
 
 
 def _hit(items: pa.Table, matches: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Per benchmark how many of its items some row holds, by question or answer."""
+    """How many items of each benchmark some row holds, by question or answer."""
     hit = {_item(match["item"]) for match in matches}
     told: dict[str, dict[str, Any]] = {}
     names = zip(items["item_id"].to_pylist(), items["benchmark"].to_pylist(), strict=True)

@@ -31,7 +31,7 @@ def settings(config: CurationConfig) -> list[object]:
 
 
 def leaks(store: Store, config: CurationConfig, pool: Sequence[Manifest], candidates: Sequence[Candidate]) -> dict[str, Leak]:
-    """By `subject_id` the held-out task or benchmark item that a candidate asks; those that ask none are absent."""
+    """The held-out task or benchmark item that each candidate asks, by `subject_id`; candidates that ask none are absent."""
     tasks = store.read("tasks", pool, _COLUMNS)
     frozen = benchmarks.frozen(store, config.against)
     known = store.read("benchmarks", [frozen]) if frozen is not None else None
@@ -63,7 +63,7 @@ def _keys(candidate: Candidate) -> list[str]:
 
 
 def _matched(candidates: Sequence[Candidate], index: contamination.Index) -> dict[str, Leak]:
-    """By the strongest tier that drops as filter `decontaminate` does by default."""
+    """The item of each candidate's strongest match, among the tiers that filter `decontaminate` drops by default."""
     rule = DecontaminateConfig()
     texts = [(c.subject_id, text) for c in candidates for text in (c.text, c.message) if text]
     subjects, said = (pa.array(column, pa.string()) for column in (zip(*texts, strict=True) if texts else ((), ())))

@@ -68,6 +68,6 @@ class Reviewer:
         return schema.from_rows("edges", rows)
 
     def _nearest(self, vectors: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """Of each row the nearest question and its cosine; -1 for a row that is unknown."""
+        """The nearest question of each row and its cosine; -1 for a row that is unknown."""
         cosine = np.nan_to_num(vectors @ self.vectors.T, nan=-1.0)  # type: ignore[union-attr]
         return cosine.argmax(1), cosine.max(1)

@@ -26,7 +26,7 @@ _GROUP = ["pass_rate", "pass_lo", "pass_hi", "n", "n_valid", "n_passed", "label_
 
 
 class _Stored(NamedTuple):
-    """Ids of rollouts as they lie on disk, none twice, and their rows in id order: what lies beside them needs no look-up."""
+    """Ids of rollouts as they lie on disk, none twice, and their places in id order: columns beside them need no look-up."""
 
     ids: pa.Array
     order: pa.Array
@@ -43,7 +43,7 @@ def judges(store: Store, crop: Crop, needed: set[str] | None) -> list[Manifest]:
 def candidates(
     store: Store, crop: Crop, lint: Sequence[Manifest] = (), needed: set[str] | None = None, judged: Sequence[Manifest] = ()
 ) -> pa.Table:
-    """One row a rollout in id order, with `needed` columns only where that is said: no more than they are is in memory.
+    """One row for each rollout, in id order, with the columns of `needed` (None: all); no others are in memory.
 
     `logprob`, of the whole reply, is there only where it is needed by name; STORED, the text's digest, where `lint` has it;
     `judge`, the mean score or the share of comparisons won, where there are artifacts of a judge in `judged`.
@@ -83,7 +83,7 @@ def _rollouts(
 
 
 def _counted(part: pa.Table) -> pa.Table:
-    """With the number of sampled tokens in place of the tokens, and their sum in place of the log-probs."""
+    """The rows with the number of sampled tokens in place of the tokens, and their sum in place of the log-probs."""
     if "logprobs" in part.column_names:
         part = part.append_column("logprob", trained_logprobs(part["logprobs"], part["loss_mask"])).drop_columns(["logprobs"])
     if "token_ids" in part.column_names:
@@ -92,7 +92,7 @@ def _counted(part: pa.Table) -> pa.Table:
 
 
 def _scored(rows: pa.Table, scores: pa.Table, columns: Sequence[str], stored: _Stored | None) -> pa.Table:
-    """With the score by whoever labelled the rollout's group: what others scored on the same rollout is beside the point."""
+    """The rows with the score by whoever labelled the rollout's group; scores by others are not looked at."""
     scorer = ["scorer", "scorer_version"]
     pairs = rows.group_by(scorer).aggregate([]).to_pylist()
     if len(pairs) == 1 and None not in pairs[0].values():
@@ -115,7 +115,7 @@ def _opinions(scores: pa.Table) -> pa.Table:
 
 
 def _keyed(rows: pa.Table, *names: str) -> pa.Table:
-    """With one column that holds a rollout and who labelled it."""
+    """The rows with one more column that joins a rollout and who labelled it."""
     parts = [pc.fill_null(rows[name], "") for name in names]
     return rows.append_column("key", pc.binary_join_element_wise(*parts, "\0"))
 

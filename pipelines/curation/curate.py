@@ -177,7 +177,8 @@ def _decide(source: _Source, recipe: Recipe, wanted: ArtifactKey, read: SideTabl
 
 
 def _decided(crop: Crop, rows: pa.Table, view: str, steps: list[tuple[str, Config]], wanted: ArtifactKey, side: Side) -> _View:
-    """Ids of curations: the artifact's own for the solver's `sft` alone or `group`; others are told by view and role."""
+    """Decide one view of one crop. The curation's id is the artifact's own for the solver's first view; the others are
+    told apart by view and role."""
     told = [view] if view == "sft" and "group_filters" in wanted.config else []
     told += [crop.role] if crop.role != "solver" else []
     curation_id = ids.content_id("curation", [wanted.artifact_id, *told] if told else wanted.artifact_id)

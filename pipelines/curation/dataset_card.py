@@ -22,7 +22,7 @@ _STEPS = {
 
 
 def tell(store: Store, curated: Manifest) -> Manifest:
-    """README.md of the dataset's folder anew, from its rows, its `measures` and its warnings; returns `curated`."""
+    """Write the dataset folder's README.md anew from its rows, `measures` and warnings; returns `curated`."""
     folder = dataset.folder_at(store.root, curated.extra["folder"])
     info = dataset.read_info(folder)
     facts = card.Facts(_measures(store, info.dataset_id), warnings(store, curated, info.made))
@@ -34,7 +34,7 @@ def tell(store: Store, curated: Manifest) -> Manifest:
 
 
 def warnings(store: Store, curated: Manifest, made: Mapping[str, Any]) -> list[str]:
-    """What a reader must know before trusting the rows: gates overridden, steps left out, items compared with."""
+    """The sentences a reader must know before trusting the rows: gates overridden, steps left out, items compared with."""
     found = [f"overridden: {row['key']}: {row['value']}" for row in _overrides(store)]
     kinds = {step["kind"] for step in made.get("filters", [])}
     found += [

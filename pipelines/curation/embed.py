@@ -51,7 +51,7 @@ def embedded(store: Store, config: CurationConfig, crop: Crop) -> Manifest:
 
 
 def embed_key(config: CurationConfig, crop: Crop) -> ArtifactKey:
-    """What a round's vectors are made of."""
+    """The key of a round's vectors."""
     made_by = embeddings.fingerprint(config.embedding)
     inputs = [*crop.rollouts, *crop.scores]
     return key("embed", crop.iteration, f"{crop.purpose}-{made_by}", inputs=inputs, versions={"model": made_by})

@@ -86,7 +86,7 @@ def _linted(rows: pa.Table, tasks: pa.Table) -> tuple[pa.Table, list[Sketch]]:
 
 
 def _of_answers(rows: pa.Table) -> dict[str, pa.ChunkedArray]:
-    """What is asked of an answer alone, `empty` and `refusal`; nothing where every reply is all answer."""
+    """The columns that are asked of an answer alone, `empty` and `refusal`; no column where every reply is all answer."""
     answers = reply.answered(rows)
     return {} if answers is rows else _columns(numbers.lint(answers["text"]).select(["empty", "refusal"]))
 

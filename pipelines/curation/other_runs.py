@@ -17,7 +17,7 @@ _TEXT = ["rollout_id", "text"]
 
 
 def digests(roots: Sequence[str]) -> dict[str, str]:
-    """Per run a digest of its training rollouts and of what its datasets hold. Raises StoreError where there is none."""
+    """Each run's digest of its training rollouts and of what its datasets hold. Raises StoreError where there is no run."""
     found = {}
     for root in roots:
         store = Store.open(Path(root))

@@ -21,8 +21,8 @@ _POLICY = ["policy_id", "iteration", "weights_digest", "tokenizer_digest", "temp
 
 
 def of(store: Store, crops: Sequence[Crop], rows: pa.Table, votes: ConsensusConfig | None = None) -> dict[str, Any]:
-    """Of the rows of view `group`: `policies` and `samplings` as stored, `stop_rules` and `label_sources` as lists; how many
-    rollouts were sampled under a schema or grammar (`constrained`), and the share a vote needed to be a label."""
+    """How the rows of view `group` were sampled: `policies` and `samplings` as stored, `stop_rules` and
+    `label_sources` as lists, how many rollouts had a schema or grammar (`constrained`), and the share a vote needed."""
     mine = rows.filter(pc.equal(rows["view"], "group"))
     used, constrained = _samplings(store, crops, mine["rollout_id"].combine_chunks())
     groups = store.read("groups", [crop.groups for crop in crops], ["group_id", "stop_rule"])

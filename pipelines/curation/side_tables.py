@@ -54,7 +54,7 @@ class SideTables:
 
 
 def side_tables(store: Store, config: CurationConfig, crop: Crop, name: str, kinds: set[str]) -> SideTables:
-    """What filters of these kinds read, made where it is not there yet; `name` is the dataset whose earlier rounds count."""
+    """The artifacts that filters of these kinds read, made where missing; `name` is the dataset whose earlier rounds count."""
     needs = {side for kind in kinds if kind in FILTERS for side in FILTERS[kind].side}
     edges: list[Manifest] = []
     if "decontaminate" in kinds:

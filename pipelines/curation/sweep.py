@@ -68,7 +68,7 @@ def _settings(grid: Sequence[str]) -> list[list[str]]:
 
 
 def _point(store: Store, crop: Crop, recipe: Recipe, chosen: Sequence[str]) -> dict[str, Any]:
-    """What one setting keeps, in numbers, beside its random control."""
+    """The numbers of what one setting keeps, beside those of its random control."""
     kept = _kept(store, crop, recipe)
     random = _kept(store, crop, control(recipe, kept.num_rows)) if kept.num_rows else kept
     told = {"setting": " ".join(chosen), "kept": kept.num_rows, "tasks": pc.count_distinct(kept["task_id"]).as_py()}

@@ -70,7 +70,7 @@ def _tasks(ctx: Context, crop: Crop) -> pa.Table:
 
 
 def _outcomes(ctx: Context, crop: Crop, tasks: pa.Table) -> tuple[str, Outcomes]:
-    """Another policy's id and how it did, task by task."""
+    """Another policy's id and its outcomes by task."""
     rollouts = ctx.store.read("rollouts", crop.rollouts, columns=_ROLLOUTS)
     policy_id = rollouts["policy_id"][0].as_py()
     sampling_id = rollouts["sampling_id"][0].as_py()

@@ -183,7 +183,7 @@ class _View:
         return found, sums
 
     def medium(self, rows: Rows, everything: bool) -> tuple[list[Measure], list[Sketch]]:
-        """What embeddings of a sample say of replies and, where all are looked at, of tasks and of what came before."""
+        """The measures that need embeddings of a sample: of replies and, where all are looked at, of tasks and novelty."""
         assert self.book is not None
         some = self.sample(rows, self.config.sample)
         if not len(some.texts):
@@ -202,7 +202,7 @@ class _View:
         return found, [Sketch("gram.replies", gram.n, np.array(gram.packed()), self.model)]
 
     def verdicts(self, rollout_ids: pa.Array) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Of rollouts by id: passed (1, 0, NaN unknown) and their group's pass rate."""
+        """Whether each rollout passed (1, 0, NaN unknown) and its group's pass rate."""
         rows = self.store.read("rollouts", self.crop.rollouts, ["rollout_id", "group_id"])
         rows = rows.take(pc.index_in(rollout_ids, value_set=rows["rollout_id"].combine_chunks()))
         scores = self.store.read("scores", self.crop.scores, ["subject_id", "status"])

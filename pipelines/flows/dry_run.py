@@ -66,7 +66,7 @@ def _student(degrees: int) -> float:
 
 
 def predict(recipe: Recipe, *, tasks: int = TASKS, verifiers: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """What the recipe will take, from asking `tasks` training tasks and as many of `heldout` once each as it would ask them.
+    """Predict the recipe's rollouts, tokens, cost and seconds: `tasks` training tasks and as many of `heldout` are asked.
 
     Rows: quantity, total, lo, hi; a cost is null without prices, seconds are the engine's at the dry run's small load.
     Raises UsageError where the model writes the tasks: they are not there to be asked.
@@ -108,7 +108,7 @@ def _tasks_of(ctx: Context, pool: Manifest, recipe: Recipe) -> int:
 
 @dataclass(frozen=True)
 class _Asked:
-    """What was asked of one purpose: by task, prompt and sampled tokens, and passes; in all, rollouts and seconds."""
+    """One purpose's prompt tokens, sampled tokens and passes by task, and its rollouts and seconds in all."""
 
     crop: Crop
     prompt: dict[str, int]
@@ -191,7 +191,7 @@ def planned_rollouts(recipe: Recipe, judged: int) -> Total:
 
 
 def _sum(one: Total, other: Total) -> Total:
-    """Of two independent totals: distances to the bounds add in squares."""
+    """The sum of two independent totals: distances to the bounds add in squares."""
     if None in (one.lo, one.hi, other.lo, other.hi):
         return Total(one.value + other.value, None, None)
     lo = sqrt((one.value - (one.lo or 0)) ** 2 + (other.value - (other.lo or 0)) ** 2)

@@ -23,7 +23,7 @@ LOG = Path("logs") / "firings.jsonl"
 
 @dataclass(frozen=True)
 class Firing:
-    """What one firing did: `rounds` is how many rounds the run has after it."""
+    """One firing's outcome: `rounds` is how many rounds the run has after it."""
 
     fired_at: str
     ended_at: str

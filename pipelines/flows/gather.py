@@ -30,7 +30,7 @@ def harvest(ctx: Context, pool: Manifest, prompts: Manifest, asked: Manifest, ma
 
 
 def asking(ctx: Context, made_by: Manifest, policy: Policy) -> Sampled:
-    """What gives the rollouts of a proposer's prompts: nobody scores them."""
+    """A function from a proposer's prompts to their rollouts, which nobody scores."""
 
     def replies(asked: Manifest, schemas: Mapping[str, str]) -> list[Manifest]:
         rollouts, _ = sampled(ctx, None, asked, asked, made_by, policy, schemas=schemas)

@@ -82,7 +82,7 @@ class Spent:
 
 
 def paid(manifest: Manifest) -> Spent:
-    """What one artifact cost to make: a retried shard paid only for what it asked again."""
+    """The tokens that one artifact took: a retried shard paid only for what it asked again."""
     counts = manifest.counts
     told = manifest.extra.get("paid", (counts.prompt_tokens, counts.sampled_tokens))
     prompt, sampled, cached = (*map(int, told), 0)[:3]  # runs of before told no cached tokens
@@ -90,7 +90,7 @@ def paid(manifest: Manifest) -> Spent:
 
 
 def spent(store: Store) -> Spent:
-    """What a run paid for so far: every artifact its log ever added, and what lies in the journals of unfinished shards."""
+    """The tokens a run paid for so far: those of every artifact its log ever added, and of unfinished shards' journals."""
     known = {m.artifact_id: m for m in store.history()}
     total = sum(map(paid, known.values()), Spent())
     for path in store.root.glob("journal/*.log"):

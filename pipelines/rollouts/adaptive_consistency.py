@@ -58,7 +58,7 @@ def asker(config: ConsensusConfig) -> Callable[[Context, RoundSoFar], Manifest |
 
 
 def stop_rules(config: ConsensusConfig, n: int, planned: dict[str, int]) -> dict[str, str]:
-    """By group id, why it was asked for fewer or more replies than `n`; groups that were asked for `n` have no rule."""
+    """Why a group was asked for fewer or more replies than `n`, by group id; groups asked for `n` have no rule."""
     if not config.wave:
         return {}
     return {group: config.stop if asked < n else EXTENDED for group, asked in planned.items() if asked != n}
@@ -111,7 +111,10 @@ def _stand(ctx: Context, config: ConsensusConfig, n: int, held: RoundSoFar) -> _
 
 
 def _extended(race: _Race, n: int, wave: int) -> Ints:
-    """What early stops saved, in waves, to tasks with answers but no label: all alike, else those nearest to one first."""
+    """Give the replies that early stops saved, in waves, to tasks with answers but no label.
+
+    All such tasks get alike where that is enough; else those nearest to a label come first.
+    """
     out = np.zeros(len(race.asked), np.int64)
     if (race.asked > n).any():
         return out  # once

@@ -58,7 +58,7 @@ def planned(
 ) -> Built:  # fmt: skip
     """Assignment rows in task-id order; a task without a prompt (it did not fit) is dropped here, its failure is recorded.
 
-    `unjudged` is the `n` of tasks without a verifier, where it is another.
+    `unjudged` is how often tasks without a verifier are planned, where that differs from `n`.
     """
     rendered = ctx.store.read("prompts", several(prompts), columns=["prompt_id", "task_id"])
     joined = tasks.select(["task_id", "family", "verifier"]).join(rendered, "task_id", join_type="inner").sort_by("task_id")

@@ -67,7 +67,7 @@ def _warn_of_one_answer(ctx: Context, iteration: int, rows: Sequence[dict[str, A
 
 
 def _labels(ctx: Context, crop: Crop, config: ConsensusConfig) -> list[Label]:
-    """One per group that voted on a task whose truth is known: what the oracle says of each rollout and so of the vote."""
+    """The oracle's word on each rollout, and so on the vote, for each group that voted on a task of known truth."""
     groups = ctx.store.read("groups", [crop.groups])
     groups = groups.filter(pc.equal(groups["label_source"], SCORER))
     oracles = dict(zip(*(c.to_pylist() for c in ctx.store.read("oracles", crop.pool).columns), strict=True))
@@ -92,7 +92,7 @@ def _problem_keys(ctx: Context, crop: Crop) -> dict[str, str | None]:
 def _truth(
     ctx: Context, crop: Crop, config: ConsensusConfig, oracles: dict[str, str]
 ) -> dict[str, list[tuple[str, bool | None]]]:
-    """Per group its rollouts in id order with the oracle's verdict; None where nobody can judge."""
+    """Each group's rollouts in id order with the oracle's verdict; None where nobody can judge."""
     columns = ["rollout_id", "group_id", "task_id", *reply.COLUMNS, "finish_reason"]
     rows = reply.answered(ctx.store.read("rollouts", crop.rollouts, columns=columns))
     rows = rows.filter(pc.is_in(rows["task_id"], value_set=pa.array(sorted(oracles), pa.string()))).sort_by("rollout_id")

@@ -57,7 +57,7 @@ def _lacking(ctx: Context, held: RoundSoFar, aim: int, what: str, have: int) -> 
 
 
 def _weights(ctx: Context, held: RoundSoFar) -> dict[str, float]:
-    """What a further wave's families weigh under `target_accepted`: as the recipe says, times their share of passes so far.
+    """The weights of a further wave's families under `target_accepted`: the recipe's, times their share of passes so far.
 
     A family that passed nothing keeps a quarter of the best one's share, since it may have been asked too little to tell.
     """

@@ -49,7 +49,7 @@ class Subject(NamedTuple):
 
     @property
     def orders(self) -> list[Content]:
-        """What the judge is shown: one reply, or two in both orders."""
+        """The replies that the judge is shown: one, or two in both orders."""
         if self.beside is None:
             return [(self.task_id, self.text, None)]
         return [(self.task_id, self.text, self.beside), (self.task_id, self.beside, self.text)]
@@ -146,7 +146,7 @@ def _asked(
 
 
 def _subjects(ctx: Context, rollouts: Manifest, config: JudgeConfig) -> list[Subject]:
-    """What is judged of a shard: every reply that came back, or pairs of them."""
+    """The subjects of a shard: every reply that came back, or pairs of them."""
     rows = reply.answered(ctx.store.read("rollouts", [rollouts], _SOLVED)).sort_by("rollout_id").to_pylist()
     rows = [row for row in rows if row["error"] is None and row["text"] is not None]
     if config.kind == "pairwise":
@@ -234,7 +234,7 @@ def _scores(
 
 
 def _report(ctx: Context, config: JudgeConfig, crop: Crop, made: Sequence[Manifest]) -> Manifest:
-    """What the round's judgments are worth, in `measures`."""
+    """Table `measures`: what the round's judgments are worth."""
 
     def build() -> Built:
         rows = reply.answered(ctx.store.read("rollouts", crop.rollouts, ["rollout_id", *reply.COLUMNS]))

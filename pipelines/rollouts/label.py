@@ -48,14 +48,14 @@ def _twin_of(ctx: Context, voters: pa.Table) -> dict[str, str]:
 
 
 def read_unjudged(ctx: Context, rows: pa.Table, tasks: pa.Table, config: ConsensusConfig) -> pa.Table:
-    """What the rollouts say whose tasks no verifier judges: rows of `scores` that vote."""
+    """Rows of `scores` that vote: the answers of rollouts whose tasks no verifier judges."""
     unjudged = tasks.filter(pc.is_null(tasks["verifier"]))["task_id"].combine_chunks()
     mine = reply.answered(rows.filter(pc.is_in(rows["task_id"], value_set=unjudged)))
     return readings(mine, config.reader, config.reader_args, ctx.pool())
 
 
 def voting_columns(config: ConsensusConfig | None) -> list[str]:
-    """What votes read of a rollout beside its answer: log-probs as confidence, the text where symbols are compared."""
+    """The columns that votes read beside the answer: log-probs as confidence, the text where symbols are compared."""
     if config is None:
         return []
     confidence, texts = config.weights != "one", config.equivalence == "symbolic"
@@ -63,7 +63,7 @@ def voting_columns(config: ConsensusConfig | None) -> list[str]:
 
 
 def _with_confidence(rows: pa.Table) -> pa.Table:
-    """With the mean log-prob of a sampled token in place of the log-probs; null where a reply has none."""
+    """The rows with the mean log-prob of a sampled token in place of the log-probs; null where a reply has none."""
     if "logprobs" not in rows.column_names:
         return rows
     n = trained_tokens(rows["logprobs"], rows["loss_mask"]).cast(pa.float64())

@@ -31,7 +31,7 @@ class Crop:
 
     @property
     def role(self) -> str:
-        """Whose replies these are."""
+        """The role that gave these replies."""
         return self.purpose.removeprefix("step-") if self.purpose.startswith("step-") else "solver"
 
     @property
@@ -73,7 +73,7 @@ def crop_of(store: Store, iteration: int, purpose: str = "train") -> Crop:
 
 
 def texts_of(store: Store, crop: Crop) -> Callable[[pa.Array], tuple[pa.Array, pa.Array]]:
-    """What reads rollout ids and texts of a round's rollouts, those of the ids it is given."""
+    """A function from rollout ids to the ids and texts of a round's rollouts among them."""
 
     def read(wanted: pa.Array) -> tuple[pa.Array, pa.Array]:
         rows = store.among("rollouts", crop.rollouts, "rollout_id", wanted, TEXT)

@@ -31,7 +31,7 @@ class Lookup:
         return Lookup, (self._store,)
 
     def rows(self, table: str, manifests: Manifests, key: str, wanted: pa.Array, columns: Sequence[str]) -> pa.Table:
-        """Those of `columns` (`key` among them) whose `key` is in `wanted`, in the order they are stored."""
+        """The rows whose `key` is in `wanted`, in stored order, with `columns` (`key` among them)."""
         found = [self._rows(table, manifest, key, wanted, columns) for manifest in several(manifests)]
         return found[0] if len(found) == 1 else pa.concat_tables([parts.projected(table, columns).empty_table(), *found])
 

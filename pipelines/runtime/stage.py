@@ -43,7 +43,7 @@ class Built:
 
     @classmethod
     def of(cls, table: str, rows: pa.Table, extra: dict[str, Any] | None = None, **more: pa.Table) -> Built:
-        """What a stage made whose rows are those of one table; `more` are tables beside it."""
+        """The result of a stage whose rows are those of one table; `more` are tables beside it."""
         return cls({table: rows, **more}, Counts(rows.num_rows, rows.num_rows), extra or {})
 
 

@@ -28,7 +28,7 @@ def token_counts(rollouts: pa.Table, prompts: pa.Table) -> Usage:
 
 
 def _counted(meta: str | None) -> Usage | None:
-    """What the server counted for one reply, from the row's `meta`; null where it counted nothing."""
+    """The tokens that the server counted for one reply, from the row's `meta`; null where it counted none."""
     if meta is None or '"usage":' not in meta:
         return None
     return Usage(**json.loads(meta)["usage"])

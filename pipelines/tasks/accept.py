@@ -125,7 +125,7 @@ def _vectors(config: embeddings.EmbeddingConfig, texts: Sequence[str]) -> np.nda
 
 
 def measures(wave: Wave, found: Sequence[Verdict]) -> pa.Table:
-    """Of the candidates of a wave: how many, and the share accepted and dropped at each step, with Wilson's interval."""
+    """Table `measures` of a wave's candidates: their number, and the shares accepted and dropped at each step (Wilson)."""
     n = len(found)
     hits = {"accepted": sum(v.reason is None for v in found)}
     for name in ("malformed", "held_out", "not_novel", "answerable"):

@@ -34,7 +34,7 @@ def tasks(ctx: Context) -> Manifest:
 
 
 def _verifier_versions(ctx: Context) -> dict[str, str]:
-    """Of the verifiers that the arms name: they decide which gold answers stand."""
+    """The versions of the verifiers that the arms name: they decide which gold answers stand."""
     return {f"verifier {name}": verifiers.version(name, ctx.verifiers) for name in verifiers_of(ctx.recipe.tasks)}
 
 

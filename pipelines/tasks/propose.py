@@ -221,7 +221,7 @@ class Made(NamedTuple):
 def propose_tasks(
     ctx: Context, given: Sequence[Manifest], before: Made, iteration: int, stage: Stage, sampled: Sampled
 ) -> Made:
-    """`before` and what this round's arms add. `sampled(asked, schemas)` gives the rollouts of an `ask` artifact."""
+    """Add the tasks of this round's arms to `before`. `sampled(asked, schemas)` gives the rollouts of an `ask` artifact."""
     tasks, asked, waves = list(before.tasks), list(before.prompts), list[Wave]()
     for arm in ctx.recipe.propose.arms:
         for number in range(arm.waves):

@@ -158,7 +158,7 @@ def _rows(file: Path, rows: Sequence[Row], renderer: Renderer) -> pa.Table:
 def _views(
     row: Row, group_id: str, prompt: dict[str, Any], renderer: Renderer, place: tuple[int, float, int]
 ) -> list[dict[str, Any]]:
-    """The row in view `group` and, if it is right and whole, in view `sft`.
+    """Write one reply as a row of view `group` and, if it is right and whole, as a row of view `sft` too.
 
     `place` is its number, its group's pass rate and size.
     """

@@ -147,7 +147,7 @@ def contaminated(
 
 
 def leaked(rows: pa.Table, tasks: pa.Table, known: pa.Table, config: ContaminationConfig) -> dict[str, str]:
-    """By rollout what it holds of the held-out `tasks` (split not train) and of the benchmark items `known`."""
+    """The held-out task (split not train) or the item of `known` that each rollout holds, by rollout."""
     held = tasks.filter(pc.fill_null(pc.not_equal(tasks["split"], "train"), False))
     key_of = dict(zip(tasks["task_id"].to_pylist(), tasks["problem_key"].to_pylist(), strict=True))
     owner = dict(zip(held["problem_key"].to_pylist(), held["task_id"].to_pylist(), strict=True))
@@ -164,7 +164,7 @@ def leaked(rows: pa.Table, tasks: pa.Table, known: pa.Table, config: Contaminati
 
 
 def _held(rows: pa.Table, items: pa.Table, config: ContaminationConfig, whole: bool) -> dict[str, str]:
-    """By rollout the item that its prompt or completion holds; `whole`: every word of it, not a run that a template shares."""
+    """The item that each rollout's prompt or completion holds; `whole` asks for every word of it, not for a shared run."""
     if not items.num_rows or not rows.num_rows:
         return {}
     index, rule = contamination.build(items, config), DecontaminateConfig()
@@ -227,7 +227,7 @@ def falling(agreement: Sequence[Estimate], accuracy: Sequence[Estimate]) -> list
 
 
 def warned(ctx: Context, iteration: int) -> list[dict[str, Any]]:
-    """What the audit would warn of, by the numbers stored of this round and the one before: rows of `state`."""
+    """Rows of `state`: the audit's warnings on the numbers stored of this round and the one before."""
     stored = audit_run.stored(ctx.store)
     now, was = ({m.metric: m for m in stored.get(i, [])} for i in (iteration, iteration - 1))
     found = findings(Case(now, was, ctx.recipe.audit.limits))

@@ -75,7 +75,7 @@ _LINKS = {"task_id", "prompt_id", "policy_id", "sampling_id", "group_id", "paren
 
 
 def _around_rollout(store: Store, found: dict[str, list[dict[str, Any]]], rollout_id: str) -> None:
-    """What was made of a rollout: its examples, the policies trained on their dataset, and how those did."""
+    """The examples made of a rollout, the policies trained on their dataset, and how those did."""
     examples = store.read("examples")
     mine = [row for row in examples.to_pylist() if rollout_id in (row["rollout_ids"] or ())]
     found["examples"] = mine

@@ -92,7 +92,7 @@ def _metric(evals: list[dict[str, Any]], metric: str, against: int | None = None
 
 
 def _cost(manifests: Iterable[Manifest]) -> float | None:
-    """What they cost by the prices they were made under; null where no price was known."""
+    """The cost of artifacts by the prices they were made under; null where no price was known."""
     known = [m.counts.cost for m in manifests if m.counts.cost is not None]
     return sum(known) if known else None
 

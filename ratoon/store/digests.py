@@ -72,7 +72,7 @@ def _ascends(table: pa.Table, keys: Sequence[str]) -> bool:
 
 
 def _tied(keys: pa.Table) -> np.ndarray:
-    """Of sorted keys: whether row i + 1 has the keys of row i."""
+    """Whether row i + 1 of the sorted rows has the same keys as row i."""
     tied = np.ones(keys.num_rows - 1, bool)
     for column in keys.columns:
         here, before = column.slice(1), column.slice(0, keys.num_rows - 1)
@@ -99,7 +99,7 @@ def _whole(column: pa.ChunkedArray) -> pa.Array:
 
 
 def _feed(state: Any, *pieces: bytes | memoryview | np.ndarray) -> None:
-    """Each piece behind its length, so that two neighbours cannot trade bytes."""
+    """Hash each piece behind its length, so that two neighbours cannot trade bytes."""
     for piece in pieces:
         view = (
             memoryview(piece).cast("B")

@@ -71,7 +71,7 @@ class LocalFiles:
 
 
 def write_error(path: Path, error: OSError) -> StoreError:
-    """What to tell a user about a write that failed: what happened, where, what mends it."""
+    """The error of a write that failed: what happened, where, and what mends it."""
     reason = error.strerror or str(error)
     if error.errno in FULL:
         hint = f"free space on the disk of {path.parent} (or raise the quota), then start again; nothing is lost"
@@ -83,7 +83,7 @@ def write_error(path: Path, error: OSError) -> StoreError:
 
 @contextmanager
 def explained(path: Path) -> Iterator[None]:
-    """A write of `path` whose failure is told as a StoreError with what mends it; FileExistsError stays what it is."""
+    """Turn an OSError while `path` is written into a StoreError with what mends it; FileExistsError stays."""
     try:
         yield
     except FileExistsError:

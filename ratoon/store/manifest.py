@@ -14,7 +14,7 @@ from ratoon.errors import Conservation
 
 @dataclass(frozen=True)
 class ArtifactKey:
-    """What makes an artifact what it is: equal keys name the same artifact.
+    """The identity of an artifact: equal keys name the same one.
 
     `versions` are those of the components used, `config` is semantic and plain JSON, `inputs` maps the id of each input to
     the digest of what was used of it. Only the digests enter the id: the same rows made elsewhere are the same input.

@@ -206,7 +206,7 @@ class Store:
         columns: Sequence[str] | None,
         work: Callable[[int, Iterator[pa.RecordBatch]], T],
     ) -> list[T]:
-        """`work(first, batches)` of every part, in commit order; `first` counts the rows of the parts before it.
+        """The results of `work(first, batches)` on every part, in commit order; `first` counts the rows before it.
 
         Parts are decoded in threads, two at a time: for much that is read and little that `work` returns. Raises as `scan`.
         """
@@ -246,7 +246,7 @@ class Store:
             return self._journals[artifact_id]
 
     def verify(self) -> list[str]:
-        """Read run.json and every part again that the log ever added; what is wrong, in words; empty when nothing is.
+        """Read run.json and every part that the log ever added again; the faults, in words.
 
         Commits and manifests are checked whenever a run is opened.
         """
