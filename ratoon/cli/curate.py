@@ -47,9 +47,13 @@ def _sweep(run: Path, axes: list[str], sets: list[str], iteration: int | None, j
 
 
 def export(
-    dataset: Annotated[Path, typer.Argument(metavar="DATASET", help="a dataset folder")],
+    dataset: Annotated[Path, typer.Argument(metavar="DATASET", help="a dataset folder; for prompts also a run")],
     format: Annotated[
-        str | None, typer.Option(help="trl-sft, trl-sft-ids, trl-kto, trl-pref, grpo-replay, sharegpt, axolotl or jsonl")
+        str | None,
+        typer.Option(
+            help="trl-sft, trl-sft-ids, trl-kto, trl-pref, grpo-replay, sharegpt, axolotl or jsonl; prompts with verifier and "
+            "pass rate: verl, verifiers, nemo-gym or open-instruct"
+        ),
     ] = None,
     out: Annotated[Path | None, typer.Option("--out", metavar="DIR", help="where the files go; must not exist")] = None,
     push: Annotated[str | None, typer.Option("--push", metavar="REPO", help="a dataset repository of the hub")] = None,

@@ -1,5 +1,5 @@
 """Datasets in the shapes other trainers read: TRL, Axolotl, ShareGPT, plain JSON lines; whole groups by
-sft/data/export_groups.py.
+sft/data/export_groups.py, prompts to train on by reinforcement by sft/data/export_prompts.py.
 
 Each folder loads by `datasets.load_dataset(folder)` and says in its README.md what it came from. Weights and token ids have no
 place in the chat formats: `trl-sft-ids` keeps the exact ids, `jsonl` keeps everything. Formats whose trainer renders the
@@ -24,7 +24,10 @@ from ratoon import ids, messages
 from ratoon.errors import ConfigError, DataError
 from ratoon.sft.data import card, dataset
 from ratoon.sft.data.export_groups import GROUP_EXPORTS, GROUP_USE
+from ratoon.sft.data.export_prompts import PROMPT_EXPORTS, PROMPT_USE, write_prompts
+from ratoon.sft.data.prompt_sets import prompts
 from ratoon.store.files import explained, new_folder
+from ratoon.store.store import Store
 
 Row = Mapping[str, Any]
 
@@ -75,19 +78,22 @@ _USE = {
                "Without `eot_tokens` only the tokenizer's eos counts as an end, which in many templates (Gemma, Phi, GLM, "
                "ChatML on a base model) is another token.",
     "jsonl": "One object per row, every column of the dataset.",
-} | GROUP_USE  # fmt: skip
+} | GROUP_USE | PROMPT_USE  # fmt: skip
 _WANTED = {
     "sft": "it takes view sft with weight above 0; jsonl takes every row",
     "group": "it takes view group: `ratoon curate RUN --set train.method=nft --name groups` writes it from stored scores",
 }
-FORMATS = (*EXPORTS, *GROUP_EXPORTS)
+_PROMPT_COLUMNS = """Each prompt carries its verifier and its arguments, the pass rate over `n` replies of the newest
+round that asked it, and `difficulty` (1 - pass rate; null where nobody asked).
+"""
+FORMATS = (*EXPORTS, *GROUP_EXPORTS, *PROMPT_EXPORTS)
 
 
 def export(source: Path, format: str, out: Path) -> Path:
     """Write the dataset folder `source` as `format` into the new folder `out`, whole or not at all; returns `out`.
 
     Chat formats take the rows to imitate: view `sft`, weight above 0, not labelled false. Group formats take whole groups:
-    view `group`, right and wrong.
+    view `group`, right and wrong. Prompt formats take the tasks of a run, or those that a dataset in a run is of.
 
     Raises ConfigError on an unknown format or an `out` that exists, DataError when no row is left.
     """
@@ -95,22 +101,54 @@ def export(source: Path, format: str, out: Path) -> Path:
         raise ConfigError(f"there is no export format {format!r}", f"one of {', '.join(FORMATS)}")
     if os.path.lexists(out):
         raise ConfigError(f"{out} exists already; nothing is overwritten", "name a new folder with --out, or remove that one")
-    info, rows = dataset.read_info(source), dataset.read_dataset(source)
     temporary = out.with_name(f".{out.name}.{os.getpid()}")
     try:
         with explained(out):
-            (new_folder(temporary) / "data").mkdir()
-            counts = {split: _write(temporary, rows, split, format) for split in info.splits}
-            counts = {split: count for split, count in counts.items() if count}
-            if not counts:
-                raise DataError(f"{source} has no row for {format}", _WANTED["group" if format in GROUP_EXPORTS else "sft"])
-            _describe(temporary, info, format, counts)
-            if format == "sharegpt":
-                _llama_factory(temporary, info.name, counts)
+            (_prompts if format in PROMPT_EXPORTS else _examples)(source, format, new_folder(temporary))
             dataset.swap(temporary, out)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return out
+
+
+def _examples(source: Path, format: str, folder: Path) -> None:
+    info, rows = dataset.read_info(source), dataset.read_dataset(source)
+    (folder / "data").mkdir()
+    counts = {split: _write(folder, rows, split, format) for split in info.splits}
+    counts = {split: count for split, count in counts.items() if count}
+    if not counts:
+        raise DataError(f"{source} has no row for {format}", _WANTED["group" if format in GROUP_EXPORTS else "sft"])
+    _describe(folder, info, format, counts)
+    if format == "sharegpt":
+        _llama_factory(folder, info.name, counts)
+
+
+def _prompts(source: Path, format: str, folder: Path) -> None:
+    store, only = _run_of(source)
+    by_split = prompts(store.read("tasks"), store.read("prompts"), store.read("groups"), only)
+    written = write_prompts(folder, format, by_split)
+    if not written:
+        raise DataError(f"{source} has no task for {format}", "it takes tasks that a verifier judges; see the format's page")
+    files = {split: path.relative_to(folder).as_posix() for split, (path, _) in written.items()}
+    counts = {split: count for split, (_, count) in written.items()}
+    left_out = sum(map(len, by_split.values())) - sum(counts.values())
+    digests = {name: sha256((folder / name).read_bytes()).hexdigest() for name in files.values()}
+    lines = card.config_lines(files, ids.digest(digests))
+    told = f"# Prompts of run {store.run_id}, as {format}\n\n{_USE[format]}\n\n{_PROMPT_COLUMNS}"
+    told += f"\n{left_out} tasks are left out: nothing of {format}'s judges them.\n" if left_out else ""
+    (folder / "README.md").write_text("\n".join(["---", *lines, "---", "", told]), encoding="utf-8")
+    manifest = {"format": format, "run_id": store.run_id, "rows": counts, "left_out": left_out, "sha256": digests}
+    (folder / "manifest.json").write_text(json.dumps(manifest, indent=2), encoding="utf-8")
+
+
+def _run_of(source: Path) -> tuple[Store, set[str] | None]:
+    """The run, and the tasks that are wanted: all of a run's, or those of a dataset folder in it."""
+    if (source / "run.json").exists():
+        return Store.open(source), None
+    rows, above = dataset.read_dataset(source), source.resolve().parents
+    if len(above) < 3 or not (above[2] / "run.json").exists():
+        raise DataError(f"{source} lies in no run, which holds golds and verifiers", "name the run, or a dataset in one")
+    return Store.open(above[2]), set(rows["task_id"].to_pylist())
 
 
 def _write(folder: Path, rows: pa.Table, split: str, format: str) -> int:
