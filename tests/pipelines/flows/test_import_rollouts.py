@@ -405,7 +405,7 @@ def test_a_column_has_a_role_by_either_order_and_by_its_older_name(file: Callabl
     path = file({"q": "1 + 1 = ?", "r": "It is 2", "truth": "2"})
     pairs = [
         ["q=prompt", "r=completion", "truth=answer"], ["prompt=q", "completion=r", "answer=truth"],
-        ["q=prompt", "r=reply", "truth=gold"],
+        ["q=prompt", "r=completion", "truth=gold"],
     ]  # fmt: skip
     for number, columns in enumerate(pairs):
         assert bring(path, tmp_path / f"run{number}", columns=columns)["passed"] == 1
