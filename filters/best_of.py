@@ -63,7 +63,7 @@ def keep(rows: pa.Table, config: BestOfConfig) -> Verdicts:
 def _behind(group: np.ndarray, answer: np.ndarray, able: np.ndarray) -> np.ndarray:
     """How many of the group's replies have each reply's answer."""
     keys = group * (int(answer.max(initial=-1)) + 2) + answer
-    found, counts = np.unique(keys[able], return_counts=True)
+    answers, counts = np.unique(keys[able], return_counts=True)
     out = np.zeros(len(group))
-    out[able] = counts[np.searchsorted(found, keys[able])]
+    out[able] = counts[np.searchsorted(answers, keys[able])]
     return out

@@ -57,12 +57,12 @@ def keep(rows: pa.Table, config: CapPerTaskConfig) -> Verdicts:
 
 def _texts_and_keys(column: pa.Array, kind: str) -> tuple[list[str], list[int]]:
     """Each row's text and the number of its key; a distinct text is parsed once, a null text is empty."""
-    found = column.fill_null("").dictionary_encode()
+    texts_by_code = column.fill_null("").dictionary_encode()
     make = reasoning_key if kind == "equations" else normalise
     seen: dict[str, int] = {}
-    distinct = found.dictionary.to_pylist()
+    distinct = texts_by_code.dictionary.to_pylist()
     numbered = [seen.setdefault(make(text), len(seen)) for text in distinct]
-    indices = found.indices.to_pylist()
+    indices = texts_by_code.indices.to_pylist()
     return [distinct[i] for i in indices], [numbered[i] for i in indices]
 
 

@@ -72,16 +72,16 @@ def unite(labels: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def _edges(rows: pa.Table, edges: pa.Table, kind: str, version: str | None, threshold: float) -> Edges:
-    wanted = pc.and_(pc.equal(edges["kind"], kind), pc.greater_equal(edges["similarity"], threshold))
+    near_enough = pc.and_(pc.equal(edges["kind"], kind), pc.greater_equal(edges["similarity"], threshold))
     if version is not None:
-        wanted = pc.and_(wanted, pc.equal(edges["version"], version))
-    edges = edges.filter(wanted)
+        near_enough = pc.and_(near_enough, pc.equal(edges["version"], version))
+    edges = edges.filter(near_enough)
     both = pa.chunked_array([*edges["a_id"].chunks, *edges["b_id"].chunks], pa.string())
-    found = both.combine_chunks().dictionary_encode()
-    codes = np.asarray(found.indices).astype(np.int64)
-    at = pc.index_in(found.dictionary, value_set=whole(rows["rollout_id"]).cast(pa.string()))
+    nodes = both.combine_chunks().dictionary_encode()
+    codes = np.asarray(nodes.indices).astype(np.int64)
+    at = pc.index_in(nodes.dictionary, value_set=whole(rows["rollout_id"]).cast(pa.string()))
     where = np.asarray(pc.fill_null(at, -1)).astype(np.int64)
-    return Edges(found.dictionary, where, codes[: edges.num_rows], codes[edges.num_rows :], numbers(edges["similarity"]))
+    return Edges(nodes.dictionary, where, codes[: edges.num_rows], codes[edges.num_rows :], numbers(edges["similarity"]))
 
 
 def _components(edges: Edges, there: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -106,8 +106,8 @@ def _verdicts(
         np.maximum.at(nearest, end[linked], edges.similarity[linked])
     value = np.full(rows.num_rows, np.nan)
     value[edges.at[lost]] = nearest[lost]
-    found = edges.ids.take(pa.array(evidence, mask=evidence < 0))
+    evidence_ids = edges.ids.take(pa.array(evidence, mask=evidence < 0))
     return coded(
         codes, [reason, f"{reason}:past"], value=pa.array(value, mask=np.isnan(value)), thresholds=[threshold] * 2,
-        evidence_id=found,
+        evidence_id=evidence_ids,
     )  # fmt: skip

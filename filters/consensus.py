@@ -33,9 +33,9 @@ class ConsensusConfig(Config):
 def keep(rows: pa.Table, config: ConsensusConfig) -> Verdicts:
     """Drops for `consensus:STATUS` (no accepted vote), `consensus:share`, `consensus:margin`, `consensus:disagrees`."""
     voted = ~np.asarray(pc.fill_null(pc.equal(rows["label_source"], "verifier"), False))
-    found = whole(pc.fill_null(rows["vote_status"], "unknown")).dictionary_encode()
-    names = found.dictionary.to_pylist()
-    status = np.asarray(found.indices)
+    statuses = whole(pc.fill_null(rows["vote_status"], "unknown")).dictionary_encode()
+    names = statuses.dictionary.to_pylist()
+    status = np.asarray(statuses.indices)
     accepted = np.array([name in config.statuses for name in names], bool)[status] if names else np.zeros(0, bool)
     share, margin = numbers(rows["vote_share"]), numbers(rows["vote_margin"])
     agrees = np.asarray(pc.fill_null(pc.equal(rows["answer"], rows["vote"]), False))

@@ -93,8 +93,8 @@ def _check(candidates: pa.Table, steps: Sequence[tuple[str, Config]], side: Side
 def _judge(rows: pa.Table, kind: str, config: Config, functions: Functions | None, side: Side) -> Verdicts:
     if isinstance(config, EntryConfig):
         return entry.keep(rows, config, functions)
-    found = FILTERS[kind]
-    return found.keep(rows, config, side) if found.side else found.keep(rows, config)
+    component = FILTERS[kind]
+    return component.keep(rows, config, side) if component.side else component.keep(rows, config)
 
 
 def _version(kind: str, config: Config, functions: Functions | None) -> str:

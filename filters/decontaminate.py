@@ -43,14 +43,16 @@ def keep(rows: pa.Table, config: DecontaminateConfig, side: Side) -> Verdicts:
     edges = side["edges"].filter(pc.equal(side["edges"]["kind"], _KIND))
     tiers = [json.loads(evidence or "{}").get("tier") for evidence in edges["evidence"].to_pylist()]
     shares = edges["similarity"].to_pylist()
-    told = [t in config.tiers and (t != "coverage" or share >= config.coverage) for t, share in zip(tiers, shares, strict=True)]
-    edges = edges.filter(pa.array(told, pa.bool_()))
-    code = np.array([_REASONS.index(f"contaminated:{tier}") for tier, yes in zip(tiers, told, strict=True) if yes], np.int64)
+    drops = [
+        t in config.tiers and (t != "coverage" or share >= config.coverage) for t, share in zip(tiers, shares, strict=True)
+    ]
+    edges = edges.filter(pa.array(drops, pa.bool_()))
+    code = np.array([_REASONS.index(f"contaminated:{tier}") for tier, yes in zip(tiers, drops, strict=True) if yes], np.int64)
     subjects = whole(edges["a_id"]).cast(pa.string())
     by_task, by_row = (pc.index_in(rows[name], value_set=subjects) for name in ("task_id", "rollout_id"))
     at = whole(pc.coalesce(by_task, by_row))
-    found = np.asarray(at.fill_null(-1)).astype(np.int64)
-    codes = np.where(found >= 0, np.append(code, -1)[found], -1)
+    edge = np.asarray(at.fill_null(-1)).astype(np.int64)
+    codes = np.where(edge >= 0, np.append(code, -1)[edge], -1)
     return coded(
         codes, _REASONS, value=whole(edges["similarity"]).take(at), thresholds=[None, None, config.coverage],
         evidence_id=whole(edges["b_id"]).cast(pa.string()).take(at),

@@ -85,8 +85,8 @@ def _blocks(x: np.ndarray, rows: np.ndarray, most: int) -> Iterator[np.ndarray]:
 def _coordinates(x: np.ndarray, rows: np.ndarray, axes: int = 16) -> np.ndarray:
     """Each row on the first principal axes of at most 4,096 rows evenly taken, rounded against a machine's last bit."""
     sample = x[rows[:: max(1, len(rows) // 4096)]].astype(np.float64)
-    _, found = np.linalg.eigh(np.cov(sample, rowvar=False))
-    main = found[:, ::-1][:, :axes]
+    _, eigenvectors = np.linalg.eigh(np.cov(sample, rowvar=False))
+    main = eigenvectors[:, ::-1][:, :axes]
     main = main * np.sign(main[np.abs(main).argmax(axis=0), np.arange(main.shape[1])])
     parts = [
         x[rows[start : start + _ROWS]].astype(np.float32) @ main.astype(np.float32) for start in range(0, len(rows), _ROWS)
@@ -132,12 +132,12 @@ def _choose(
     codes: np.ndarray,
 ) -> None:  # fmt: skip
     """Write the codes of every row. Where caps keep a block from its share, the others are given what is left over."""
-    taken = np.zeros(int(tasks.max(initial=0)) + 2, np.int64)
+    per_task = np.zeros(int(tasks.max(initial=0)) + 2, np.int64)
     chosen, room = 0, np.array([len(rows) for rows in blocks])
     while chosen < config.n and room.any():
         shares = _shares(config.n - chosen, weights, room)
         for i in np.flatnonzero(shares):
-            chosen += _Block(x, quality, blocks[i]).take(int(shares[i]), tasks, taken, config.cap, codes)
+            chosen += _Block(x, quality, blocks[i]).take(int(shares[i]), tasks, per_task, config.cap, codes)
             room[i] = np.count_nonzero(codes[blocks[i]] == _FULL)
 
 
@@ -146,12 +146,12 @@ class _Block:
 
     def __init__(self, x: np.ndarray, quality: np.ndarray, rows: np.ndarray) -> None:
         self.rows = rows
-        found = x[rows].astype(np.float32)
-        self.weighted = found * (quality[rows] / np.linalg.norm(found, axis=1))[:, None].astype(np.float32)
+        vectors = x[rows].astype(np.float32)
+        self.weighted = vectors * (quality[rows] / np.linalg.norm(vectors, axis=1))[:, None].astype(np.float32)
         self.gain = np.square(quality[rows]) + _RIDGE
         self.factors = np.zeros((0, len(rows)))
 
-    def take(self, n: int, tasks: np.ndarray, taken: np.ndarray, cap: int, codes: np.ndarray) -> int:
+    def take(self, n: int, tasks: np.ndarray, per_task: np.ndarray, cap: int, codes: np.ndarray) -> int:
         """Choose up to n more, unlike those chosen before and one another; the number chosen."""
         before = np.flatnonzero(codes[self.rows] == _TAKEN)
         self.factors = np.zeros((len(before) + n, len(self.rows)))
@@ -162,10 +162,10 @@ class _Block:
             best = int(np.argmax(np.where(open_, self.gain, -np.inf).round(6)))
             row = self.rows[best]
             open_[best] = False
-            if tasks[row] >= 0 and taken[tasks[row]] >= cap:
+            if tasks[row] >= 0 and per_task[tasks[row]] >= cap:
                 codes[row] = _CAP
                 continue
-            taken[tasks[row]] += tasks[row] >= 0
+            per_task[tasks[row]] += tasks[row] >= 0
             codes[row] = _TAKEN
             self._add(best, len(before) + got)
             got += 1

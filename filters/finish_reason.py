@@ -28,8 +28,8 @@ class FinishReasonConfig(Config):
 
 def keep(rows: pa.Table, config: FinishReasonConfig) -> Verdicts:
     """Drops for `finish_reason:NAME`, and for `finish_reason:unknown` where there is none."""
-    found = whole(rows["finish_reason"]).dictionary_encode()
-    names = found.dictionary.to_pylist()
+    reasons_by_code = whole(rows["finish_reason"]).dictionary_encode()
+    names = reasons_by_code.dictionary.to_pylist()
     reasons = [f"finish_reason:{name}" for name in names] + ["finish_reason:unknown"]
     codes = np.array([-1 if name in config.allow else i for i, name in enumerate(names)] + [len(names)])
-    return coded(codes[np.asarray(found.indices.fill_null(len(names)))], reasons)
+    return coded(codes[np.asarray(reasons_by_code.indices.fill_null(len(names)))], reasons)

@@ -41,9 +41,9 @@ def keep(rows: pa.Table, config: LengthBandConfig) -> Verdicts:
     usual = count >= config.min_rows
     codes = np.select([~known, usual & (size < low - 1e-9), usual & (size > high + 1e-9)], [2, 0, 1], default=-1)
     ends = np.where(codes == 0, low, high)
-    made = coded(codes, ["length_band:short", "length_band:long", "length_band:unknown"], value=pa.array(size, mask=~known))
+    verdicts = coded(codes, ["length_band:short", "length_band:long", "length_band:unknown"], value=pa.array(size, mask=~known))
     bounded = (codes == 0) | (codes == 1)
-    return Verdicts(made.keep, made.reason, made.value, pa.array(ends, mask=~bounded), None)
+    return Verdicts(verdicts.keep, verdicts.reason, verdicts.value, pa.array(ends, mask=~bounded), None)
 
 
 def _moments(size: np.ndarray, group: np.ndarray, known: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -55,13 +55,13 @@ class LintConfig(Config):
 
 def keep(rows: pa.Table, config: LintConfig, side: Side) -> Verdicts:
     """Drops for `lint:COLUMN`, the first limit that a row breaks; value and threshold are that column's."""
-    found = side["lint"]
-    at = pc.index_in(whole(rows["rollout_id"]), value_set=whole(found["rollout_id"]).cast(pa.string()))
+    numbers = side["lint"]
+    at = pc.index_in(whole(rows["rollout_id"]), value_set=whole(numbers["rollout_id"]).cast(pa.string()))
     n = rows.num_rows
     codes, value, limits, reasons = np.full(n, -1), np.full(n, np.nan), list[float | None](), list[str]()
-    words = _column(found, "words", at)
+    words = _column(numbers, "words", at)
     for name, limit, side_of in _rules(config):
-        column = _column(found, name, at)
+        column = _column(numbers, name, at)
         broken = column < limit if side_of == "least" else column > limit
         if side_of == "repetition":
             broken &= words >= config.repetition_words
@@ -74,7 +74,7 @@ def keep(rows: pa.Table, config: LintConfig, side: Side) -> Verdicts:
 
 def _rules(config: LintConfig) -> list[tuple[str, float, str]]:
     """(column, limit, which kind), in the order they are looked at."""
-    rules = [(name, 0.0, "most") for name, wanted in (("empty", config.empty), ("refusal", config.refusal)) if wanted]
+    rules = [(name, 0.0, "most") for name, is_set in (("empty", config.empty), ("refusal", config.refusal)) if is_set]
     rules += [(name, limit, "least") for name, limit in sorted(config.least.items())]
     rules += [(name, limit, "most") for name, limit in sorted(config.most.items())]
     if config.repetition:
@@ -82,5 +82,5 @@ def _rules(config: LintConfig) -> list[tuple[str, float, str]]:
     return rules
 
 
-def _column(found: pa.Table, name: str, at: pa.Array) -> np.ndarray:
-    return numbers(whole(found[name]).cast(pa.float64()).take(at))
+def _column(table: pa.Table, name: str, at: pa.Array) -> np.ndarray:
+    return numbers(whole(table[name]).cast(pa.float64()).take(at))

@@ -35,9 +35,9 @@ class NoiseWordsConfig(Config):
 def keep(rows: pa.Table, config: NoiseWordsConfig) -> Verdicts:
     """Drops for `noise:WORD`, the first of `words` that a text holds, or `noise:unknown` where there is no text."""
     patterns = [_whole_word(normalise(word)) for word in config.words]
-    found = whole(rows["text"]).dictionary_encode()
-    codes = [_first(patterns, normalise(text)) for text in found.dictionary.to_pylist()]
-    by_row = np.array([*codes, len(patterns)])[np.asarray(found.indices.fill_null(len(codes)))]
+    texts = whole(rows["text"]).dictionary_encode()
+    codes = [_first(patterns, normalise(text)) for text in texts.dictionary.to_pylist()]
+    by_row = np.array([*codes, len(patterns)])[np.asarray(texts.indices.fill_null(len(codes)))]
     return coded(by_row, [*(f"noise:{normalise(word)}" for word in config.words), "noise:unknown"])
 
 

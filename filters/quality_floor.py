@@ -45,5 +45,5 @@ def keep(rows: pa.Table, config: QualityFloorConfig) -> Verdicts:
     floor = np.full(rows.num_rows, -np.inf)
     floor[order] = least
     lost = score < floor
-    made = coded(np.where(lost, 0, -1), ["quality_floor"], value=pa.array(score, mask=np.isnan(score)))
-    return Verdicts(made.keep, made.reason, made.value, pa.array(floor, mask=~lost))
+    verdicts = coded(np.where(lost, 0, -1), ["quality_floor"], value=pa.array(score, mask=np.isnan(score)))
+    return Verdicts(verdicts.keep, verdicts.reason, verdicts.value, pa.array(floor, mask=~lost))

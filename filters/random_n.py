@@ -37,9 +37,9 @@ def keep(rows: pa.Table, config: RandomNConfig) -> Verdicts:
     rounds = np.asarray(whole(rows["iteration"]).cast(pa.int64()).fill_null(0))
     order = np.lexsort((ranks(names), hashes, rounds))
     codes = np.zeros(rows.num_rows, np.int64)
-    for found in np.split(order, np.flatnonzero(np.diff(rounds[order])) + 1):
-        if len(found):
-            codes[found[: _n(config, int(rounds[found[0]]))]] = -1
+    for of_round in np.split(order, np.flatnonzero(np.diff(rounds[order])) + 1):
+        if len(of_round):
+            codes[of_round[: _n(config, int(rounds[of_round[0]]))]] = -1
     return coded(codes, ["random"])
 
 

@@ -31,9 +31,9 @@ def reasoning_key(text: str) -> str:
     ('num:1007', 'text:blue whale')
     """
     plain = _LATEX.sub(lambda m: "/" if m[1] == "div" else "*", text).translate(_SIGNS)
-    found = equations(plain) if "=" in plain else []
-    if found:
-        return "eq:" + ";".join(sorted(found))
+    sides = equations(plain) if "=" in plain else []
+    if sides:
+        return "eq:" + ";".join(sorted(sides))
     trace = [canonical_number(number) for number in _TRACE.findall(plain)]
     return "num:" + ",".join(trace) if trace else "text:" + normalise(text)
 

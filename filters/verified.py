@@ -31,11 +31,11 @@ class VerifiedConfig(Config):
 
 def keep(rows: pa.Table, config: VerifiedConfig) -> Verdicts:
     """Drops for `unverified:STATUS` (`unverified:unknown` where none), then for `unverified:label_source`."""
-    found = whole(rows["status"]).dictionary_encode()
-    names = found.dictionary.to_pylist()
+    statuses = whole(rows["status"]).dictionary_encode()
+    names = statuses.dictionary.to_pylist()
     reasons = [f"unverified:{name}" for name in names] + ["unverified:unknown", "unverified:label_source"]
     by_name = np.array([-1 if name == "pass" else i for i, name in enumerate(names)] + [len(names)])
-    codes = by_name[np.asarray(found.indices.fill_null(len(names)))]
+    codes = by_name[np.asarray(statuses.indices.fill_null(len(names)))]
     if config.label_source is not None:
         other = np.asarray(pc.fill_null(pc.not_equal(rows["label_source"], config.label_source), True))
         codes[(codes < 0) & other] = len(names) + 1

@@ -77,8 +77,8 @@ def difficulty(groups: pa.Table, clusters: Sequence[Hashable] | None = None, *, 
     if not there.any():
         return None
     keys = None if clusters is None else [key for key, some in zip(clusters, there, strict=True) if some]
-    found = bootstrap(list(1 - rate[there]), clusters=keys, draws=_DRAWS, seed=seed)
-    return unanimous_rate(found, found.n)
+    estimate = bootstrap(list(1 - rate[there]), clusters=keys, draws=_DRAWS, seed=seed)
+    return unanimous_rate(estimate, estimate.n)
 
 
 def learnability(groups: pa.Table) -> float | None:
@@ -161,5 +161,5 @@ def ifd(
     some = [i for i, head in enumerate(heads) if head]
     given = engine.logprobs([(prompts[i], heads[i]) for i in some])
     without = engine.logprobs([(alone, heads[i]) for i in some])
-    found = {i: ifd_of(a, b) for i, a, b in zip(some, given, without, strict=True)}
-    return [found.get(i, Ifd(None, None)) for i in range(len(heads))]
+    by_row = {i: ifd_of(a, b) for i, a, b in zip(some, given, without, strict=True)}
+    return [by_row.get(i, Ifd(None, None)) for i in range(len(heads))]

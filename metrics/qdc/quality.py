@@ -66,13 +66,13 @@ def _ratio(columns: Floats, clusters: Sequence[Hashable] | None, seed: int, rate
     value = float(sums[:, 0].sum() / sums[:, 1].sum())
     if len(sums) > _MANY:
         error = float(np.sqrt(((sums[:, 0] - value * sums[:, 1]) ** 2).sum()) / sums[:, 1].sum())
-        found = Estimate(value, value - 1.96 * error, value + 1.96 * error, len(sums))
+        estimate = Estimate(value, value - 1.96 * error, value + 1.96 * error, len(sums))
     else:
-        found = bootstrap_statistic(sums, _of_means, draws=_DRAWS, seed=seed)
+        estimate = bootstrap_statistic(sums, _of_means, draws=_DRAWS, seed=seed)
     if not rate:
-        return found
-    found = found._replace(lo=max(0.0, found.lo), hi=min(1.0, found.hi))
-    return unanimous_rate(found, len(sums))
+        return estimate
+    estimate = estimate._replace(lo=max(0.0, estimate.lo), hi=min(1.0, estimate.hi))
+    return unanimous_rate(estimate, len(sums))
 
 
 def _of_means(means: Floats) -> Floats:

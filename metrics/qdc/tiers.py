@@ -68,58 +68,58 @@ def sketch(rows: pa.Table) -> list[Sketch]:
     columns = {name: numbers(rows[name]) for name in (*_RATES[:3], *_SHARES, *_COUNTS, *_SIZES) if name in rows.column_names}
     if "finish_reason" in rows.column_names:
         columns["truncated"] = numbers(pc.equal(rows["finish_reason"], "length"))
-    found = [sketches.mean_of(name, values, at) for name, values in columns.items()]
-    return found + [sketches.histogram(name, columns[name]) for name in (*_SIZES, "steps") if name in columns]
+    sums = [sketches.mean_of(name, values, at) for name, values in columns.items()]
+    return sums + [sketches.histogram(name, columns[name]) for name in (*_SIZES, "steps") if name in columns]
 
 
 def cheap(merged: Sequence[Sketch], params: dict[str, Any]) -> list[Measure]:
     """Measures of a set from its merged sketches; `params` says what the numbers must share to compare."""
     by_name = {one.name: one for one in merged}
-    found: list[Measure] = []
+    measures: list[Measure] = []
     for name in (*_RATES, *_SHARES, *_COUNTS, *_SIZES):
         one = by_name.get(f"mean.{name}")
         if one is not None:
             prefix = "complexity" if name in (*_COUNTS, *_SIZES) else "quality"
             version = complexity.VERSION if name in _COUNTS else lint.VERSION
-            found += of_estimate(f"{prefix}.{name}", version, sketches.mean(one, name in _RATES), params)
+            measures += of_estimate(f"{prefix}.{name}", version, sketches.mean(one, name in _RATES), params)
     for name in ("n_tokens", "chars"):
         if (one := by_name.get(f"hist.{name}")) is not None:
             for q in (0.5, 0.95):
-                found += of_value(
+                measures += of_value(
                     f"complexity.{name}_p{round(100 * q)}", sketches.VERSION, sketches.quantile(one, q), one.n, params
                 )
     text = by_name.get("kmv.text")
     if text is not None and text.n:
-        found += of_value(
+        measures += of_value(
             "diversity.duplicates", sketches.VERSION, max(0.0, 1 - sketches.unlike(text) / text.n), text.n, params
         )
-    return found
+    return measures
 
 
 def groups(rows: pa.Table, keys: Sequence[Any], fpr: Estimate | None, fnr: Estimate | None, seed: int) -> list[Measure]:
     """Measures of table `groups` (one scorer) whose problem keys are `keys`; a measured verifier corrects the rate."""
     params = {"unit": "group"}
     observed = quality.pass_rate(rows, keys, seed=seed)
-    found = of_estimate("quality.pass_rate", quality.VERSION, observed, params, seed)
+    measures = of_estimate("quality.pass_rate", quality.VERSION, observed, params, seed)
     if observed is not None and fpr is not None and fnr is not None:
         tpr = Estimate(1 - fnr.value, 1 - fnr.hi, 1 - fnr.lo, fnr.n)
         if tpr.lo > fpr.hi:  # else the verifier tells right from wrong no better than chance, and nothing can be said
             corrected = quality.corrected_pass_rate(observed, fpr, tpr)
-            found += of_estimate("quality.pass_rate_corrected", quality.VERSION, corrected, params, seed)
-    found += of_estimate(
+            measures += of_estimate("quality.pass_rate_corrected", quality.VERSION, corrected, params, seed)
+    measures += of_estimate(
         "complexity.difficulty", complexity.VERSION, complexity.difficulty(rows, keys, seed=seed), params, seed
     )
     rate = numbers(rows["pass_rate"])
     known = rate[~np.isnan(rate)]
-    found += of_value("complexity.learnability", complexity.VERSION, complexity.learnability(rows), len(known), params)
+    measures += of_value("complexity.learnability", complexity.VERSION, complexity.learnability(rows), len(known), params)
     at = np.arange(len(rate))
     for name, values in (("all_right", rate == 1), ("all_wrong", rate == 0)):
         column = np.where(np.isnan(rate), np.nan, values)
-        found += of_estimate(f"quality.{name}", VERSION, sketches.mean(sketches.mean_of(name, column, at), True), params)
+        measures += of_estimate(f"quality.{name}", VERSION, sketches.mean(sketches.mean_of(name, column, at), True), params)
     for name in ("vote_share", "vote_margin", "entropy"):
         one = sketches.mean_of(name, numbers(rows[name]), at)
-        found += of_estimate(f"consensus.{name}", VERSION, sketches.mean(one), params)
-    return found
+        measures += of_estimate(f"consensus.{name}", VERSION, sketches.mean(one), params)
+    return measures
 
 
 def near_duplicates(edges: pa.Table, rollout_ids: pa.ChunkedArray, version: str) -> list[Measure]:
@@ -151,7 +151,7 @@ def words(texts: pa.Array, tasks: Sequence[Any], config: TierConfig, seed: int, 
         return []
     cut = lexical.cut(texts, config.chars)
     keys = [tasks[i] for i in there]
-    found: list[Measure] = []
+    measures: list[Measure] = []
     statistics: dict[str, Callable[[NDArray[np.int64]], float]] = {
         "compression_gzip": lambda rows: lexical.compression_ratio(cut.take(pa.array(rows))) or 1.0,
         "compression_zstd": lambda rows: lexical.compression_ratio(cut.take(pa.array(rows)), "zstd") or 1.0,
@@ -165,8 +165,8 @@ def words(texts: pa.Array, tasks: Sequence[Any], config: TierConfig, seed: int, 
     for name, statistic in statistics.items():
         estimate = spectrum.subsampled(statistic, keys, size=size, draws=config.draws, seed=seed)
         params = {"size": estimate.n, "chars": config.chars}
-        found += of_estimate(f"diversity.{name}", lexical.VERSION, estimate, params, seed)
-    return found
+        measures += of_estimate(f"diversity.{name}", lexical.VERSION, estimate, params, seed)
+    return measures
 
 
 def _of_grams(
@@ -198,7 +198,7 @@ def meaning(
         return []
     rows = spectrum.unit_rows(vectors)
     region = clusters.assign(rows, book)
-    made, prefix = {"model": model}, f"diversity.{subject}"
+    embedded_by, prefix = {"model": model}, f"diversity.{subject}"
     rbf = {"kernel": "rbf", "sigma": config.sigma, "q": 2}
     kinds: list[tuple[str, dict[str, Any], Callable[[NDArray[np.int64]], float]]] = [
         ("vendi", {"kernel": "linear", "q": 1}, lambda at: spectrum.vendi_score(rows[at])),
@@ -206,18 +206,20 @@ def meaning(
         ("clusters", {"map": book.fingerprint}, lambda at: clusters.effective_clusters(np.bincount(region[at])) or 1.0),
         ("knn5_distance", {}, lambda at: neighbours.knn_distance(rows[at], min(5, len(at) - 1)) or 0.0),
     ]
-    found: list[Measure] = []
+    measures: list[Measure] = []
     size = max(2, spectrum.sample_size(len(rows))) if size is None else size
     for name, params, statistic in kinds:
         estimate = spectrum.subsampled(statistic, tasks, size=size, draws=config.draws, seed=seed)
-        found += of_estimate(f"{prefix}{name}", spectrum.VERSION, estimate, made | params | {"size": size}, seed)
+        measures += of_estimate(f"{prefix}{name}", spectrum.VERSION, estimate, embedded_by | params | {"size": size}, seed)
     whole = spectrum.gram(rows)
-    found += of_value(f"{prefix}vendi_whole", spectrum.VERSION, whole.vendi(), len(rows), made | {"kernel": "linear", "q": 1})
-    found += of_value(f"{prefix}pairwise_distance", spectrum.VERSION, whole.pairwise_distance(), len(rows), made)
+    measures += of_value(
+        f"{prefix}vendi_whole", spectrum.VERSION, whole.vendi(), len(rows), embedded_by | {"kernel": "linear", "q": 1}
+    )
+    measures += of_value(f"{prefix}pairwise_distance", spectrum.VERSION, whole.pairwise_distance(), len(rows), embedded_by)
     draw = np.random.default_rng(seed).choice(len(rows), size, replace=False)
     for cut, share in neighbours.neighbour_curve(rows[np.sort(draw)]):
-        found += of_value(f"{prefix}neighbour_{cut:g}", neighbours.VERSION, share, size, made | {"size": size})
-    return found
+        measures += of_value(f"{prefix}neighbour_{cut:g}", neighbours.VERSION, share, size, embedded_by | {"size": size})
+    return measures
 
 
 def split(
@@ -238,15 +240,15 @@ def split(
         return draws[-1].gamma
 
     spectrum.subsampled(gamma, n, size=size, draws=config.draws, seed=seed)
-    found: list[Measure] = []
+    measures: list[Measure] = []
     for name in ("alpha", "beta", "gamma"):
         values = np.array([getattr(one, name) for one in draws])
         value, slack = float(values.mean()), 2.0 * float(values.std(ddof=1))
         params = {"model": model, "kernel": "linear", "tasks": size}
-        found += of_estimate(
+        measures += of_estimate(
             f"diversity.{name}", spectrum.VERSION, Estimate(value, value - slack, value + slack, size), params, seed
         )
-    return found
+    return measures
 
 
 def novelty(vectors: NDArray[Any], history: NDArray[Any], model: str, past: int) -> list[Measure]:
@@ -273,15 +275,15 @@ def qd(
     cells = len(book.centres) * _BANDS
     at = clusters.assign(vectors[known], book) * _BANDS + np.minimum((pass_rate[known] * _BANDS).astype(np.int64), _BANDS - 1)
     good, keys = passed[known], [tasks[i] for i in known]
-    found: list[Measure] = []
+    measures: list[Measure] = []
     for name in ("score", "coverage"):
         estimate = spectrum.subsampled(
             lambda rows, name=name: float(getattr(clusters.qd_score(at[rows], good[rows], cells), name)),  # type: ignore[misc]
             keys, draws=config.draws, seed=seed,
         )  # fmt: skip
         params = {"model": model, "map": book.fingerprint, "size": estimate.n, "cells": cells}
-        found += of_estimate(f"qd.{name}", clusters.VERSION, estimate, params, seed)
-    return found
+        measures += of_estimate(f"qd.{name}", clusters.VERSION, estimate, params, seed)
+    return measures
 
 
 def sample_of(task_ids: pa.ChunkedArray | pa.Array, most: int, seed: int) -> NDArray[np.bool_]:

@@ -148,7 +148,7 @@ def bootstrap(
     return bootstrap_statistic(column[:, None], _first_mean, clusters=clusters, draws=draws, seed=seed, level=level)
 
 
-def unanimous_rate(found: Estimate, trials: int) -> Estimate:
+def unanimous_rate(estimate: Estimate, trials: int) -> Estimate:
     """The bootstrap of a rate, or Wilson's interval over its clusters, `trials` of them, where they all agree on 0 or on 1.
 
     Resampling values that do not differ gives an interval without width, however few they are. Only for means of values
@@ -157,9 +157,9 @@ def unanimous_rate(found: Estimate, trials: int) -> Estimate:
     >>> [round(x, 4) for x in unanimous_rate(bootstrap([0.0] * 200, draws=10), 200)]
     [0.0, 0.0, 0.0188, 200]
     """
-    if not found.hi - found.lo < _SAME or min(found.value, 1 - found.value) > _SAME:
-        return found
-    return Estimate(found.value, *wilson(trials * round(found.value), trials), found.n)
+    if not estimate.hi - estimate.lo < _SAME or min(estimate.value, 1 - estimate.value) > _SAME:
+        return estimate
+    return Estimate(estimate.value, *wilson(trials * round(estimate.value), trials), estimate.n)
 
 
 def paired_bootstrap(

@@ -47,12 +47,12 @@ class Measure:
 
 
 def of_estimate(
-    metric: str, version: str, found: Estimate | None, params: Mapping[str, Any], seed: int | None = None
+    metric: str, version: str, estimate: Estimate | None, params: Mapping[str, Any], seed: int | None = None
 ) -> list[Measure]:
     """The measure of an estimate; nothing for None: unknown is no row."""
-    if found is None:
+    if estimate is None:
         return []
-    return [Measure(metric, version, found.value, found.n, _known(found.lo), _known(found.hi), seed, params)]
+    return [Measure(metric, version, estimate.value, estimate.n, _known(estimate.lo), _known(estimate.hi), seed, params)]
 
 
 def of_value(metric: str, version: str, value: float | None, n: int, params: Mapping[str, Any]) -> list[Measure]:
@@ -88,25 +88,25 @@ def _what_differs(a: Measure, b: Measure) -> str:
     return f"measure both with one {', '.join(names) or 'version of the metric'}"
 
 
-def table(found: Iterable[Measure], scope_kind: str, scope_id: str, iteration: int | None) -> pa.Table:
+def table(measures: Iterable[Measure], scope_kind: str, scope_id: str, iteration: int | None) -> pa.Table:
     """Table `measures`."""
     rows = [
         {"scope_kind": scope_kind, "scope_id": scope_id, "iteration": iteration, "metric": m.metric, "version": m.version,
          "value": m.value, "lo": m.lo, "hi": m.hi, "n": m.n, "seed": m.seed, "fingerprint": m.fingerprint,
          "params": json.dumps({"params": dict(m.params), "note": dict(m.note)}, sort_keys=True, ensure_ascii=False)}
-        for m in found
+        for m in measures
     ]  # fmt: skip
     return schema.from_rows("measures", rows)
 
 
 def read(rows: pa.Table) -> list[Measure]:
     """What `table` wrote, read back; rows that something else wrote (a verifier's rates) are passed over."""
-    found = []
+    measures = []
     for row in rows.to_pylist():
-        told = json.loads(row["params"] or "{}")
-        if isinstance(told, dict) and "params" in told:
-            found.append(
+        params = json.loads(row["params"] or "{}")
+        if isinstance(params, dict) and "params" in params:
+            measures.append(
                 Measure(row["metric"], row["version"], row["value"], row["n"] or 0, row["lo"], row["hi"], row["seed"],
-                        told["params"], told.get("note", {}))
+                        params["params"], params.get("note", {}))
             )  # fmt: skip
-    return found
+    return measures

@@ -62,19 +62,19 @@ class History:
         self.commits.append(commit)
 
     def _manifest(self, artifact_id: str, commit: Commit) -> Manifest:
-        found = sorted(self.root.glob(f"artifacts/*/{artifact_id}/manifest.json"))
-        if not found:
+        paths = sorted(self.root.glob(f"artifacts/*/{artifact_id}/manifest.json"))
+        if not paths:
             message = f"commit {commit.n} adds {artifact_id}, which has no manifest under {self.root / 'artifacts'}"
             raise StoreError(message, "restore that folder from a copy of the run")
-        manifest = _parsed(found[0], lambda text: Manifest.from_json(_whole(text, commit.sums.get(artifact_id))))
+        manifest = _parsed(paths[0], lambda text: Manifest.from_json(_whole(text, commit.sums.get(artifact_id))))
         if manifest.artifact_id != artifact_id:
-            raise StoreError(f"manifest {found[0]} is of {manifest.artifact_id}", _RESTORE)
+            raise StoreError(f"manifest {paths[0]} is of {manifest.artifact_id}", _RESTORE)
         return manifest
 
     def _check_gapless(self) -> None:
         """Raise StoreError when a commit is missing: what follows it would silently not exist."""
-        found = [name for name in self.files.list("commits") if name.endswith(".json")]
-        for n, name in enumerate(found, 1):
+        names = [name for name in self.files.list("commits") if name.endswith(".json")]
+        for n, name in enumerate(names, 1):
             if name != _name(n):
                 raise StoreError(f"{self.root / _name(n)} is missing, though {name} is there", _RESTORE)
 

@@ -51,11 +51,11 @@ class LocalFiles:
         return (self.root / name).read_bytes()
 
     def list(self, prefix: str = "") -> list[str]:
-        found = []
+        entries = []
         for folder, folders, names in os.walk(self.root / prefix):
             folders[:] = [f for f in folders if not f.startswith(".")]
-            found += [Path(folder, n).relative_to(self.root).as_posix() for n in names if not n.startswith(".")]
-        return sorted(found)
+            entries += [Path(folder, n).relative_to(self.root).as_posix() for n in names if not n.startswith(".")]
+        return sorted(entries)
 
     def delete(self, name: str) -> None:
         path = self.root / name

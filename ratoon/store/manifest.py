@@ -130,8 +130,8 @@ class Commit:
     def from_json(cls, text: bytes) -> Commit:
         """Raises ValueError, KeyError or TypeError when `text` is no commit, or not the one that was written."""
         tree = json.loads(text)
-        told = (str(tree["why"]), str(tree["at"]), dict(tree.get("sums", {})))
-        commit = cls(int(tree["n"]), tuple(tree["add"]), tuple(tree["remove"]), *told)
+        facts = (str(tree["why"]), str(tree["at"]), dict(tree.get("sums", {})))
+        commit = cls(int(tree["n"]), tuple(tree["add"]), tuple(tree["remove"]), *facts)
         if tree.keys() & {"sum", "sums"} and commit.to_json() != text:
             raise ValueError("its checksum is another")
         return commit

@@ -31,14 +31,14 @@ HINT = "run `ratoon verify RUN` for all that is damaged; restore the file from a
 
 def conform(name: str, table: pa.Table) -> pa.Table:
     """`table` in the pinned columns and types of `name`. Raises DataError on an unknown table, column or type."""
-    wanted = schema_of(name)
-    if table.schema.equals(wanted):
-        return table.replace_schema_metadata(wanted.metadata)
-    if set(table.column_names) != set(wanted.names) or len(table.column_names) != len(wanted.names):
-        odd = sorted(set(table.column_names) ^ set(wanted.names))
-        raise DataError(f"table {name!r}: columns {odd} are missing, unknown or doubled", f"its columns are {wanted.names}")
+    pinned = schema_of(name)
+    if table.schema.equals(pinned):
+        return table.replace_schema_metadata(pinned.metadata)
+    if set(table.column_names) != set(pinned.names) or len(table.column_names) != len(pinned.names):
+        odd = sorted(set(table.column_names) ^ set(pinned.names))
+        raise DataError(f"table {name!r}: columns {odd} are missing, unknown or doubled", f"its columns are {pinned.names}")
     try:
-        return table.select(wanted.names).cast(wanted)
+        return table.select(pinned.names).cast(pinned)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
         raise DataError(f"table {name!r} has other types than its schema: {error}", "see ratoon/schema.py") from error
 
@@ -82,14 +82,14 @@ def check_size(root: Path, part: Part) -> None:
 
 def projected(name: str, columns: Sequence[str] | None) -> pa.Schema:
     """The schema of those columns of a table, in that order; None means all. Raises DataError."""
-    wanted = schema_of(name)
+    pinned = schema_of(name)
     for column in columns or ():
-        if column not in wanted.names:
-            raise DataError(f"table {name!r} has no column {column!r}", f"its columns are {wanted.names}")
-    return wanted if columns is None else pa.schema([wanted.field(c) for c in columns], metadata=wanted.metadata)
+        if column not in pinned.names:
+            raise DataError(f"table {name!r} has no column {column!r}", f"its columns are {pinned.names}")
+    return pinned if columns is None else pa.schema([pinned.field(c) for c in columns], metadata=pinned.metadata)
 
 
-def batches(root: Path, part: Part, wanted: pa.Schema) -> Iterator[pa.RecordBatch]:
+def batches(root: Path, part: Part, projection: pa.Schema) -> Iterator[pa.RecordBatch]:
     """The rows of a part in the columns of `wanted`, a row group at a time. Raises CorruptPart.
 
     A column or a field of a message that the table got after the part was written is null; keys never are.
@@ -98,15 +98,15 @@ def batches(root: Path, part: Part, wanted: pa.Schema) -> Iterator[pa.RecordBatc
     path, rows = root / part.path, 0
     try:
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
-            added = set(wanted.names) - set(file.schema_arrow.names) - set(schema.KEYS[part.table])
-            stored = [name for name in wanted.names if name not in added]
+            added = set(projection.names) - set(file.schema_arrow.names) - set(schema.KEYS[part.table])
+            stored = [name for name in projection.names if name not in added]
             for batch in file.iter_batches(ROW_GROUP, columns=stored, use_threads=False):
                 rows += batch.num_rows
                 columns = [
                     pa.nulls(batch.num_rows, f.type) if f.name in added else _widened(batch.column(f.name), f.type)
-                    for f in wanted
+                    for f in projection
                 ]
-                yield pa.RecordBatch.from_arrays(columns, schema=wanted)
+                yield pa.RecordBatch.from_arrays(columns, schema=projection)
     except (pa.ArrowException, OSError, KeyError) as error:
         raise CorruptPart(f"part {path} is damaged: {error}", HINT) from error
     if rows != part.rows:

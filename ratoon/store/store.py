@@ -157,11 +157,11 @@ class Store:
         counts.check(label)
         with self._alone_at(artifact_id), ThreadPoolExecutor(1) as pool:
             rows = {name: parts.conform(name, table) for name, table in tables.items()}
-            found = pool.submit(lambda: {name: _digest(name, table) for name, table in rows.items()})  # beside the writing
+            digesting = pool.submit(lambda: {name: _digest(name, table) for name, table in rows.items()})  # beside the writing
             manifest = self._history.known.get(artifact_id)
             if manifest is None:
-                manifest = self._write(key, rows, found, counts, extra or {})
-            elif manifest.content_digest != digests.combine(found.result()):
+                manifest = self._write(key, rows, digesting, counts, extra or {})
+            elif manifest.content_digest != digests.combine(digesting.result()):
                 hint = "artifacts never change: put what differs (an attempt number, a version) into its key"
                 raise StoreError(f"{label} is already recorded as {artifact_id} with other content", hint)
             self._commit([manifest], remove, why or label)
@@ -195,9 +195,9 @@ class Store:
         self, table: str, manifests: Sequence[Manifest] | None = None, columns: Sequence[str] | None = None
     ) -> Iterator[pa.RecordBatch]:
         """The same rows, at most a row group at a time. Raises CorruptPart when it comes to the damage."""
-        wanted = parts.projected(table, columns)
+        projection = parts.projected(table, columns)
         for part in self.parts_of(table, self.live().values() if manifests is None else manifests):
-            yield from parts.batches(self.root, part, wanted)
+            yield from parts.batches(self.root, part, projection)
 
     def over(
         self,
@@ -210,11 +210,11 @@ class Store:
 
         Parts are decoded in threads, two at a time: for much that is read and little that `work` returns. Raises as `scan`.
         """
-        wanted = parts.projected(table, columns)
-        found = self.parts_of(table, self.live().values() if manifests is None else manifests)
-        firsts = accumulate((part.rows for part in found), initial=0)
+        projection = parts.projected(table, columns)
+        chosen = self.parts_of(table, self.live().values() if manifests is None else manifests)
+        firsts = accumulate((part.rows for part in chosen), initial=0)
         with ThreadPoolExecutor(_DECODED_AT_ONCE) as pool:
-            return list(pool.map(lambda part, first: work(first, parts.batches(self.root, part, wanted)), found, firsts))
+            return list(pool.map(lambda part, first: work(first, parts.batches(self.root, part, projection)), chosen, firsts))
 
     def among(
         self, table: str, manifests: Sequence[Manifest] | None, key: str, ids: pa.Array, columns: Sequence[str] | None = None
@@ -224,8 +224,8 @@ class Store:
         def work(_: int, batches: Iterator[pa.RecordBatch]) -> list[pa.RecordBatch]:
             return [batch.filter(pc.is_in(batch[key], value_set=ids)) for batch in batches]
 
-        found = self.over(table, manifests, columns, work)
-        return pa.Table.from_batches(chain.from_iterable(found), schema=parts.projected(table, columns))
+        by_part = self.over(table, manifests, columns, work)
+        return pa.Table.from_batches(chain.from_iterable(by_part), schema=parts.projected(table, columns))
 
     def parts(self, table: str, history: bool = False) -> list[Path]:
         """The files of a table, live ones or all there ever were."""
@@ -266,7 +266,7 @@ class Store:
         return names
 
     def _write(
-        self, key: ArtifactKey, rows: Mapping[str, pa.Table], found: Future[dict[str, str]], counts: Counts,
+        self, key: ArtifactKey, rows: Mapping[str, pa.Table], digesting: Future[dict[str, str]], counts: Counts,
         extra: Mapping[str, Any],
     ) -> Manifest:  # fmt: skip
         """Parts, then the manifest. No artifact yet: a kill from here on leaves a folder that nothing names."""
@@ -278,7 +278,7 @@ class Store:
                 self.files.put_new(part.path, memoryview(data))
                 written.append(part)
         manifest = Manifest(
-            key.artifact_id, key, tuple(written), found.result(), digests.combine(found.result()), counts,
+            key.artifact_id, key, tuple(written), digesting.result(), digests.combine(digesting.result()), counts,
             schema.SCHEMA_VERSION, dict(extra), now(),
         )  # fmt: skip
         self.files.put_new(f"{folder}/manifest.json", manifest.to_json())
@@ -296,14 +296,14 @@ class Store:
             return history.append(added, removed, why)
 
     def _problems(self, manifest: Manifest) -> list[str]:
-        found = [text for part in manifest.parts if (text := parts.problem(self.root, part)) is not None]
-        for table, digest in manifest.digests.items() if not found else ():
+        problems = [text for part in manifest.parts if (text := parts.problem(self.root, part)) is not None]
+        for table, digest in manifest.digests.items() if not problems else ():
             try:
                 if _digest(table, self.read(table, [manifest])) != digest:
-                    found.append(f"{table} of {manifest.artifact_id} has another content digest than its manifest says")
+                    problems.append(f"{table} of {manifest.artifact_id} has another content digest than its manifest says")
             except StoreError as error:
-                found.append(error.message)
-        return found
+                problems.append(error.message)
+        return problems
 
     def _must_write(self) -> None:
         if self._lock is None:
@@ -339,7 +339,7 @@ def _read_run(root: Path) -> dict[str, Any]:
     path = root / "run.json"
     try:
         run = json.loads(path.read_bytes())
-        found = run["schema_version"]
+        version = run["schema_version"]
         run["run_id"], run["frozen"]
     except (FileNotFoundError, NotADirectoryError):
         raise StoreError(
@@ -351,10 +351,10 @@ def _read_run(root: Path) -> dict[str, Any]:
         raise StoreError(
             f"{path} is damaged: {type(error).__name__}: {error}", "restore that file from a copy of the run"
         ) from None
-    if found != schema.SCHEMA_VERSION:
+    if version != schema.SCHEMA_VERSION:
         wrote = run.get("ratoon_version", "another version")
         hint = f"open it with ratoon {wrote}, which wrote it, or start a new run folder with --run"
-        raise SchemaMismatch(f"{root} has schema version {found}, this ratoon reads version {schema.SCHEMA_VERSION}", hint)
+        raise SchemaMismatch(f"{root} has schema version {version}, this ratoon reads version {schema.SCHEMA_VERSION}", hint)
     return dict(run)
 
 
