@@ -119,6 +119,8 @@ def of_file(
 def _told(file: Path, rows: Sequence[Row], plain: bool) -> tuple[str, ...]:
     cut = sum(_cut(row) for row in rows)
     lines = [f"{file.name} has no labels: each of its {len(rows)} replies is taken as right"] if plain else []
+    if not any(row.label for row in rows):
+        lines.append(f"none of the {len(rows):,} replies is right: rft has nothing to imitate")
     if cut:
         lines.append(f"{cut} right replies were cut by length: rft leaves them out, they would teach not to end")
     return tuple(lines)

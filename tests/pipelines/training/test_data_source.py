@@ -77,6 +77,15 @@ def test_right_replies_that_were_cut_are_no_examples_to_imitate_and_that_is_told
     assert found.told[-1] == "4 right replies were cut by length: rft leaves them out, they would teach not to end"
 
 
+def test_a_file_of_wrong_replies_is_told_with_how_its_rewards_were_read(tiny_model: Path, tmp_path: Path) -> None:
+    rows = [{"question": f"{i}?", "response": "yes", "reward": i / 100} for i in range(40)]
+    (tmp_path / "low.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    found = train_source.of_file(tmp_path / "low.jsonl", ["label=reward"], tiny_model, tmp_path / "out", picked=True)
+    assert found.told[1:] == (
+        "column reward from 0.5 on it is true", "none of the 40 replies is right: rft has nothing to imitate",
+    )  # fmt: skip
+
+
 def test_a_run_is_trained_under_the_template_arguments_that_its_data_was_sampled_under(
     context: Any, ground: Any, harvest: Any, tmp_path: Path
 ) -> None:
