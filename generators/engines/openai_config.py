@@ -3,17 +3,57 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from ratoon.config import Config, operational
 from ratoon.errors import EngineError
 
+VendorField = Literal["top_k", "min_p", "repetition_penalty", "stop_token_ids", "chat_template_kwargs"]
+VENDOR_FIELDS: tuple[VendorField, ...] = ("top_k", "min_p", "repetition_penalty", "stop_token_ids", "chat_template_kwargs")
+_OF_THREE: tuple[VendorField, ...] = ("top_k", "min_p", "repetition_penalty")
+_CHAT = {"mode": "chat"}
+# What each server documents, where it differs from the defaults; a field that the recipe sets itself wins. Only `vllm` is run
+# against its server by our tests, the others follow their documentation as of 2026-12-01.
+PRESETS: dict[str, dict[str, Any]] = {
+    "vllm": {},
+    "sglang": _CHAT | {"base_url": "http://127.0.0.1:30000/v1"},
+    "llama.cpp": _CHAT
+    | {
+        "base_url": "http://127.0.0.1:8080/v1",
+        "vendor_fields": ("top_k", "min_p", "chat_template_kwargs"),  # its repetition penalty has another name
+        "samples_per_request": 1,
+    },
+    "ollama": _CHAT | {"base_url": "http://127.0.0.1:11434/v1", "vendor_fields": (), "samples_per_request": 1},
+    "openai": _CHAT
+    | {
+        "base_url": "https://api.openai.com/v1",
+        "api_key_env": "OPENAI_API_KEY",
+        "vendor_fields": (),
+        "max_tokens_field": "max_completion_tokens",
+    },
+    "openrouter": _CHAT
+    | {
+        "base_url": "https://openrouter.ai/api/v1",
+        "api_key_env": "OPENROUTER_API_KEY",
+        "vendor_fields": _OF_THREE,
+        "samples_per_request": 1,
+    },
+    "together": _CHAT
+    | {"base_url": "https://api.together.xyz/v1", "api_key_env": "TOGETHER_API_KEY", "vendor_fields": _OF_THREE},
+    "litellm": _CHAT | {"base_url": "http://127.0.0.1:4000/v1", "vendor_fields": ()},
+}
+Preset = Literal["vllm", "sglang", "llama.cpp", "ollama", "openai", "openrouter", "together", "litellm"]
+
 
 class OpenAIConfig(Config):
     """Where the server is and how it is asked."""
+
+    preset: Preset | None = operational(
+        None, description="whose server it is: sets the address, the mode and what it takes, as far as the recipe does not"
+    )
 
     base_url: str = operational("http://127.0.0.1:8000/v1", description="up to and with /v1; no user or password in it")
     base_urls: tuple[str, ...] = operational(
@@ -34,9 +74,10 @@ class OpenAIConfig(Config):
         "processed_logprobs",
         description="what the server was started with as --logprobs-mode; it cannot be asked",
     )
-    vendor_fields: bool = Field(
+    vendor_fields: bool | tuple[VendorField, ...] = Field(
         True,
-        description="chat: send top_k, min_p, repetition_penalty, stop_token_ids and template arguments",
+        description="chat: which of top_k, min_p, repetition_penalty, stop_token_ids and chat_template_kwargs are sent; "
+        "true: all, false: none. A setting of [sampling] that cannot be sent fails the request",
     )
     max_tokens_field: Literal["max_tokens", "max_completion_tokens"] = operational(
         "max_tokens",
@@ -59,6 +100,15 @@ class OpenAIConfig(Config):
         description="seconds a run waits, after a training, for a server that serves the new policy; then it stops with exit 3",
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _preset(cls, given: Any) -> Any:
+        """What the preset says, under what the recipe says itself."""
+        known = PRESETS.get(given.get("preset") or "", {}) if isinstance(given, dict) else {}
+        if known.get("mode") == "chat" and given.get("mode") == "tokens":
+            raise ValueError(f"preset {given['preset']} takes no token ids: leave mode out, or the preset")
+        return known | given if known else given
+
     @field_validator("base_url")
     @classmethod
     def _plain_url(cls, url: str) -> str:
@@ -68,6 +118,12 @@ class OpenAIConfig(Config):
     @classmethod
     def _plain_urls(cls, urls: tuple[str, ...]) -> tuple[str, ...]:
         return tuple(dict.fromkeys(map(plain_url, urls)))
+
+    def sent_fields(self) -> tuple[VendorField, ...]:
+        """The vendor fields that a chat request carries."""
+        if isinstance(self.vendor_fields, bool):
+            return VENDOR_FIELDS if self.vendor_fields else ()
+        return self.vendor_fields
 
     def urls(self) -> list[str]:
         """The addresses of the servers, each once. Raises EngineError where the file cannot be read or names none."""

@@ -8,7 +8,7 @@ request asks for `n` samples of a prompt; an answer may hold fewer, and then the
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from ratoon.engine import Completion, FinishReason, Request, Sampling, Usage
@@ -24,6 +24,7 @@ _FINISHED: dict[str, FinishReason] = {
     "length": "length", "max_tokens": "length", "max_length": "length", "model_length": "length",
 }  # fmt: skip
 _OTHERWISE = {"content_filter": "ContentFilter", "tool_calls": "ToolCalls", "function_call": "ToolCalls"}
+_NEUTRAL = {"top_k": 0, "min_p": 0.0, "repetition_penalty": 1.0}  # values that are as good as unsent
 _AGAIN = ("error", "abort")  # the server's own failure, told as a finish
 _THOUGHTS = ("reasoning_content", "reasoning")  # two names that servers have for it
 
@@ -60,7 +61,7 @@ def body(config: OpenAIConfig, request: Request, model: str, n: int) -> bytes:
         if config.mode == "tokens":
             fields = tokens_body(request, model, n)
         else:
-            fields = chat_body(request, model, n, config.vendor_fields, config.max_tokens_field)
+            fields = chat_body(request, model, n, config.sent_fields(), config.max_tokens_field)
         return json.dumps(fields, separators=(",", ":"), allow_nan=False).encode()
     except ValueError as error:
         raise Refused("BadRequest", f"the request cannot be written as JSON: {error}") from None
@@ -85,7 +86,7 @@ def tokens_body(request: Request, model: str, n: int) -> dict[str, Any]:
 
 
 def chat_body(
-    request: Request, model: str, n: int, vendor_fields: bool, max_tokens_field: str = "max_tokens"
+    request: Request, model: str, n: int, vendor_fields: Collection[str], max_tokens_field: str = "max_tokens"
 ) -> dict[str, Any]:
     """The body for `/v1/chat/completions`. Raises Refused for what only token ids can carry."""
     if request.messages is None:
@@ -94,8 +95,14 @@ def chat_body(
         raise Refused("Unsupported", "prefix_token_ids need engine.openai.mode = 'tokens'")
     body = _sampling(request.sampling, max_tokens_field)
     body |= {"model": model, "messages": for_template(request.messages), "n": n, "stream": False}
-    if vendor_fields:
-        body |= _vendor(request.sampling) | {"chat_template_kwargs": json.loads(request.sampling.chat_template_kwargs)}
+    vendor = _vendor(request.sampling) | {"chat_template_kwargs": json.loads(request.sampling.chat_template_kwargs)}
+    for name, neutral in _NEUTRAL.items():
+        if name not in vendor_fields and vendor[name] != neutral:
+            message = (
+                f"sampling.{name} = {vendor[name]} cannot be sent: engine.openai.vendor_fields or the preset leaves it out"
+            )
+            raise Refused("Unsupported", message)
+    body |= {name: value for name, value in vendor.items() if name in vendor_fields}
     if request.schema:
         described = {"name": "reply", "schema": json.loads(request.schema)}
         body["response_format"] = {"type": "json_schema", "json_schema": described}

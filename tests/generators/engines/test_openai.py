@@ -18,7 +18,7 @@ from ratoon.engine import Completion, Policy, Request, Sampling
 from ratoon.errors import EngineError, Unsupported
 from ratoon.generators.engines import openai_wire
 from ratoon.generators.engines.openai import OpenAIEngine
-from ratoon.generators.engines.openai_config import OpenAIConfig
+from ratoon.generators.engines.openai_config import PRESETS, VENDOR_FIELDS, OpenAIConfig
 
 BASE = Policy("m_base", "/models/base")
 SAMPLING = Sampling(max_tokens=16, stop_token_ids=(258,))
@@ -370,3 +370,39 @@ def test_another_served_model_is_another_digest_and_another_address_is_not() -> 
     plain = semantic(OpenAIConfig())
     assert semantic(OpenAIConfig(model="another")) != plain
     assert semantic(OpenAIConfig(base_url="http://127.0.0.1:9/v1", concurrency=2)) == plain
+
+
+def test_a_preset_gives_what_the_recipe_leaves_open_and_no_more() -> None:
+    hosted = OpenAIConfig.model_validate({"preset": "openai", "api_key_env": "MINE"})
+    assert (hosted.base_url, hosted.mode, hosted.api_key_env) == ("https://api.openai.com/v1", "chat", "MINE")
+    assert (hosted.sent_fields(), hosted.max_tokens_field) == ((), "max_completion_tokens")
+    again = OpenAIConfig.model_validate(hosted.model_dump(mode="json"))
+    assert again == hosted, "as a run keeps it"
+    plain = OpenAIConfig.model_validate({"preset": "vllm"})
+    assert semantic(plain) == semantic(OpenAIConfig())
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_every_preset_is_a_config_and_sends_what_its_server_documents(preset: str) -> None:
+    known = OpenAIConfig.model_validate({"preset": preset})
+    messages = ({"role": "user", "content": "Hi"},)
+    request = Request("r", "m_base", [1], SAMPLING, messages=messages)
+    sent = openai_wire.chat_body(request, "m", 1, known.sent_fields(), known.max_tokens_field)
+    assert set(VENDOR_FIELDS) & sent.keys() == set(known.sent_fields())
+    assert known.max_tokens_field in sent
+
+
+def test_a_preset_without_token_ids_is_not_asked_for_them() -> None:
+    with pytest.raises(ValidationError, match="takes no token ids"):
+        OpenAIConfig.model_validate({"preset": "ollama", "mode": "tokens"})
+
+
+def test_a_sampling_that_a_server_cannot_be_told_fails_and_is_not_left_out(endpoint: Any) -> None:
+    sampling = Sampling(max_tokens=16, top_k=20)
+    request = Request("r", "m_base", [1], sampling, messages=({"role": "user", "content": "Hi"},))
+    with endpoint() as server:
+        done = ask(server, [request], mode="chat", vendor_fields=False)
+        assert error_class(done["r"]) == "Unsupported"
+        assert server.calls == 0
+        assert error_class(ask(server, [request], mode="chat", vendor_fields=["top_k"])["r"]) == ""
+    assert server.bodies[0]["top_k"] == 20
