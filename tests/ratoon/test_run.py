@@ -88,6 +88,7 @@ def test_an_export_is_a_folder_of_the_newest_dataset(run: Run, tmp_path: Path) -
     assert len(lines) == run.dataset().num_rows
 
 
+@pytest.mark.usefixtures("trained_here")
 def test_a_model_is_trained_from_a_dataset_of_the_run(copy: Run, tmp_path: Path) -> None:
     trained = copy.train(tmp_path / "model", sets=["train.data=this"])
     assert (tmp_path / "model" / "model.safetensors").exists()

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from ratoon.cli import app as cli
 
 
-def test_a_prefect_server_that_does_not_answer_is_named_with_the_way_out(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "ratoon", "run", "smoke", "--run", str(tmp_path / "run"), "--quiet"]
-    environment = os.environ | {"PREFECT_API_URL": "http://127.0.0.1:9/api"}
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
-    assert done.returncode == 1, done.stdout
-    assert "http://127.0.0.1:9/api" in done.stderr
-    assert "unset PREFECT_API_URL" in done.stderr
-    assert "Traceback" not in done.stderr
+def test_a_prefect_server_that_does_not_answer_is_named_with_the_way_out(
+    start: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    nobody = "http://127.0.0.1:9/api"
+    monkeypatch.setenv("PREFECT_API_URL", nobody)
+    with temporary_settings({PREFECT_API_URL: nobody}):
+        told = start(tmp_path / "run")
+    assert told.code == 1, told.out
+    assert nobody in told.err
+    assert "unset PREFECT_API_URL" in told.err
+    assert "Traceback" not in told.err
 
 
 def test_a_starter_recipe_is_refused_where_nobody_may_write(

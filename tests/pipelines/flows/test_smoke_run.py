@@ -135,6 +135,7 @@ def test_editing_a_filter_asks_nothing_again_and_switching_it_back_revives_every
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("trained_here")
 def test_more_iterations_go_on_from_where_the_run_ended(here: Start, smoke_copy: Path, asked: Asked) -> None:
     whole, requests = content(smoke_copy), asked(smoke_copy)
     told = here("run", "smoke", "--run", smoke_copy, "--quiet", "--iterations", "3")
