@@ -10,6 +10,7 @@ can lower it. With 384 numbers a row use the linear kernel for change and RBF of
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import Any, Literal, NamedTuple
 
@@ -17,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ratoon.errors import DataError, UsageError
-from ratoon.metrics.stats.estimators import Estimate
+from ratoon.metrics.stats.estimators import Estimate, within
 
 VERSION = "1"
 Kernel = Literal["linear", "rbf"]
@@ -208,12 +209,14 @@ def subsampled(
     size: int | None = None,
     draws: int = 40,
     seed: int = 0,
+    least: float = -math.inf,
 ) -> Estimate:
     """A statistic at a fixed number of rows, with the interval of having seen these rows and no others.
 
     `statistic` is given row numbers; `clusters` are the rows' clusters (problem keys), or how many rows there are. Each draw
     takes `size` rows, without replacement, out of a random half of the clusters: halves vary as the whole would among samples
-    of its size. A bootstrap's doubled rows would lower every diversity. `n` is the number of rows drawn.
+    of its size. A bootstrap's doubled rows would lower every diversity. `n` is the number of rows drawn, `least` what the
+    statistic cannot be under.
     """
     at = np.arange(clusters) if isinstance(clusters, int) else _codes(clusters)
     size = sample_size(len(at)) if size is None else size
@@ -226,7 +229,7 @@ def subsampled(
     random = np.random.default_rng(seed)
     values = np.array([statistic(_half(at, size, random)) for _ in range(draws)])
     value, slack = float(values.mean()), 2.0 * float(values.std(ddof=1))
-    return Estimate(value, value - slack, value + slack, size)
+    return Estimate(value, *within(value, slack, least), size)
 
 
 def _codes(clusters: Sequence[Hashable]) -> NDArray[np.int64]:

@@ -8,7 +8,7 @@ from ratoon.metrics.page import charts
 from ratoon.metrics.page.blocks import Book, bar, coded, figure, first, glue, missing, plural, row_card, said, section, table
 from ratoon.metrics.page.markup import Markup, el
 from ratoon.metrics.page.number_format import count, share, short, words
-from ratoon.metrics.report import Correlations, Fact, Opening, Repetition, Twin, VerbNoun
+from ratoon.metrics.report import TITLES, Correlations, Fact, Opening, Repetition, Twin, VerbNoun
 
 _MOST_GRAMS = 20
 _SHOWN_EXAMPLES = 4
@@ -198,5 +198,5 @@ def not_computed(book: Book) -> Markup:
     found = book.report["not_computed"]
     if not found:
         return section("not-computed", "Not computed", el("p", "Everything was."))
-    body = [[words(entry["what"]), entry["why"], coded(entry["mend"])] for entry in found]
+    body = [[TITLES.get(entry["what"], words(entry["what"])), entry["why"], coded(entry["mend"])] for entry in found]
     return section("not-computed", "Not computed", table(("what", "why", "what mends it"), body, "what was not computed"))

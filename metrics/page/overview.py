@@ -23,8 +23,15 @@ def header(report: Report) -> Markup:
         el("p", "ratoon audit", class_="brand"),
         el("h1", el("bdi", report["title"])),
         el("p", _subject(subject), *(["; against ", _subject(against)] if against else []), class_="subject"),
+        *[el("p", el("bdi", f"read {one}"), class_="subject") for one in _readings(report)],
         el("p", *_headline(report["warnings"]), class_="headline"),
     )
+
+
+def _readings(report: Report) -> list[str]:
+    """How the files of either side were read."""
+    sides = [side for side in (report["subject"], report["against"]) if side is not None]
+    return [reading for side in sides if (reading := side.get("reading"))]
 
 
 def _subject(subject: Subject) -> Markup:

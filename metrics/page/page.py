@@ -61,7 +61,7 @@ def render(report: Report) -> str:
     Raises MissingExtra where vl-convert is not installed. Bytes follow from the report and the versions of vl-convert alone.
     """
     book = Book(report, {row["row_id"]: row for row in report["rows"]})
-    made = {title: build(book) for title, build in SECTIONS.items()}
+    made = {title: build(book) for title, build in SECTIONS.items() if title not in _left_out(report)}
     data = island("audit-data", _data(book))
     scripts = [draw.script(), _asset("script.js")]
     head = el(
@@ -78,6 +78,11 @@ def render(report: Report) -> str:
     skip = el("a", "Skip to the warnings", href="#warnings", class_="skip")
     body = el("body", skip, overview.header(report), _contents(made), main, *tail)
     return f"<!doctype html>\n{el('html', head, body, lang='en')}\n"
+
+
+def _left_out(report: Report) -> tuple[str, ...]:
+    """Titles of sections that only a run can have, where what was audited is a file."""
+    return ("Funnel", "Rounds") if report["subject"]["kind"] in ("file", "folder") else ()
 
 
 def policy(scripts: list[str]) -> str:

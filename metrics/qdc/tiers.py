@@ -7,6 +7,7 @@ medium is of a sample of whole tasks chosen by hash of their ids, whose size is 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from hashlib import blake2b
 from typing import Any, Literal
@@ -24,7 +25,7 @@ from ratoon.metrics.embeddings import clusters, neighbours, spectrum
 from ratoon.metrics.embeddings.embed import EmbeddingConfig
 from ratoon.metrics.qdc import complexity, quality
 from ratoon.metrics.stats import sketches
-from ratoon.metrics.stats.estimators import Estimate
+from ratoon.metrics.stats.estimators import Estimate, within
 from ratoon.metrics.stats.measures import Measure, of_estimate, of_value
 from ratoon.metrics.stats.sketches import Sketch
 from ratoon.metrics.text import lexical_diversity as lexical
@@ -81,7 +82,7 @@ def cheap(merged: Sequence[Sketch], params: dict[str, Any]) -> list[Measure]:
         if one is not None:
             prefix = "complexity" if name in (*_COUNTS, *_SIZES) else "quality"
             version = complexity.VERSION if name in _COUNTS else lint.VERSION
-            measures += of_estimate(f"{prefix}.{name}", version, sketches.mean(one, name in _RATES), params)
+            measures += of_estimate(f"{prefix}.{name}", version, _mean(name, one), params)
     for name in ("n_tokens", "chars"):
         if (one := by_name.get(f"hist.{name}")) is not None:
             for q in (0.5, 0.95):
@@ -94,6 +95,11 @@ def cheap(merged: Sequence[Sketch], params: dict[str, Any]) -> list[Measure]:
             "diversity.duplicates", sketches.VERSION, max(0.0, 1 - sketches.unlike(text) / text.n), text.n, params
         )
     return measures
+
+
+def _mean(name: str, one: Sketch) -> Estimate | None:
+    """A mean whose interval holds no count under 0 and no share over 1."""
+    return sketches.mean(one, name in _RATES, low=0.0, high=1.0 if name in (*_RATES, *_SHARES) else math.inf)
 
 
 def groups(rows: pa.Table, keys: Sequence[Any], fpr: Estimate | None, fnr: Estimate | None, seed: int) -> list[Measure]:
@@ -163,7 +169,7 @@ def words(texts: pa.Array, tasks: Sequence[Any], config: TierConfig, seed: int, 
             if n == 4:
                 statistics["self_repetition"] = _of_grams(grams, row, len(cut), lexical.repetition_of)
     for name, statistic in statistics.items():
-        estimate = spectrum.subsampled(statistic, keys, size=size, draws=config.draws, seed=seed)
+        estimate = spectrum.subsampled(statistic, keys, size=size, draws=config.draws, seed=seed, least=0.0)
         params = {"size": estimate.n, "chars": config.chars}
         measures += of_estimate(f"diversity.{name}", lexical.VERSION, estimate, params, seed)
     return measures
@@ -209,7 +215,8 @@ def meaning(
     measures: list[Measure] = []
     size = max(2, spectrum.sample_size(len(rows))) if size is None else size
     for name, params, statistic in kinds:
-        estimate = spectrum.subsampled(statistic, tasks, size=size, draws=config.draws, seed=seed)
+        least = 0.0 if name == "knn5_distance" else 1.0  # one effective item, one region
+        estimate = spectrum.subsampled(statistic, tasks, size=size, draws=config.draws, seed=seed, least=least)
         measures += of_estimate(f"{prefix}{name}", spectrum.VERSION, estimate, embedded_by | params | {"size": size}, seed)
     whole = spectrum.gram(rows)
     measures += of_value(
@@ -245,9 +252,8 @@ def split(
         values = np.array([getattr(one, name) for one in draws])
         value, slack = float(values.mean()), 2.0 * float(values.std(ddof=1))
         params = {"model": model, "kernel": "linear", "tasks": size}
-        measures += of_estimate(
-            f"diversity.{name}", spectrum.VERSION, Estimate(value, value - slack, value + slack, size), params, seed
-        )
+        estimate = Estimate(value, *within(value, slack, 1.0), size)
+        measures += of_estimate(f"diversity.{name}", spectrum.VERSION, estimate, params, seed)
     return measures
 
 
@@ -279,7 +285,7 @@ def qd(
     for name in ("score", "coverage"):
         estimate = spectrum.subsampled(
             lambda rows, name=name: float(getattr(clusters.qd_score(at[rows], good[rows], cells), name)),  # type: ignore[misc]
-            keys, draws=config.draws, seed=seed,
+            keys, draws=config.draws, seed=seed, least=0.0,
         )  # fmt: skip
         params = {"model": model, "map": book.fingerprint, "size": estimate.n, "cells": cells}
         measures += of_estimate(f"qd.{name}", clusters.VERSION, estimate, params, seed)

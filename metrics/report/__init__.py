@@ -12,6 +12,11 @@ FORMAT = "ratoon-audit/1"
 MOST_ROWS = 2_000  # rows a report carries with their texts
 MOST_IDS = 50  # evidence rows of one warning
 CUT = 4_000  # characters of a text that a report carries
+RUN_ONLY = ("funnel", "iterations")  # sections that only a run can have
+# What sections are called where people read of them.
+TITLES = {
+    "iterations": "rounds", "plane": "quality and diversity", "passes": "pass rate and agreement", "twins": "rejected twins",
+}  # fmt: skip
 
 Axis = Literal["quality", "diversity", "complexity"]
 Severity = Literal["stop", "warn", "note"]
@@ -33,7 +38,7 @@ class Number(TypedDict):
 
 
 class Subject(TypedDict):
-    """What was audited: `rows` it has, `sampled` of them embedded; `columns` is the column map of a file (else null)."""
+    """What was audited: `rows` it has, `sampled` of them embedded; of a file its columns, and how it was read."""
 
     kind: Literal["run", "dataset", "file", "folder"]
     name: str
@@ -42,6 +47,7 @@ class Subject(TypedDict):
     sampled: int
     columns: dict[str, str] | None
     digest: str
+    reading: str | None
 
 
 class Verdict(TypedDict):

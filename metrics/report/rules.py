@@ -62,6 +62,7 @@ class Fall(NamedTuple):
 
 
 SHARES = (
+    Share("unreadable", "reading.unreadable", "unreadable", "could not be read", "false"),
     Share("contaminated", "contamination.rows", "", "hold an item of an evaluation set", "contaminated_by is not null",
           shown="contaminated_by, prompt, completion"),
     Share("near_evaluation", "contamination.review", "", "are near a held-out question by embeddings",
@@ -119,7 +120,7 @@ def _share(case: Case, rule: Share) -> Iterator[Finding]:
     if one is None or one.value is None:
         return
     limit = float(getattr(case.limits, rule.limit)) if rule.limit else 0.0
-    least = case.limits.least if rule.limit else 1
+    least = case.limits.least if rule.limit and rule.code != "unreadable" else 1
     if one.value > limit and one.value * one.n >= least - 1e-6:
         what = f"{one.note.get('unit', 'rows')}"
         message = f"{_percent(one.value)} of {one.n} {what} {rule.says}" + (

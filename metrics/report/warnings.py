@@ -27,6 +27,7 @@ class LimitsConfig(Config):
     cluster: float = Field(0.10, gt=0, lt=1, description="share of one region, or five regions' fair share where that is more")
     tag_factor: float = Field(3.0, gt=1, description="times its share on the other side that a family has grown")
     template: float = Field(0.30, gt=0, le=1, description="share of rows that hold one run of six words")
+    unreadable: float = Field(0.01, ge=0, lt=1, description="share of a file's rows that could not be read")
     duplicates: float = Field(0.02, ge=0, lt=1, description="share of rows that repeat another")
     near_duplicates: float = Field(0.10, ge=0, lt=1, description="share of rows that nearly repeat one of another task")
     similarity: float = Field(0.8, gt=0, le=1, description="Jaccard similarity of shingles from which two texts nearly repeat")
@@ -82,8 +83,12 @@ WARNINGS: dict[str, Known] = {
         "warn", "a verifier may pass more wrong answers than its floor allows",
         "plant more answers (`verify.measure.probes`) or mend the verifier: what it wrongly passes is trained on",
     ),
+    "unreadable": Known(
+        "warn", "rows of the file could not be read", "mend the file; everything below is of the rows that could be read",
+    ),
     "duplicates": Known(
-        "warn", "rows are there twice", "drop the copies (filter `exact_dedup`); see whether a shard was added twice",
+        "warn", "rows are there twice, prompt and reply",
+        "drop the copies (filter `exact_dedup`); see whether a shard was added twice",
     ),
     "near_duplicates": Known(
         "warn", "rows nearly repeat rows of other tasks", "drop them (filter `minhash`), keeping the best of each cluster",

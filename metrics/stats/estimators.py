@@ -120,6 +120,26 @@ def wilson(successes: int, n: int, z: float = 1.96) -> tuple[float, float]:
     return (0.0 if successes == 0 else centre - half), (1.0 if successes == n else centre + half)
 
 
+def within(value: float, slack: float, low: float = -math.inf, high: float = math.inf) -> tuple[float, float]:
+    """`value` ± `slack`; where that leaves [low, high], the interval of the logarithm (of the logit) of its place in there.
+
+    >>> [round(x, 2) for x in within(1.0, 3.0, low=0.0)], within(5.0, 3.0, low=0.0)
+    ([0.05, 20.09], (2.0, 8.0))
+    """
+    lo, hi = value - slack, value + slack
+    if not slack > 0 or (low <= lo and hi <= high):
+        return max(lo, low), min(hi, high)
+    if not low < value < high:
+        return (value, min(hi, high)) if value <= low else (max(lo, low), value)
+    if math.isinf(high):
+        factor = math.exp(min(slack / (value - low), 700))
+        return low + (value - low) / factor, low + (value - low) * factor
+    share = (value - low) / (high - low)
+    width = min(slack / (high - low) / (share * (1 - share)), 700)
+    ends = [1 / (1 + math.exp(-(math.log(share / (1 - share)) + sign * width))) for sign in (-1, 1)]
+    return low + ends[0] * (high - low), low + ends[1] * (high - low)
+
+
 def wilson_columns(successes: NDArray[Any], n: NDArray[Any], z: float = 1.96) -> tuple[Floats, Floats]:
     """`wilson` over columns; NaN where n is 0."""
     with np.errstate(divide="ignore", invalid="ignore"):

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from ratoon import schema
 from ratoon.errors import DataError
-from ratoon.metrics.stats.estimators import Estimate, wilson
+from ratoon.metrics.stats.estimators import Estimate, wilson, within
 
 VERSION = "1"
 BINS = 80
@@ -95,8 +95,11 @@ def _merged(parts: Sequence[Sketch]) -> Sketch:
     return Sketch(first.name, n, np.sum(whole, axis=0), print_)
 
 
-def mean(sketch: Sketch, rate: bool = False) -> Estimate | None:
-    """The mean with its interval over clusters; None of nothing. `n` is the number of values. `rate`: within [0, 1]."""
+def mean(sketch: Sketch, rate: bool = False, low: float = -math.inf, high: float = math.inf) -> Estimate | None:
+    """The mean with its interval over clusters, which stays where the number can be; None of nothing.
+
+    `n` is the number of values. `rate`: shares of yes within [0, 1], of which all may be alike.
+    """
     if not sketch.n:
         return None
     total, squares, crossed, sizes, clusters = (float(v) for v in sketch.values)
@@ -106,7 +109,7 @@ def mean(sketch: Sketch, rate: bool = False) -> Estimate | None:
     if rate and spread <= 1e-9 * sketch.n and value in (0.0, 1.0):
         lo, hi = wilson(round(value * clusters), int(clusters))
         return Estimate(value, lo, hi, sketch.n)
-    lo, hi = value - slack, value + slack
+    lo, hi = within(value, slack, low, high)
     if clusters < 2:
         lo, hi = (0.0, 1.0) if rate else (math.nan, math.nan)
     return Estimate(value, max(lo, 0.0) if rate else lo, min(hi, 1.0) if rate else hi, sketch.n)

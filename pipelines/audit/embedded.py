@@ -315,6 +315,6 @@ def selection(side: Side, placed: Placed, config: AuditConfig) -> dict[str, Meas
         found |= {m.metric: m for m in of_estimate(f"selection.quality{suffix}", VERSION, one, {"unit": "row"})}
         vectors = placed.vectors[rows]
         wide = spectrum.subsampled(lambda at, v=vectors: spectrum.vendi_score(v[at]), len(rows), size=size,  # type: ignore[misc]
-                                   draws=config.draws, seed=config.seed)  # fmt: skip
+                                   draws=config.draws, seed=config.seed, least=1.0)  # fmt: skip
         found |= {m.metric: m for m in of_estimate(f"selection.diversity{suffix}", VERSION, wide, {"size": size})}
     return found

@@ -18,6 +18,7 @@ from ratoon.metrics.report.frame import FRAME, frame
 from ratoon.pipelines.audit import coerce as audit_values
 from ratoon.rows import record as records
 from ratoon.rows.labels import verdicts
+from ratoon.rows.reading import Reading
 from ratoon.rows.record import Record
 from ratoon.rows.rows import Rows, open_rows
 from ratoon.surrogates import without_surrogates
@@ -33,7 +34,8 @@ _FACTS = {
 
 
 class Read(NamedTuple):
-    """Rows of FRAME, how many there were in all, the column of each role, what must be told, rows of other splits."""
+    """Rows of FRAME, how many there were in all, the column of each role, what must be told, rows of other splits, how they
+    were read."""
 
     rows: pa.Table
     total: int
@@ -41,6 +43,7 @@ class Read(NamedTuple):
     notes: list[str]
     held: pa.Table
     digest: str
+    reading: Reading | None = None
 
 
 def read(path: Path, asked: Mapping[str, str], most: int, seed: int) -> Read:
@@ -59,13 +62,13 @@ def read(path: Path, asked: Mapping[str, str], most: int, seed: int) -> Read:
     reading = rows.reading
     reading.check()
     table = reader.table()
-    notes = [reading.line(), *reader.notes]
+    notes = list(reader.notes)
     if table.num_rows < reader.total:
         notes.append(f"{table.num_rows} of {reader.total} rows were read: whole tasks chosen by hash of seed {seed}")
     if not columns.keys() & {"prompt", "completion", "completions", "messages"} and reading.rows:
         notes.append(f"no column of text was found among {', '.join(rows.columns())}")
     held = _held(path, others, columns) if others else frame({}, 0)
-    return Read(table, reader.total, columns, notes, held, digest)
+    return Read(table, reader.total, columns, notes, held, digest, reading)
 
 
 def _chunks(rows: Rows, columns: Mapping[str, str]) -> Iterator[list[tuple[str, Record, int]]]:

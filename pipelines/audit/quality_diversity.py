@@ -73,7 +73,12 @@ def _point(
     assert quality is not None
     mine = vectors[at]
     wide = spectrum.subsampled(
-        lambda some: spectrum.vendi_score(mine[some]), len(at), size=min(size, len(at)), draws=config.draws, seed=config.seed
+        lambda some: spectrum.vendi_score(mine[some]),
+        len(at),
+        size=min(size, len(at)),
+        draws=config.draws,
+        seed=config.seed,
+        least=1.0,
     )
     return {
         "name": name, "kind": "chosen" if name == "kept" else "control" if name.startswith("control") else "setting",

@@ -18,6 +18,7 @@ from ratoon import sql
 from ratoon.metrics.report import (
     FORMAT,
     MOST_IDS,
+    RUN_ONLY,
     SEVERITIES,
     Fact,
     Levels,
@@ -187,6 +188,7 @@ def _subject(facts: Facts, i: int) -> Subject:
         "sampled": len(facts.meaning.placed[i].at) if i < len(facts.meaning.placed) else 0,
         "columns": side.columns,
         "digest": side.digest,
+        "reading": None if side.reading is None else side.reading.line(),
     }
 
 
@@ -328,16 +330,17 @@ def _gaps(facts: Facts, sections: Sections) -> list[NotComputed]:
     gaps = [*facts.sides[0][1].gaps, *facts.meaning.gaps]
     named = " ".join(each["what"] for each in gaps)
     made = cast("Mapping[str, Any]", sections)
+    impossible = RUN_ONLY if facts.subject.kind in ("file", "folder") else ()
     gaps += [
         gap(name, section.why, section.mend)
         for name, section in SECTIONS.items()
-        if section.why is not None and made[name] is None and name not in named
+        if section.why is not None and made[name] is None and name not in named and name not in impossible
     ]
     rows = facts.subject.rows
     if not rows.num_rows:
         return [gap("everything", *_NO_ROW), *gaps]
     if text_of(rows).null_count == rows.num_rows:
-        return [gap("texts", "no row has a text", "name the columns: --prompt COLUMN --completion COLUMN"), *gaps]
+        return [gap("texts", "no row has a text", "name the columns: --column NAME=prompt --column NAME=completion"), *gaps]
     return gaps
 
 

@@ -30,6 +30,8 @@ from ratoon.pipelines.recipe.sections import AuditConfig
 _HEAD = 120
 _LANGUAGES = 20_000
 _MAIN_LANGUAGE = 0.8  # the share of rows from which a side has a language of its own
+_LEAST_TEXTS = 20  # of fewer texts nothing is said about languages
+_OF_REPLIES = ("empty", "refusal")
 _DROPPED = ("prompt", "completion", "place", "split")
 
 
@@ -50,8 +52,9 @@ def known(side: Side, config: AuditConfig, held: pa.Table) -> Known:
     lexical = sampled_rows(rows, tiers.LEXICAL_ROWS, config.seed)
     texts = text_of(rows).take(pa.array(lexical)).to_pylist()
     repeated = repetition.repeated([text or "" for text in texts])
-    copies = copied(rows, counts)
+    copies = copied(side, counts)
     checks = [
+        unreadable(side),
         Check({name: counts[name] for name in COUNTED}),
         copies,
         verdicts(rows, config),
@@ -67,12 +70,29 @@ def known(side: Side, config: AuditConfig, held: pa.Table) -> Known:
     return Known(_table(rows, known.flags), measures, repeated, lexical, list(known.gaps))
 
 
-def copied(rows: pa.Table, counts: pa.Table) -> Check:
+def unreadable(side: Side) -> Check:
+    """The share of a file's rows that could not be read; empty where all could."""
+    reading = side.reading
+    if reading is None or not reading.unreadable:
+        return Check()
+    one = rate(reading.unreadable, reading.rows + reading.unreadable)
+    note = {"unit": "rows", "said": f"the first {reading.first_unreadable}"}
+    return Check(numbers=[Measure("reading.unreadable", VERSION, one.value, one.n, one.lo, one.hi, note=note)])
+
+
+def copied(side: Side, counts: pa.Table) -> Check:
     """Flags `duplicate_of` and `truncated`, and the shares of copies, cuts, empty replies and refusals."""
+    rows = side.rows
     words = np.nan_to_num(numbers(counts["words"])).astype(np.int64)
     copy_of = frames.duplicates(rows, words)
     cut, how = frames.truncated(rows, counts)
-    measures = share("diversity.exact_duplicates", np.asarray(pc.is_valid(copy_of)).astype(float))
+    unseen = side.reading.not_looked_at if side.reading is not None else []
+    said = f"what they say in {', '.join(unseen)} was not compared, so they may differ" if unseen else ""
+    measures = share("diversity.exact_duplicates", np.asarray(pc.is_valid(copy_of)).astype(float), said=said)
+    if not _replied(rows):
+        mend = "name its column: --column COLUMN=completion"
+        gaps = [gap("cut, empty and refusing replies", "no row has a reply", mend)]
+        return Check({"duplicate_of": copy_of, "truncated": cut}, measures, gaps)
     measures += share("quality.truncated", cut, said=f"known by {how}")
     for name in ("empty", "refusal"):
         measures += share(f"quality.{name}", counts[name])
@@ -83,11 +103,15 @@ def languages(rows: pa.Table, counts: pa.Table, seed: int) -> Check:
     """Flags `language`, of a sample of rows, and `other_language`: not the one of most; a gap where none is of most."""
     n = rows.num_rows
     at = sampled_rows(rows, _LANGUAGES, seed)
+    if len(at) < _LEAST_TEXTS:
+        gaps = [gap("language mix", f"there are fewer than {_LEAST_TEXTS} texts", "audit more rows")]
+        return Check({"language": pa.nulls(n, pa.string()), "other_language": pa.nulls(n, pa.bool_())}, gaps=gaps)
     positions = pa.array(at)
     texts, scripts = text_of(rows).take(positions).to_pylist(), counts["script"].take(positions).to_pylist()
     sample = language.languages(texts, scripts)
     column, other = _scattered(sample, at, n), pa.nulls(n, pa.bool_())
-    by_share = _by_count(sample)
+    by_share = [(name, count) for name, count in _by_count(sample) if name != language.UNSURE]
+    unsure = pc.sum(pc.equal(sample, language.UNSURE)).as_py()
     if not by_share:
         return Check({"language": column, "other_language": other})
     (main, most), *others = by_share
@@ -95,9 +119,11 @@ def languages(rows: pa.Table, counts: pa.Table, seed: int) -> Check:
         why = f"no language has four rows in five (most: {main})"
         gaps = [gap("language mix", why, "audit one language at a time")]
         return Check({"language": column, "other_language": other}, gaps=gaps)
-    other = pc.not_equal(column, main)
+    sure = pc.if_else(pc.equal(column, language.UNSURE), pa.scalar(None, pa.string()), column)
+    other = pc.not_equal(sure, main)
     named = ", ".join(f"{name} {count}" for name, count in others[:5])
-    measures = share("quality.other_language", other, said=f"most are {main}, others {named}")
+    said = f"most are {main}" + (f", others {named}" if named else "") + (f"; {unsure} are unsure" if unsure else "")
+    measures = share("quality.other_language", other, said=said)
     return Check({"language": column, "other_language": other}, measures)
 
 
@@ -115,6 +141,8 @@ def cheap(rows: pa.Table, counts: pa.Table) -> list[Measure]:
     """The cheap tier's numbers of the rows' counts."""
     table = rows.select(["task_id", "n_tokens"])
     for name in COUNTED:
+        if name in _OF_REPLIES and not _replied(rows):
+            continue
         table = table.append_column(name, counts[name])
     return tiers.cheap(tiers.sketch(table), {"unit": "row"})
 
@@ -125,8 +153,9 @@ def means(rows: pa.Table, counts: pa.Table) -> list[Measure]:
     task = pc.index_in(rows["task_id"], value_set=tasks).to_numpy().astype(np.int64)
     behaviours = np.sum([numbers(counts[name]) for name in BEHAVIOURS], axis=0)
     measures: list[Measure] = []
-    for metric, values in (("complexity.behaviours", behaviours), ("quality.reward", numbers(rows["reward"]))):
-        estimate = sketches.mean(sketches.mean_of(metric, values, task))
+    rewards = numbers(rows["reward"])
+    for metric, values, low in (("complexity.behaviours", behaviours, 0.0), ("quality.reward", rewards, -np.inf)):
+        estimate = sketches.mean(sketches.mean_of(metric, values, task), low=low)
         measures += of_estimate(metric, VERSION, estimate, {"unit": "row"})
     return measures
 
@@ -155,6 +184,10 @@ def families(rows: pa.Table) -> list[Measure]:
     shares = [(f"family.{family}", rate(count, n)) for family, count in by_count[:10]]
     measures = [Measure(name, VERSION, one.value, one.n, one.lo, one.hi) for name, one in shares]
     return [*measures, *tiers.labels("families", rows["family"])]
+
+
+def _replied(rows: pa.Table) -> bool:
+    return bool(rows["completion"].null_count < rows.num_rows)
 
 
 def _by_count(values: pa.Array | pa.ChunkedArray) -> list[tuple[str, int]]:

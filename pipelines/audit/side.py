@@ -19,6 +19,7 @@ from ratoon.pipelines.audit import files as audit_files
 from ratoon.pipelines.audit import run_rows as audit_run
 from ratoon.pipelines.contamination import benchmarks
 from ratoon.pipelines.recipe.sections import AuditConfig
+from ratoon.rows.reading import Reading
 from ratoon.sft.data import dataset
 from ratoon.store.store import Store
 
@@ -28,8 +29,8 @@ Kind = Literal["run", "dataset", "file", "folder"]
 class Side(NamedTuple):
     """`rows` (FRAME) of `total`; `held` are items of evaluation sets known with it; `iteration` of a run's round.
 
-    `stored` is what was measured of the rows before: `lint` (frame.COUNTED, a row each, in order); edges `near` to other texts
-    and `matched` to items of evaluation sets.
+    `reading` tells how a file was read; `stored` is what was measured of the rows before: `lint` (frame.COUNTED, a row each,
+    in order); edges `near` to other texts and `matched` to items of evaluation sets.
     """
 
     kind: Kind
@@ -43,6 +44,7 @@ class Side(NamedTuple):
     root: Path | None = None
     iteration: int | None = None
     stored: Mapping[str, pa.Table] = {}
+    reading: Reading | None = None
 
 
 def kind_of(path: Path) -> Kind:
@@ -131,7 +133,7 @@ def _of_files(path: Path, kind: Kind, asked: Mapping[str, str], config: AuditCon
     if found.rows.num_rows > config.matched and found.rows["answer"].null_count:
         notes.append(f"answers were not read out of more than {config.matched} replies")
     held = _items(found.held, "its own held-out split")
-    return Side(kind, str(path), rows, found.total, found.columns, notes, held, found.digest)
+    return Side(kind, str(path), rows, found.total, found.columns, notes, held, found.digest, reading=found.reading)
 
 
 def _items(rows: pa.Table, name: str) -> pa.Table:

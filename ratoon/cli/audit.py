@@ -60,16 +60,20 @@ def audit(
 
 
 def _told(report: object, written: list[str]) -> None:
+    from ratoon.metrics.report import TITLES
 
     assert isinstance(report, dict)
     subject = report["subject"]
     echo.line(f"{subject['name']}: {subject['rows']} rows, {len(report['warnings'])} warnings")
+    for side in (subject, report["against"]):
+        if side is not None and side["reading"]:
+            echo.line(f"read {side['reading']}")
     for fact in report["sections"]["provenance"]:
-        if fact["name"].endswith(": note"):
-            echo.line(f"{fact['name'].removesuffix(': note')}: {fact['value']}")
+        if fact["name"].endswith(": note") and subject["reading"]:
+            echo.line(fact["value"])
     for warning in report["warnings"]:
         echo.line(f"{warning['severity']:4}  {warning['code']}: {warning['message']}")
         echo.line(f"      → {warning['action']}")
     for gap in report["not_computed"]:
-        echo.line(f"not computed: {gap['what']}: {gap['why']} ({gap['mend']})")
+        echo.line(f"not computed: {TITLES.get(gap['what'], gap['what'])}: {gap['why']} ({gap['mend']})")
     echo.line("wrote " + ", ".join(written))

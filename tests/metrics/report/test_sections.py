@@ -192,11 +192,11 @@ def test_one_row_has_a_map() -> None:
         ("Das ist nicht so einfach, wie es auf den ersten Blick für die Leute aussieht.", "latin", "de"),
         ("Il faut que nous soyons à la maison avant la nuit, et ce n'est pas facile pour elle.", "latin", "fr"),
         ("No es lo que ella quería, pero los niños están en la casa con su madre y no se van.", "latin", "es"),
-        ("Это предложение на русском языке, и его алфавит говорит сам за себя.", "cyrillic", "cyrillic"),
+        ("Это предложение на русском языке, и его алфавит говорит сам за себя.", "cyrillic", "ru"),
         ("3 + 4 = 7", "none", None), ("Yes.", "latin", None),
     ],
 )  # fmt: skip
-def test_a_language_is_told_by_its_function_words_or_its_script(text: str, script: str, wanted: str | None) -> None:
+def test_a_language_is_told_where_there_is_enough_of_it(text: str, script: str, wanted: str | None) -> None:
     assert language.languages([text], [script]).to_pylist() == [wanted]
 
 

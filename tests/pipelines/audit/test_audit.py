@@ -223,7 +223,7 @@ def test_asked_columns_win_over_guesses_and_the_guess_is_told(tmp_path: Path) ->
     path = lines(tmp_path / "a.jsonl", [{"question": "q", "answer": "a", "reply": "r"}])
     found = auditing.audit(path, config=CHEAP, columns={"completion": "reply"}).report
     assert found["subject"]["columns"] == {"prompt": "question", "completion": "reply", "answer": "answer"}
-    assert any("prompt = question" in fact["value"] for fact in found["sections"]["provenance"])
+    assert "prompt = question" in found["subject"]["reading"]
 
 
 def test_a_folder_with_splits_audits_train_and_holds_the_test_questions_out(tmp_path: Path) -> None:
