@@ -35,6 +35,7 @@ Optimizer = Literal[
     "adamw_torch_fused", "adamw_torch", "adafactor", "sgd", "adagrad", "rmsprop", "adamw_8bit", "paged_adamw_8bit",
     "paged_adamw_32bit", "lion_8bit", "lion_32bit", "paged_lion_8bit", "paged_lion_32bit",
 ]  # fmt: skip
+_PLAIN = ("adamw_torch_fused", "adamw_torch", "adafactor", "sgd", "adagrad", "rmsprop")  # the others are bitsandbytes'
 # Fields that came after the first policies: at their default they are in no digest.
 _LATER = (
     "steps", "keep_moments", "save_rounding", "holdout", "evaluate_every", "optim", "optim_args", "adam_beta1", "adam_beta2",
@@ -51,6 +52,19 @@ class LoraConfig(Config):
     dropout: float = Field(0.0, ge=0, lt=1, description="dropout on the adapter's input")
     target_modules: tuple[str, ...] | Literal["all-linear"] = Field("all-linear", description="modules that get an adapter")
     merge: bool = Field(True, description="write the merged model, which every engine can serve, instead of the adapter")
+    quantize: Literal["nf4"] | None = Field(
+        None,
+        description="QLoRA: hold the weights below the adapter in 4 bits (bitsandbytes, extra `qlora`); needs merge = false",
+    )
+
+    @model_validator(mode="after")
+    def _merged_are_exact_weights_only(self) -> Self:
+        if self.quantize and self.merge:
+            raise ValueError(
+                "quantize needs merge = false: merged into 4 bits the adapter would be lost in the rounding; "
+                "`ratoon merge ADAPTER` merges it into the exact weights"
+            )
+        return self
 
 
 class NftConfig(Config):
@@ -146,6 +160,9 @@ class TrainConfig(Config):
     packing: bool = operational(
         False, description="examples one behind the other without padding, where the model's attention keeps them apart"
     )
+    liger: bool = operational(
+        False, description="Liger's Triton kernels for norms, rotary positions and gates (extra `liger`); needs a GPU"
+    )
     gradient_checkpointing: bool = operational(False, description="recompute activations: less memory, more time")
     checkpoint_every: int = operational(50, ge=1, description="optimizer steps between checkpoints, from which a kill resumes")
     threads: int = operational(0, ge=0, description="CPU threads; 0: every core this process may use")
@@ -166,6 +183,8 @@ class TrainConfig(Config):
     def _nft_trains_without_noise(self) -> Self:
         if self.uses("nft") and self.lora is not None and self.lora.dropout > 0:
             raise ValueError("nft needs lora.dropout = 0: dropout would pass for a change of the policy")
+        if self.uses("nft") and self.lora is not None and self.lora.quantize:
+            raise ValueError("nft needs the weights that sampled, and lora.quantize rounds them to 4 bits")
         return self
 
     @model_validator(mode="after")
@@ -191,6 +210,14 @@ class TrainConfig(Config):
         if not value:
             raise ValueError('a schedule names at least one round, such as ["rft", "nft"]')
         return value
+
+    @property
+    def packages(self) -> dict[str, str]:
+        """The optional packages that this training needs, each with the extra that brings it."""
+        wanted = {"peft": "train"} if self.lora is not None else {}
+        if self.optim not in _PLAIN or (self.lora is not None and self.lora.quantize):
+            wanted["bitsandbytes"] = "qlora"
+        return wanted | ({"liger_kernel": "liger"} if self.liger else {})
 
     @property
     def methods(self) -> tuple[Method, ...]:
@@ -295,7 +322,10 @@ def identity(config: TrainConfig) -> dict[str, Any]:
     """What the config computes: semantic fields, without those that its one method does not use or that are not set."""
     unused = {"nft"} if config.methods == ("rft",) else set()
     unused |= {name for name in _LATER if getattr(config, name) == TrainConfig.model_fields[name].default}
-    return {name: value for name, value in semantic(config).items() if name not in unused}
+    tree = {name: value for name, value in semantic(config).items() if name not in unused}
+    if config.lora is not None and config.lora.quantize is None:
+        tree["lora"].pop("quantize")
+    return tree
 
 
 def config_digest(config: TrainConfig) -> str:

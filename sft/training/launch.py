@@ -109,8 +109,7 @@ def start_notes(job: Job) -> list[str]:
 
 def _check(job: Job) -> None:
     """Everything that can be refused before a process is started."""
-    wanted = _NEEDED | ({"peft": "train"} if job.config.lora else {})
-    for package, extra in wanted.items():
+    for package, extra in (_NEEDED | job.config.packages).items():
         if importlib.util.find_spec(package) is None:
             raise MissingExtra(package, extra)
     for tracker in job.config.report_to:
@@ -118,6 +117,8 @@ def _check(job: Job) -> None:
             raise TrainError(
                 f"train.report_to names {tracker!r}, which is not installed", f"pip install {tracker}, or take it out"
             )
+    if job.config.liger and not _visible_gpus():
+        raise TrainError("train.liger needs a GPU, and there is none: its kernels are Triton's", "set it to false")
     if job.config.accelerate and not Path(job.config.accelerate).is_file():
         raise TrainError(f"there is no file {job.config.accelerate}", "write one with `accelerate config --config_file FILE`")
     if Path(job.start).is_dir() and not policy.is_adapter(Path(job.start)):

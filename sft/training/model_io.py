@@ -33,16 +33,38 @@ def load(job: Job, *, sampler: bool = False) -> Any:
     try:
         attention = job.config.attention or capped_attention(AutoConfig.from_pretrained(source, local_files_only=True))
         model = AutoModelForCausalLM.from_pretrained(
-            source, dtype=torch.float32, local_files_only=True, attn_implementation=attention
+            source, dtype=torch.float32, local_files_only=True, attn_implementation=attention, **_quantized(job)
         )
     except (OSError, ValueError, ImportError) as error:
         raise ModelError(f"cannot load the model in {source}: {error}", "check [model] in the recipe") from None
+    if job.config.liger:
+        from transformers.integrations.liger import apply_liger_kernel
+
+        # The loss is ours, of chosen positions: without Liger's own, which never makes the logits.
+        apply_liger_kernel(model, {"cross_entropy": False, "fused_linear_cross_entropy": False})
     if job.method == "nft":
         without_dropout(model)
+    if job.config.lora and job.config.lora.quantize:
+        checkpointing = {"use_gradient_checkpointing": job.config.gradient_checkpointing}
+        model = _peft().prepare_model_for_kbit_training(model, **checkpointing)
     if adapter:
         model = _peft().PeftModel.from_pretrained(model, job.start, is_trainable=job.config.lora is not None)
         return model if job.config.lora else model.merge_and_unload()
     return _with_adapter(model, job.config.lora) if job.config.lora else model
+
+
+def _quantized(job: Job) -> dict[str, Any]:
+    """How the model is loaded where the job wants 4 bits: NF4 with quantized scales, as in QLoRA (arXiv 2305.14314)."""
+    if job.config.lora is None or job.config.lora.quantize is None:
+        return {}
+    import torch
+    from transformers import BitsAndBytesConfig
+
+    computed = torch.bfloat16 if job.config.bf16 and torch.cuda.is_available() else torch.float32
+    config = BitsAndBytesConfig(
+        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=computed
+    )
+    return {"quantization_config": config}
 
 
 def capped_attention(config: Any) -> str | None:
