@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from ratoon.errors import TrainError
 from ratoon.sft.data import dataset
 from ratoon.sft.training import launch
 from ratoon.sft.training.callbacks import METRICS
@@ -36,6 +37,35 @@ def test_the_training_process_leaves_no_memory_of_the_device_behind(make_job: Jo
     before = torch.cuda.mem_get_info()[0]
     launch.train(make_job(epochs=1))
     assert torch.cuda.mem_get_info()[0] >= before - 64 * 2**20
+
+
+FULLY_SHARDED = """\
+compute_environment: LOCAL_MACHINE
+distributed_type: FSDP
+num_processes: 1
+num_machines: 1
+main_process_port: 0
+fsdp_config:
+  fsdp_version: 2
+  fsdp_auto_wrap_policy: TRANSFORMER_BASED_WRAP
+  fsdp_transformer_layer_cls_to_wrap: LlamaDecoderLayer
+  fsdp_state_dict_type: FULL_STATE_DICT
+  fsdp_cpu_ram_efficient_loading: false
+"""
+
+
+def test_a_sharded_model_has_the_losses_of_a_whole_one_and_keeps_no_moments(
+    make_job: Jobs, make_dataset: Callable[..., Path], tmp_path: Path
+) -> None:
+    data, settings = [make_dataset()], tmp_path / "fsdp.yaml"
+    settings.write_text(FULLY_SHARDED)
+    plain, sharded = (
+        _losses(launch.train(make_job(data, out=tmp_path / name, bf16=False, accelerate=file)).folder)
+        for name, file in (("plain", None), ("sharded", str(settings)))
+    )
+    assert sharded == pytest.approx(plain, abs=1e-4)
+    with pytest.raises(TrainError, match="sharded moments cannot be kept"):
+        launch.train(make_job(data, out=tmp_path / "kept", accelerate=str(settings), keep_moments=True))
 
 
 @pytest.mark.skipif(importlib.util.find_spec("liger_kernel") is None, reason="no Liger: pip install 'ratoon[liger]'")
