@@ -3,36 +3,59 @@
 from __future__ import annotations
 
 import statistics
-import subprocess
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
 
 from ratoon import Run
 from ratoon.engine import Policy
+from ratoon.generators.engines import EngineConfig
 from ratoon.generators.engines.transformers import TransformersConfig, TransformersEngine
+from ratoon.generators.engines.vllm import VllmEngine
+from ratoon.pipelines.runtime import context
 from ratoon.render import Renderer
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
-SMALL = ("run.iterations=1", "run.shard_size=8", "generate.tasks=20", "generate.n=4", "splits.eval=2", "splits.probe=1",
-         "suites.heldout.n=2", "train.min_examples=1", "train.epochs=1", "engine.vllm.args.max_num_seqs=32")  # fmt: skip
+SMALL = ("run.iterations=1", "run.shard_size=8", "generate.tasks=16", "generate.n=4", "splits.eval=2", "splits.probe=1",
+         "suites.heldout.n=2", "train.min_examples=1", "train.epochs=1")  # fmt: skip
+
+
+class Lent:
+    """An engine that a run may use but does not close."""
+
+    name = "vllm"
+
+    def __init__(self, engine: VllmEngine) -> None:
+        self.use, self.generate, self.logprobs = engine.use, engine.generate, engine.logprobs
+
+    def __enter__(self) -> Lent:
+        return self
+
+    def __exit__(self, *exc: object) -> None: ...
 
 
 @pytest.fixture(scope="module")
-def real(cli: Callable[..., subprocess.CompletedProcess[str]], smollm2: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
-    root = tmp_path_factory.mktemp("real") / "run"
-    sets = [word for field in SMALL for word in ("--set", field)]
-    done = cli("run", "demo", "--run", root, "--quiet", *sets)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "try next" in done.stdout
-    return Run(root)
+def real(
+    prefect_here: None, vllm_engine: VllmEngine, training_here: Callable[[], AbstractContextManager[None]],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Run:  # fmt: skip
+    """The run on the session's vLLM engine: another one would start for a minute."""
+
+    def lend(config: EngineConfig, **_: object) -> Lent:
+        assert config.kind == "vllm"
+        return Lent(vllm_engine)
+
+    with pytest.MonkeyPatch.context() as patch, training_here():
+        patch.setattr(context, "open_engine", lend)
+        return Run.start("demo", tmp_path_factory.mktemp("real") / "run", sets=list(SMALL), quiet=True)
 
 
 def test_each_real_rollout_is_whole_and_ends_its_turn_iff_it_stopped(real: Run, smollm2: Path) -> None:
     renderer = Renderer(smollm2)
     rows = real.store.read("rollouts").to_pylist()
-    assert len(rows) == 10 * 2 + 20 * 4 + 10 * 2
+    assert len(rows) == 10 * 2 + 16 * 4 + 10 * 2
     assert {row["finish_reason"] for row in rows} == {"stop", "length"}
     for row in rows:
         assert len(row["token_ids"]) == len(row["logprobs"]) == len(row["loss_mask"])
