@@ -104,10 +104,14 @@ class OpenAIConfig(Config):
     @classmethod
     def _preset(cls, given: Any) -> Any:
         """What the preset says, under what the recipe says itself."""
-        known = PRESETS.get(given.get("preset") or "", {}) if isinstance(given, dict) else {}
+        if not isinstance(given, dict):
+            return given
+        if "base_urls" in given and not given["base_urls"] and "base_url" not in given:  # a run keeps both
+            raise ValueError("base_urls names no server: give an address, or leave it out")
+        known = PRESETS.get(given.get("preset") or "", {})
         if known.get("mode") == "chat" and given.get("mode") == "tokens":
             raise ValueError(f"preset {given['preset']} takes no token ids: leave mode out, or the preset")
-        return known | given if known else given
+        return known | given
 
     @field_validator("base_url")
     @classmethod
@@ -142,10 +146,12 @@ class OpenAIConfig(Config):
 
 
 def plain_url(url: str) -> str:
-    """The address without a slash at its end. Raises ValueError for what is none or holds a user or password."""
+    """The address without a slash at its end. Raises ValueError for what is none or holds a user, a password or a query."""
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError("must be http://HOST/v1 or https://HOST/v1")
     if parts.username is not None or parts.password is not None:
         raise ValueError("must hold no user or password; name the variable that holds the key in api_key_env")
+    if parts.query or parts.fragment:
+        raise ValueError("must hold no query; a key belongs into the variable that api_key_env names")
     return url.rstrip("/")

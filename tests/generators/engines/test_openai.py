@@ -350,7 +350,9 @@ def test_a_key_that_is_missing_or_no_key_is_refused_without_being_shown(value: s
     assert not value or value not in str(caught.value)
 
 
-@pytest.mark.parametrize("bad", ["localhost:8000", "ftp://x/v1", "http://user:secret@host/v1", "http:///v1"])
+@pytest.mark.parametrize(
+    "bad", ["localhost:8000", "ftp://x/v1", "http://user:secret@host/v1", "http://host/v1?key=secret", "http:///v1"]
+)
 def test_a_base_url_that_is_none_or_holds_a_secret_is_refused(bad: str) -> None:
     with pytest.raises(ValidationError, match=r"must (be|hold)"):
         OpenAIConfig(base_url=bad)
@@ -390,6 +392,11 @@ def test_every_preset_is_a_config_and_sends_what_its_server_documents(preset: st
     sent = openai_wire.chat_body(request, "m", 1, known.sent_fields(), known.max_tokens_field)
     assert set(VENDOR_FIELDS) & sent.keys() == set(known.sent_fields())
     assert known.max_tokens_field in sent
+
+
+def test_an_empty_list_of_servers_is_refused() -> None:
+    with pytest.raises(ValidationError, match="names no server"):
+        OpenAIConfig.model_validate({"base_urls": []})
 
 
 def test_a_preset_without_token_ids_is_not_asked_for_them() -> None:
