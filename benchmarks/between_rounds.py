@@ -2,10 +2,10 @@
 
 Usage: OMP_WAIT_POLICY=passive python benchmarks/between_rounds.py [--model packaged|mid|tiny|DIR] [--rounds N] [--steps N]
 
-The same rows in the same steps, from the same weights, by one rate: as one training, as rounds that keep AdamW's moments, and
-as rounds that each start it anew. Told: the mean loss of held-out rows in nats a token, and how far the end is from that of the
-one training, as a share of how far that went. Then, after two steps and after all, for each way to write the weights: the
-share of the update that is written, and the held-out loss of what is written.
+The same rows in the same steps, from the same weights in bfloat16 (as models come), by one rate: as one training, as rounds
+that keep AdamW's moments, and as rounds that each start it anew. Told: the mean loss of held-out rows in nats a token, and how
+far the end is from that of the one training, as a share of how far that went. Then, after two steps and after all, for each
+way to write the weights: the share of the update that is written, and the held-out loss of what is written.
 """
 
 from __future__ import annotations
@@ -96,7 +96,9 @@ def written(model: Any, trained: Weights, start: Path, held_out: list[Encoded]) 
 
 def compared(folder: Path, rounds_: int, cut: int, rate: float, work: Path) -> dict[str, Any]:
     """All that the head of this file promises, by name."""
-    start = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    rounded = work / "bfloat16"
+    AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16).save_pretrained(rounded)
+    start = AutoModelForCausalLM.from_pretrained(rounded, dtype=torch.float32)
     rows = encode(rows_of(folder, rounds_ * cut * BATCH + HELD_OUT))
     held_out, steps = rows[-HELD_OUT:], Steps(rows[:-HELD_OUT], plan(rows[:-HELD_OUT]), BUDGET)
     began = {name: tensor.detach().clone() for name, tensor in start.named_parameters()}
@@ -113,8 +115,8 @@ def compared(folder: Path, rounds_: int, cut: int, rate: float, work: Path) -> d
     for name, tensor in began.items():
         dict(start.named_parameters())[name].data = tensor.clone()
     short = rounds(copy.deepcopy(start), Steps(steps.examples, steps.plan[:2], BUDGET), 2, rate, False, work)
-    told["written after 2 steps"] = written(start, short, folder, held_out)
-    told[f"written after {len(steps)} steps"] = written(start, ends["one training"], folder, held_out)
+    told["written after 2 steps"] = written(start, short, rounded, held_out)
+    told[f"written after {len(steps)} steps"] = written(start, ends["one training"], rounded, held_out)
     return told
 
 
