@@ -16,7 +16,7 @@ from ratoon.config import Config
 
 Share = Annotated[float, Field(ge=0, le=1)]
 ROLE = "judge"
-_REPLIES = re.compile(r"^<(reply|A|B)>\n(.*?)\n</\1>$", re.MULTILINE | re.DOTALL)
+_REPLIES = re.compile(r"^<((?:reply|A|B)(?:-\d+)?)>\n(.*?)\n</\1>$", re.MULTILINE | re.DOTALL)
 _SCALE = re.compile(r"one digit from (\d) to (\d)")
 _NUMBER = re.compile(r"-?\d+")
 _LOST = ("I think it is fine.", "Good question!", "Score: high")

@@ -88,9 +88,10 @@ def read_plain(text: str) -> list[Draft]:
     """The tasks of a reply in labelled lines; what comes before the first `Task:` is passed over."""
     found: list[dict[str, list[str]]] = []
     field: list[str] | None = None
-    for line in text.splitlines():
-        label = _LABEL.match(line)
-        if label is None:
+    lines = [(line, _LABEL.match(line)) for line in text.splitlines()]
+    passages = _passages([label.group(1).lower() for _, label in lines if label])
+    for line, label in lines:
+        if label is None or label.group(1).lower() in passages:
             if field is not None:
                 field.append(line)
             continue
@@ -101,6 +102,12 @@ def read_plain(text: str) -> list[Draft]:
             field = found[-1].setdefault(name, [])
             field.append(line[label.end() :])
     return [Draft(*(_said("\n".join(each.get(name, ()))) for name in ("task", "input", "output"))) for each in found]
+
+
+def _passages(labels: Sequence[str]) -> set[str]:
+    """Labels that this reply uses in its texts: of two words for one field the one that it writes first is the label."""
+    first = {_SAME.get(label, label): label for label in reversed(labels)}
+    return {label for label in labels if first[_SAME.get(label, label)] != label}
 
 
 def torn(drafts: Sequence[Draft], cut: bool, schema: str | None) -> list[tuple[Draft, bool]]:

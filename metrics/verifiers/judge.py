@@ -22,6 +22,7 @@ from ratoon.config import Config
 from ratoon.engine import Completion, Engine, Policy, Request, Sampling
 from ratoon.errors import EngineError
 from ratoon.messages import user
+from ratoon.metrics.verifiers.fences import filled
 from ratoon.render import Renderer
 from ratoon.reply import parts as taken_apart
 
@@ -104,11 +105,14 @@ class Judgment(NamedTuple):
 
 
 def messages(config: JudgeConfig, task: str, reply: str, other: str | None = None) -> list[dict[str, str]]:
-    """The conversation that asks for a judgment of `reply`, or of `reply` beside `other`; texts go in as they are."""
+    """The conversation that asks for a judgment of `reply`, or of `reply` beside `other`.
+
+    Texts go in as they are, and what they spell of the wording's tags or fences ends nothing (`fences.py`).
+    """
     values = {"criterion": config.criterion, "task": task, "reply": reply, "first": reply, "second": other or "",
               "low": str(config.low), "high": str(config.high)}  # fmt: skip
     wording = config.prompt or (RUBRIC_PROMPT if config.kind == "rubric" else PAIR_PROMPT)
-    return [user(_FIELD.sub(lambda match: values[match.group(1)], wording))]
+    return [user(filled(wording, values, {"task", "reply", "first", "second"}))]
 
 
 def version(config: JudgeConfig, policy_id: str) -> str:

@@ -126,6 +126,24 @@ def test_plain_replies_are_read_through_numbers_emphasis_and_chatter() -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("Task: Read and answer.\nQuestion: What is a bog?\nInput: none\nOutput: wet land",
+         [("Read and answer.\nQuestion: What is a bog?", "", "wet land")]),
+        ("Task: Write a pair.\nInput: none\nOutput: Question: What is a bog?\nAnswer: Wet land.",
+         [("Write a pair.", "", "Question: What is a bog?\nAnswer: Wet land.")]),
+        ("Question: Which task is it?\nTask: to sing\nAnswer: no task",
+         [("Which task is it?\nTask: to sing", "", "no task")]),
+        ("Task: One\nQuestion: a\nOutput: b\n\nTask: Two\nAnswer: c\nOutput: d",
+         [("One\nQuestion: a", "", "b"), ("Two\nAnswer: c", "", "d")]),
+        ("Question: a b\nAnswer: c\n\nQuestion: d\nAnswer: e", [("a b", "", "c"), ("d", "", "e")]),
+    ],
+)  # fmt: skip
+def test_a_label_in_a_task_s_text_starts_no_other_task(text: str, wanted: list) -> None:
+    assert form.read_plain(text) == [Draft(*each) for each in wanted]
+
+
+@pytest.mark.parametrize(
     ("text", "reason"),
     [
         ("", "empty"),

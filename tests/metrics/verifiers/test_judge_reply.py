@@ -1,3 +1,4 @@
+import shutil
 import subprocess
 import sys
 
@@ -19,11 +20,21 @@ from ratoon.errors import ConfigError, UsageError
         (r"<think> It is \boxed{42}. </think> I can not answer that.", "42", "math", {}, "fail", None),
         (r"<think> It is \boxed{42}, but let me", "42", "math", {}, "fail", None),
         ("<think> Maybe (B)", "B", "choice", {}, "fail", None),
+        (r"6*7 is \boxed{42}</think>" "\nSorry, no answer.", "42", "math", {}, "fail", None),
+        ("<think> 6 * 7 = 42 </think> It is hard to say.", "42", "numeric", {}, "fail", None),
+        (r"<think> It could be \boxed{A}. </think> The answer is B.", "B", "choice", {}, "pass", "B"),
     ],
 )
 def test_one_reply_is_judged_here_or_in_a_worker(reply, answer, verifier, args, status, read, inline) -> None:
     verdict = judge_reply(reply, answer, verifier, inline=inline, **args)
     assert (verdict.status, verdict.answer) == (status, read)
+
+
+@pytest.mark.skipif(shutil.which("bwrap") is None, reason="no sandbox: sudo apt install bubblewrap")
+def test_a_program_that_was_only_thought_of_is_none() -> None:
+    program, tests = "```python\ndef f(n):\n    return n + 1\n```\n", ["assert f(3) == 4"]
+    assert judge_reply(f"<think>Try\n{program}</think>\nI can not do it.", None, "code", tests=tests).status == "fail"
+    assert judge_reply(f"<think>Try it.</think>\n{program}", None, "code", tests=tests).status == "pass"
 
 
 @pytest.mark.parametrize("inline", [True, False])
