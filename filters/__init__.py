@@ -27,6 +27,7 @@ from ratoon.filters import (
     random_n,
     semantic,
     verified,
+    weak_tests,
 )
 from ratoon.filters.entry import EntryConfig
 from ratoon.filters.filter import Filter, Verdicts
@@ -38,6 +39,7 @@ FILTERS: dict[str, Filter] = {
     "length_band": Filter(length_band.LengthBandConfig, length_band.keep, length_band.VERSION, length_band.NEEDS),
     "noise_words": Filter(noise_words.NoiseWordsConfig, noise_words.keep, noise_words.VERSION, noise_words.NEEDS),
     "verified": Filter(verified.VerifiedConfig, verified.keep, verified.VERSION, verified.NEEDS),
+    "weak_tests": Filter(weak_tests.WeakTestsConfig, weak_tests.keep, weak_tests.VERSION, weak_tests.NEEDS),
     "pass_rate": Filter(pass_rate.PassRateConfig, pass_rate.keep, pass_rate.VERSION, pass_rate.NEEDS),
     "mixed_group": Filter(mixed_group.MixedGroupConfig, mixed_group.keep, mixed_group.VERSION, mixed_group.NEEDS),
     "exact_dedup": Filter(

@@ -1,14 +1,15 @@
 """Planted replies: right answers in many formats and surely wrong ones, for the tasks of a recipe; judges nothing.
 
-What a verifier does with them is its false negative and false positive rate (`metrics/verifier_errors/error_rates.py`). Only
-formats that the verifier's own arguments ask for are planted: a right answer outside the box is no false negative of a
-verifier that was told to read the box. A verifier of a user's own is asked with the bare answer, other tasks' answers and
-silence, since nobody else knows what it takes.
+What a verifier does with them is its false negative and false positive rate (`metrics/verifier_errors/error_rates.py`). The
+formats that its own arguments ask for are planted, each family of other wordings beside them, apart: a right answer outside the
+box is no false negative of a verifier that was told to read the box, and a user may want to know. A verifier of a user's own is
+asked with the bare answer, other tasks' answers and silence, since nobody else knows what it takes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from itertools import count
 from math import gcd
 from typing import Any, NamedTuple
@@ -22,20 +23,25 @@ from ratoon.metrics.verifiers.alternatives import without
 from ratoon.metrics.verifiers.formats.queries import is_query
 from ratoon.metrics.verifiers.formats.wordings import SILENT, Wording, Wordings, word
 from ratoon.metrics.verifiers.verdict import args_of
+from ratoon.metrics.verifiers.verifier import Formats
 
-VERSION = "planted-2"
+VERSION = "planted-3"
 _OTHERS = 6
 _TRAP_SHARE = 5  # one trap to so many usual probes
+_UNASKED_SHARE = 2  # one reply in a wording that nobody asked for to so many usual probes
+_SENTENCES = ("sentence", "latex", "steps")
 
 
 class Probe(NamedTuple):
-    """One planted reply: to which task, whether it is right, how it was made."""
+    """One planted reply: to which task, whether it is right, how it was made, in which family of wordings; `asked` where the
+    verifier's arguments ask for such a reply."""
 
     task_id: str
-    family: str
     verifier: str
     right: bool
     trap: bool
+    asked: bool
+    family: str
     format: str
     text: str
     answer: str | None
@@ -44,14 +50,14 @@ class Probe(NamedTuple):
 
 class _Task(NamedTuple):
     task_id: str
-    family: str
     answer: str | None
     args: dict[str, Any]
     others: tuple[str, ...]
 
 
 def plant(tasks: pa.Table, n: int, seed: int) -> list[Probe]:
-    """Up to `n` right and `n` wrong usual replies per verifier, and a fifth of that in traps, none of them twice.
+    """Up to `n` right and `n` wrong usual replies per verifier, half of that in wordings that nobody asked for, and a fifth in
+    traps, none of them twice.
 
     Tasks take turns in the order of their hash, formats take turns over tasks, so that few tasks still meet every format.
     Tasks without a verifier, or whose arguments are no JSON object, are passed over.
@@ -61,6 +67,7 @@ def plant(tasks: pa.Table, n: int, seed: int) -> list[Probe]:
         for right in (True, False):
             found += _taken(verifier, chosen, right, False, n)
             found += _taken(verifier, chosen, right, True, -(-n // _TRAP_SHARE))
+            found += _unasked(verifier, chosen, right, -(-n // _UNASKED_SHARE))
     return found
 
 
@@ -80,7 +87,7 @@ def _by_verifier(tasks: pa.Table, seed: int) -> dict[str, list[_Task]]:
         own = dict(without(args))
         pool = answers.get((row["verifier"], row["family"] or ""), [])
         others = tuple(dict.fromkeys(pool[(i + k) % len(pool)] for k in range(min(len(pool), 2 * _OTHERS))))[:_OTHERS]
-        found.setdefault(row["verifier"], []).append(_Task(row["task_id"], row["family"] or "", row["answer"], own, others))
+        found.setdefault(row["verifier"], []).append(_Task(row["task_id"], row["answer"], own, others))
     return found
 
 
@@ -119,7 +126,51 @@ def _probe(verifier: str, task: _Task, right: bool, trap: bool, at: tuple[int, i
     other = next(iter(wrong.values()), "0")
     text = word(way, said, gold, other, str(task.args.get("tag", "answer")))
     format = way.name if trap or way in SILENT else f"{way.name}: {name}"
-    return Probe(task.task_id, task.family, verifier, right, trap, format, text, task.answer, task.args)
+    return Probe(task.task_id, verifier, right, trap, not trap, way.name, format, text, task.answer, task.args)
+
+
+def _unasked(verifier: str, tasks: Sequence[_Task], right: bool, n: int) -> list[Probe]:
+    """Replies in wordings that no argument asks for; the family that was met least comes next."""
+    found: dict[tuple[str, str], Probe] = {}
+    met = Counter[str]()
+    for turn in range(4 * n):
+        if len(found) >= n or not tasks:
+            break
+        round_, at = divmod(turn, len(tasks))
+        task = tasks[at]
+        formats = verifiers.formats(verifier, task.args)
+        gold = task.answer or ""
+        values = [gold] if right else list(formats.wrong(gold, task.args, task.others).values())
+        if not gold or not values:
+            continue
+        ways = {
+            f"{family}: {name}": (family, text) for family, name, text in _ways(formats, values[round_ % len(values)], task)
+        }
+        fresh = [name for name, (_, text) in ways.items() if (task.task_id, text) not in found]
+        if fresh:
+            name = min(fresh, key=lambda name: (met[ways[name][0]], met[name], name))
+            family, text = ways[name]
+            met.update((family, name))
+            found[task.task_id, text] = Probe(
+                task.task_id, verifier, right, False, False, family, name, text, task.answer, task.args
+            )
+    return list(found.values())
+
+
+def _ways(formats: Formats, said: str, task: _Task) -> Iterator[tuple[str, str, str]]:
+    """Family, name and text of each reply that says an answer as nobody asked; those that the setting asks for are left out."""
+    tag = str(task.args.get("tag", "answer"))
+    usual = formats.wordings.usual
+    asked = {word(way, said, said, said, tag) for way in usual}
+    for family, places in formats.places.items():
+        for way in places:
+            text = word(way, said, said, said, tag)
+            if text not in asked and "\n" not in said.strip():
+                yield family, way.name, text
+    sentence = next((way for way in usual if way.name in _SENTENCES and way.takes == "any"), usual[0])
+    for family, forms in formats.forms(said).items():
+        for name, form in forms.items():
+            yield family, name, word(sentence, form, form, form, tag)
 
 
 def _takes(way: Wording, gold: str) -> bool:

@@ -15,7 +15,7 @@ from pydantic import Field
 
 from ratoon.config import Config
 from ratoon.metrics.verifiers import extract as places
-from ratoon.metrics.verifiers.formats import wordings
+from ratoon.metrics.verifiers.formats import families, wordings
 from ratoon.metrics.verifiers.formats.values import right_letter, wrong_letter
 from ratoon.metrics.verifiers.option_letters import announced, on_last_line, on_own_line, plain, stated
 from ratoon.metrics.verifiers.verdict import EMPTY, Verdict, abstained, failed, parsed_args, passed, unparsed
@@ -71,10 +71,10 @@ def specimen(answer: str, args: Mapping[str, Any]) -> str:
 
 
 def formats(args: Mapping[str, Any]) -> Formats:
-    """What these args ask for."""
+    """What these args ask for, and what they do not."""
     place = str(args.get("extract", "any"))
     said = wordings.at("letter" if place in ("any", "last") else place)
-    return Formats(said, right_letter, wrong_letter)
+    return Formats(said, right_letter, wrong_letter, families.PLACES, families.of_letter)
 
 
 def _letters(config: ChoiceArgs) -> str:
@@ -144,4 +144,4 @@ def _named(text: str, config: ChoiceArgs) -> set[str]:
 
 
 def _normal(text: str) -> str:
-    return " ".join(re.findall(r"[\w.,%/+-]*\w[\w%]*", plain(text).casefold()))
+    return " ".join(re.findall(r"(?<![\w.,%/+-])[\w.,%/+-]*\w[\w%]*", plain(text).casefold()))

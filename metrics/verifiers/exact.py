@@ -15,7 +15,7 @@ from pydantic import Field
 
 from ratoon.config import Config
 from ratoon.metrics.verifiers import extract as places
-from ratoon.metrics.verifiers.formats import wordings
+from ratoon.metrics.verifiers.formats import families, wordings
 from ratoon.metrics.verifiers.formats.values import right_text, wrong_text
 from ratoon.metrics.verifiers.verdict import EMPTY, Verdict, abstained, failed, parsed_args, passed, unparsed
 from ratoon.metrics.verifiers.verifier import Formats
@@ -62,8 +62,8 @@ def specimen(answer: str, args: Mapping[str, Any]) -> str:
 
 
 def formats(args: Mapping[str, Any]) -> Formats:
-    """What these args ask for."""
-    return Formats(wordings.at(str(args.get("extract", "whole"))), right_text, wrong_text)
+    """What these args ask for, and what they do not."""
+    return Formats(wordings.at(str(args.get("extract", "whole"))), right_text, wrong_text, families.PLACES, families.of_text)
 
 
 def _readings(forms: list[str], gold: str) -> list[str]:

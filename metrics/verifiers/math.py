@@ -22,7 +22,7 @@ from ratoon.config import Config
 from ratoon.errors import MissingExtra
 from ratoon.metrics.verifiers import extract as places
 from ratoon.metrics.verifiers import numbers
-from ratoon.metrics.verifiers.formats import wordings
+from ratoon.metrics.verifiers.formats import families, wordings
 from ratoon.metrics.verifiers.formats.values import right_expression, wrong_expression
 from ratoon.metrics.verifiers.math_equal import TooLong, surely_differ, within
 from ratoon.metrics.verifiers.math_text import announced, cleaned, finally_announced, in_base, in_pieces, too_large
@@ -61,9 +61,9 @@ _NOTHING = _Reading("", ())
 def version() -> str:
     """This file's version and the library's, because both decide."""
     try:
-        return f"math-2+{importlib.metadata.version('math-verify')}"
+        return f"math-3+{importlib.metadata.version('math-verify')}"
     except importlib.metadata.PackageNotFoundError:
-        return "math-2"
+        return "math-3"
 
 
 @cache
@@ -125,10 +125,16 @@ def specimen(answer: str, args: Mapping[str, Any]) -> str:
 
 
 def formats(args: Mapping[str, Any]) -> Formats:
-    """What these args ask for: a box, and announced answers where not only the box counts."""
+    """What these args ask for (a box, and announced answers where not only the box counts), and what they do not."""
     boxed = wordings.at("boxed")
     announced_too = () if args.get("boxed_only") else wordings.ANNOUNCED
-    return Formats(boxed._replace(usual=(*boxed.usual, *announced_too)), right_expression, wrong_expression)
+    return Formats(
+        boxed._replace(usual=(*boxed.usual, *announced_too)),
+        right_expression,
+        wrong_expression,
+        families.PLACES,
+        families.of_expression,
+    )
 
 
 def _equal(gold: _Reading, said: _Reading, config: MathArgs) -> bool:

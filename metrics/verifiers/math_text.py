@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import unicodedata
 
 from ratoon.metrics.verifiers import extract as places
 
@@ -34,6 +35,13 @@ _MAGNITUDE = re.compile(
     r"(?<=\d)(?:\s|~|\\[,;: ])*(?:\\(?:text|mathrm|mbox)\s*\{\s*)?(thousand|million|billion|trillion)s?\b[^{}\\]*\}?",
     re.IGNORECASE,
 )
+_UNIT = re.compile(
+    r"(?<=[\d}])(?:\s|~|\\[,;: ])*(?:(?:square|cubic|sq\.?|cu\.?)\s+)?"
+    r"(?:dollars?|cents?|euros?|pounds?|percent|degrees?|[cmk]m|kg|mg|lbs?|"
+    r"inch(?:es)?|feet|foot|ft|yards?|miles?|met(?:er|re)s?|centimet(?:er|re)s?|kilomet(?:er|re)s?|hours?|minutes?|seconds?|days?|"
+    r"weeks?|months?|years?|units?)(?:\^\{?[23]\}?)?\s*\Z"
+)
+_FOREIGN_DIGIT = re.compile(r"(?![0-9])\d")
 _TRAILING = re.compile(r"(?:\s|\\[,;:! ]|\\\\|\\q?quad|[.,;:]|~)+\Z")
 _POWER = re.compile(
     r"(?P<base>[\d.]*)\s*[)}\]]*\s*(?:\^|\*\*)\s*[{(]*\s*[-+]?\s*(?P<exponent>\d+)\s*(?P<more>(?:\^|\*\*)\s*[{(]*\s*(?P<top>\d+)|!)?"
@@ -73,18 +81,20 @@ _LEADING = re.compile(r"[-+]?[$€£]?\(?[-+\d.][\d\s.,+\-*/^()=%!]*")
 
 
 def cleaned(part: str) -> str:
-    """One answer as the parser takes it: ASCII operators, thousands joined, mixed numbers as such, no currency, no full stop.
+    """One answer as the parser takes it: ASCII operators, thousands joined, mixed numbers as such, no currency, no unit
+    in words, no full stop.
 
     >>> cleaned(r"\\$32,\\!348."), cleaned("11 5/6"), cleaned("x²")
     ('32,348', '11\\\\frac{5}{6}', 'x^{2}')
     """
     if not part.isascii():
         part = part.translate(_FULL_WIDTH).translate(_UNICODE)
+        part = _FOREIGN_DIGIT.sub(lambda m: str(unicodedata.digit(m[0])), part)
         part = _RAISED_RUN.sub(lambda m: "^{" + "".join(_LOWERED[c] for c in m[0]) + "}", part)
     for pattern, plain in _CLEANINGS:
         part = pattern.sub(plain, part)
     part = _MAGNITUDE.sub(lambda m: rf" \times 10^{{{_POWERS[m[1].lower()]}}}", part)
-    return _TRAILING.sub("", part.strip())
+    return _UNIT.sub("", _TRAILING.sub("", part.strip()))
 
 
 def too_large(part: str) -> bool:

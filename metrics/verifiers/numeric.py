@@ -19,7 +19,7 @@ from pydantic import Field
 from ratoon.config import Config
 from ratoon.metrics.verifiers import extract as places
 from ratoon.metrics.verifiers import numbers
-from ratoon.metrics.verifiers.formats import wordings
+from ratoon.metrics.verifiers.formats import families, wordings
 from ratoon.metrics.verifiers.formats.values import right_number, wrong_number
 from ratoon.metrics.verifiers.plain_numbers import tidy
 from ratoon.metrics.verifiers.verdict import EMPTY, Verdict, abstained, failed, parsed_args, passed, unparsed
@@ -84,8 +84,10 @@ def specimen(answer: str, args: Mapping[str, Any]) -> str:
 
 
 def formats(args: Mapping[str, Any]) -> Formats:
-    """What these args ask for."""
-    return Formats(wordings.at(str(args.get("extract", "last"))), right_number, wrong_number)
+    """What these args ask for, and what they do not."""
+    return Formats(
+        wordings.at(str(args.get("extract", "last"))), right_number, wrong_number, families.PLACES, families.of_number
+    )
 
 
 @lru_cache(maxsize=65536)

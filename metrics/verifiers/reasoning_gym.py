@@ -18,7 +18,7 @@ from ratoon.config import Config
 from ratoon.errors import ConfigError, MissingExtra
 from ratoon.metrics.verifiers import extract as places
 from ratoon.metrics.verifiers import numbers
-from ratoon.metrics.verifiers.formats import wordings
+from ratoon.metrics.verifiers.formats import families, wordings
 from ratoon.metrics.verifiers.formats.values import wrong_number
 from ratoon.metrics.verifiers.verdict import EMPTY, Verdict, abstained, failed, parsed_args, passed, unparsed
 from ratoon.metrics.verifiers.verifier import Formats
@@ -78,9 +78,9 @@ def specimen(answer: str, args: Mapping[str, Any]) -> str:
 
 
 def formats(args: Mapping[str, Any]) -> Formats:
-    """What these args ask for."""
+    """What these args ask for, and what they do not."""
     place = str(args.get("extract", "tagged"))
-    return Formats(wordings.at("last" if place == "last_number" else place), wrong=wrong_number)
+    return Formats(wordings.at("last" if place == "last_number" else place), wrong=wrong_number, places=families.PLACES)
 
 
 def _part(text: str, config: ReasoningGymArgs) -> str | None:

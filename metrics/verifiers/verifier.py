@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ratoon.config import Config
+from ratoon.metrics.verifiers.formats import families
 from ratoon.metrics.verifiers.formats.values import Values, other_answers, plain
 from ratoon.metrics.verifiers.formats.wordings import WHOLE, Wordings
 from ratoon.metrics.verifiers.verdict import Verdict
@@ -13,11 +14,16 @@ from ratoon.metrics.verifiers.verdict import Verdict
 
 class Formats(NamedTuple):
     """What is planted before a verifier: wordings of a reply, right answers `right(gold, args)` by name of their format, and
-    wrong ones `wrong(gold, args, golds of other tasks)` by name of the mutation."""
+    wrong ones `wrong(gold, args, golds of other tasks)` by name of the mutation.
+
+    `places` and `forms(answer)` are families of wordings that its arguments do not ask for, and that models write anyway.
+    """
 
     wordings: Wordings
     right: Callable[[str, Mapping[str, Any]], Values] = plain
     wrong: Callable[[str, Mapping[str, Any], Sequence[str]], Values] = other_answers
+    places: families.Places = families.NO_PLACES
+    forms: Callable[[str], families.Forms] = families.none
 
 
 class Verifier(NamedTuple):

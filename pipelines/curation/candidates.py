@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 from ratoon import schema
 from ratoon.errors import DataError
 from ratoon.filters.filter import ascends
+from ratoon.metrics.verifier_errors import weak_tests
 from ratoon.metrics.voting.self_reward import trained_logprobs, trained_tokens
 from ratoon.pipelines.runtime.rollout_set import Crop
 from ratoon.pipelines.runtime.stage import shard_of
@@ -40,13 +41,20 @@ def judges(store: Store, crop: Crop, needed: set[str] | None) -> list[Manifest]:
     return sorted(found, key=lambda m: m.shard or "")
 
 
+def tests_of_tasks(store: Store, needed: set[str] | None) -> list[Manifest]:
+    """What tells how good the tasks' own tests are, where column `mutants_passed` is needed by name."""
+    return store.find("verifiers", 0) if "mutants_passed" in (needed or ()) else []
+
+
 def candidates(
-    store: Store, crop: Crop, lint: Sequence[Manifest] = (), needed: set[str] | None = None, judged: Sequence[Manifest] = ()
-) -> pa.Table:
+    store: Store, crop: Crop, lint: Sequence[Manifest] = (), needed: set[str] | None = None, judged: Sequence[Manifest] = (),
+    tests: Sequence[Manifest] = (),
+) -> pa.Table:  # fmt: skip
     """One row for each rollout, in id order, with the columns of `needed` (None: all); no others are in memory.
 
     `logprob`, of the whole reply, is there only where it is needed by name; STORED, the text's digest, where `lint` has it;
-    `judge`, the mean score or the share of comparisons won, where there are artifacts of a judge in `judged`.
+    `judge`, the mean score or the share of comparisons won, where there are artifacts of a judge in `judged`;
+    `mutants_passed`, the share of wrong programs that the task's tests let pass, where it is needed by name.
     Raises DataError where a rollout has several scores or groups.
     """
 
@@ -59,6 +67,8 @@ def candidates(
         rows = _beside(rows, "rollout_id", store.read("lint", lint, ["rollout_id", *digests]), "rollout_id", digests, stored)
     if judged:
         rows = _beside(rows, "rollout_id", _opinions(store.read("scores", judged)), "subject_id", ["judge"])
+    if "mutants_passed" in (needed or ()):
+        rows = _beside(rows, "task_id", _mutants(store.read("scores", tests)), "subject_id", ["mutants_passed"])
     groups = store.read("groups", [crop.groups], ["group_id", "scorer", "scorer_version", *wanted(_GROUP)])
     rows = _beside(rows, "group_id", groups, "group_id", ["scorer", "scorer_version", *wanted(_GROUP)])
     columns = ["subject_kind", "subject_id", "scorer", "version", *wanted(_SCORE)]
@@ -102,6 +112,12 @@ def _scored(rows: pa.Table, scores: pa.Table, columns: Sequence[str], stored: _S
         _keyed(rows, "rollout_id", *scorer), "key", _keyed(scores, "subject_id", "scorer", "version"), "key", columns
     )
     return keyed.drop_columns(["key", *scorer])
+
+
+def _mutants(scores: pa.Table) -> pa.Table:
+    """One row a task whose mutants were run: the share that passed."""
+    rows = scores.filter(pc.equal(scores["scorer"], weak_tests.SCORER))
+    return pa.table({"subject_id": rows["subject_id"], "mutants_passed": rows["value"]})
 
 
 def _opinions(scores: pa.Table) -> pa.Table:

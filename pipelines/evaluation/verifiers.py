@@ -9,6 +9,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from ratoon import ids, schema
@@ -16,7 +17,7 @@ from ratoon.errors import Stopped
 from ratoon.generators.tasks import propose_all
 from ratoon.metrics import verifiers as catalogue
 from ratoon.metrics.verifier_errors import error_rates as measuring
-from ratoon.metrics.verifier_errors import planted
+from ratoon.metrics.verifier_errors import planted, weak_tests
 from ratoon.metrics.verifier_errors.error_rates import MeasureConfig, Measured
 from ratoon.metrics.verifiers.pool import VerifierPool
 from ratoon.pipelines.recipe.recipe import Recipe
@@ -36,14 +37,16 @@ def verifiers(ctx: Context, pool: Manifest) -> Manifest:
     config, seed = ctx.recipe.verify.measure, _seed(ctx.recipe)
     versions = {f"verifier {name}": catalogue.version(name, ctx.verifiers) for name in pool.extra.get("verifiers", [])}
     wanted = key(
-        "verifiers", 0, config={"probes": config.probes, "seed": seed, "timeout_s": ctx.recipe.verify.timeout_s},
-        inputs=[pool], versions=versions | {"planted": planted.VERSION},
+        "verifiers", 0, inputs=[pool], versions=versions | {"planted": planted.VERSION, "mutants": weak_tests.VERSION},
+        config={"probes": config.probes, "mutants": config.mutants, "seed": seed, "timeout_s": ctx.recipe.verify.timeout_s},
     )  # fmt: skip
 
     def build() -> Built:
         tasks = ctx.store.read("tasks", [pool], columns=["task_id", "family", "answer", "verifier", "verifier_args"])
         made = measuring.table(measuring.measure(tasks, ctx.pool(), config, seed), seed)
-        return Built({"measures": made}, Counts(made.num_rows, made.num_rows))
+        tested = weak_tests.tested(tasks, ctx.pool(), config.probes, config.mutants, seed)
+        made = pa.concat_tables([made, weak_tests.measures(tested)])
+        return Built({"measures": made, "scores": weak_tests.table(tested)}, Counts(made.num_rows, made.num_rows))
 
     manifest = run_stage(ctx.store, wanted, build)
     gate(ctx, manifest)
@@ -81,15 +84,22 @@ def stopped(found: Mapping[str, Sequence[str]]) -> Stopped:
     return Stopped(f"the verifier {name!r} is below its floor{more}: {'; '.join(why)}", _HINT)
 
 
-def measure_recipe(recipe: Recipe, verifiers: Mapping[str, Callable[..., Any]] = _NONE) -> list[Measured]:
-    """The verifiers of a recipe's tasks, measured without a run. Raises UsageError for an unknown verifier."""
+def measure_recipe(
+    recipe: Recipe, verifiers: Mapping[str, Callable[..., Any]] = _NONE
+) -> tuple[list[Measured], list[weak_tests.Tested]]:
+    """The verifiers of a recipe's tasks, and the tests of its programs, measured without a run; worst tasks first.
+
+    Raises UsageError for an unknown verifier.
+    """
     seed = recipe.run.seed if recipe.run.task_seed is None else recipe.run.task_seed
     tasks = propose_all(recipe.tasks, ids.derive_seed(seed, "tasks")).tasks
     for name in pc.unique(tasks["verifier"]).to_pylist():
         if name is not None:
             catalogue.resolve(name, verifiers)
     with VerifierPool(recipe.verify.workers, recipe.verify.timeout_s, extra=verifiers) as pool:
-        return measuring.measure(tasks, pool, recipe.verify.measure, _seed(recipe))
+        measured = measuring.measure(tasks, pool, recipe.verify.measure, _seed(recipe))
+        config = recipe.verify.measure
+        return measured, weak_tests.tested(tasks, pool, config.probes, config.mutants, _seed(recipe))
 
 
 def _seed(recipe: Recipe) -> int:

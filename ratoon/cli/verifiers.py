@@ -10,6 +10,7 @@ import typer
 from ratoon.cli import echo
 from ratoon.errors import UsageError
 
+_WEAK = 20  # tasks that are named
 Sets = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="change one field of the recipe; repeatable")
 ]
@@ -50,17 +51,22 @@ def verifiers(
     from ratoon.pipelines.recipe.recipe import load
 
     loaded = load(recipe, set_ or [])
-    found = measure_recipe(loaded)
+    found, tested = measure_recipe(loaded)
     below = below_floors(found, loaded.verify.measure)
     naturals, rates = _of_run(run, found)
     if json:
         rows = [
-            _row(one) | {"below": below.get(one.verifier, []), "formats": [f._asdict() for f in one.formats]} for one in found
+            _row(one)
+            | {"below": below.get(one.verifier, []), "formats": [f._asdict() for f in one.formats]}
+            | {"families": [_plain_family(f) for f in one.families]}
+            for one in found
         ]
+        rows += [_of_tests(tested)] if tested else []
         told = rows if run is None else {"planted": rows, "natural": [_row(one) for one in naturals], "rates": _plain(rates)}
         echo.json(told)
     else:
         _print(Path(recipe).stem, found, naturals, rates, formats)
+        _print_tests(tested)
     if below:
         raise stopped(below)
 
@@ -77,9 +83,14 @@ def _print(name: str, found: Any, naturals: Any, rates: list[dict[str, Any]], fo
     from ratoon.cli.print import print_rows
 
     print_rows([_short(one) for one in found], title=f"planted replies of {name}; rates with 95 % intervals")
+    for one in found:
+        families = [_family(family) for family in one.families if _errs(family)]
+        if families:
+            title = f"{one.verifier}: families of wordings that it misreads, worst first, of {len(one.families)}"
+            print_rows(families, title=title)
     for one in found if formats else ():
         misread = [f._asdict() for f in one.formats if f.errors]
-        print_rows(misread, title=f"{one.verifier}: formats it misread (traps are in no rate)")
+        print_rows(misread, title=f"{one.verifier}: formats it misread (only those asked for are in a rate, and no traps)")
     if naturals:
         print_rows([_short_natural(one) for one in naturals], title="the run's own replies against the hidden truth")
     if rates:
@@ -91,13 +102,42 @@ def _print(name: str, found: Any, naturals: Any, rates: list[dict[str, Any]], fo
         print_rows(shown, title="pass rates, and what is behind them by the planted rates; n are problems")
 
 
+def _of_tests(tested: Any) -> dict[str, Any]:
+    """How good the tests of programs are, as plain JSON."""
+    from ratoon.metrics.verifier_errors.weak_tests import share
+
+    of_all = share(tested)
+    weak = [{"task_id": one.task_id, "judged": one.judged, "passed": one.passed} for one in tested if one.passed]
+    return {"verifier": "code", "mutants_passed": of_all and of_all._asdict(), "tasks": len(tested), "weak_tests": weak}
+
+
+def _print_tests(tested: Any) -> None:
+    """The tasks whose tests let wrong programs pass, worst first."""
+    from ratoon.cli.print import print_rows
+    from ratoon.metrics.verifier_errors.weak_tests import share
+
+    if not tested:
+        return
+    weak = [one for one in tested if one.passed]
+    title = (
+        f"tests of {len(tested)} tasks: {_said(share(tested))} wrong programs pass; {len(weak)} tasks let some pass, "
+        "worst first (a mutant may do what the gold does: read it)"
+    )
+    rows = [
+        {"task": one.task_id, "pass": f"{len(one.passed)}/{one.judged}", "changed": "; ".join(one.passed)}
+        for one in weak[:_WEAK]
+    ]
+    print_rows(rows, title=title)
+
+
 def _plain(rates: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [r | {name: None if r[name] is None else r[name]._asdict() for name in ("observed", "corrected")} for r in rates]
 
 
 def _row(one: Any) -> dict[str, Any]:
     """A verifier's rates as plain JSON."""
-    rates = {name: None if rate is None else rate._asdict() for name, rate in (("fpr", one.fpr), ("fnr", one.fnr))}
+    named = {name: getattr(one, name) for name in ("fpr", "fnr", "j") if hasattr(one, name)}
+    rates = {name: None if rate is None else rate._asdict() for name, rate in named.items()}
     counts = {name: getattr(one, name) for name in ("unjudged", "judged", "decided", "off_format") if hasattr(one, name)}
     return {"verifier": one.verifier, "version": one.version, **counts, **rates}
 
@@ -106,8 +146,26 @@ def _short(one: Any) -> dict[str, Any]:
     traps = [f for f in one.formats if f.trap]
     return {
         "verifier": one.verifier, "version": one.version, "false positives": _said(one.fpr), "false negatives": _said(one.fnr),
-        "unjudged": one.unjudged, "traps misread": f"{sum(f.errors for f in traps)}/{sum(f.n for f in traps)}",
+        "J": _number(one.j), "unjudged": one.unjudged,
+        "traps misread": f"{sum(f.errors for f in traps)}/{sum(f.n for f in traps)}",
     }  # fmt: skip
+
+
+def _errs(family: Any) -> bool:
+    return any(rate is not None and rate.value > 0 for rate in (family.fpr, family.fnr))
+
+
+def _family(family: Any) -> dict[str, Any]:
+    return {
+        "family": family.family, "asked for": "yes" if family.asked else "no", "false positives": _said(family.fpr),
+        "false negatives": _said(family.fnr), "J": _number(family.j),
+    }  # fmt: skip
+
+
+def _plain_family(family: Any) -> dict[str, Any]:
+    rates = {"fpr": family.fpr, "fnr": family.fnr, "j": family.j}
+    named = {name: None if rate is None else rate._asdict() for name, rate in rates.items()}
+    return {"family": family.family, "asked": family.asked, **named}
 
 
 def _short_natural(one: Any) -> dict[str, Any]:
@@ -115,6 +173,10 @@ def _short_natural(one: Any) -> dict[str, Any]:
         "verifier": one.verifier, "false positives": _said(one.fpr), "false negatives": _said(one.fnr),
         "clear-cut": f"{one.decided} of {one.judged}", "off format": one.off_format,
     }  # fmt: skip
+
+
+def _number(rate: Any) -> str | None:
+    return None if rate is None else f"{rate.value:.2f} ({rate.lo:.2f} to {rate.hi:.2f})"
 
 
 def _said(rate: Any) -> str | None:

@@ -119,14 +119,14 @@ def _as_number(text: str, *, grouped: bool) -> Values:
         if value > 0:
             found["frac"] = f"\\frac{{{value.numerator}}}{{{value.denominator}}}"
         if 10**12 % value.denominator == 0:
-            found["decimal"] = _decimal(value)
+            found["decimal"] = shown_decimal(value)
     if value < 0 and value.denominator == 1:
         found["unicode minus"] = f"−{abs(value.numerator)}"
     return found
 
 
-def _decimal(value: Fraction) -> str:
-    """A terminating decimal, exactly."""
+def shown_decimal(value: Fraction) -> str:
+    """A terminating decimal of at most 12 places, exactly; `7.0` of a whole number."""
     digits = f"{abs(value.numerator) * (10**12 // value.denominator):013d}"
     return f"{'-' if value < 0 else ''}{digits[:-12]}.{digits[-12:].rstrip('0') or '0'}"
 
@@ -144,9 +144,10 @@ def _wrong_numbers(value: Fraction, tolerance: float, unit: str) -> Values:
     # Relative forgiveness of a library's float comparison is far below a millionth.
     least = max(Fraction(str(tolerance)), abs(value) / 10**6)
     kept = {name: other for name, other in found.items() if abs(other - value) > least}
-    shown = {name: numbers.canonical(x) if 10**12 % x.denominator else _plain(x) for name, x in kept.items()}
+    shown = {name: numbers.canonical(x) if 10**12 % x.denominator else plainest(x) for name, x in kept.items()}
     return {name: text + unit for name, text in shown.items()}
 
 
-def _plain(value: Fraction) -> str:
-    return str(value.numerator) if value.denominator == 1 else _decimal(value)
+def plainest(value: Fraction) -> str:
+    """A whole number, or a terminating decimal of at most 12 places."""
+    return str(value.numerator) if value.denominator == 1 else shown_decimal(value)

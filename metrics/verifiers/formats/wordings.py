@@ -1,7 +1,9 @@
 """How replies say an answer: wordings by the place that a verifier reads; knows no verifier's rules and judges nothing.
 
 `{said}` is the answer that the reply gives, `{gold}` the right one where a wrong reply mentions it, `{tag}` and `{Tag}` the
-tag's name, `{indented}` the answer three blanks to the right. Usual wordings are what an obedient policy writes. Traps are
+tag's name, `{indented}` the answer three blanks to the right, `{windows}` the answer in lines of Windows.
+
+Usual wordings are what an obedient policy writes. Traps are
 wordings that a reader of one place is known to misread; they are counted apart, because how often a policy writes them is its
 own affair.
 """
@@ -90,6 +92,7 @@ _FENCED = (
     Wording("half a fence", "{said}\n```", "unfenced"),
     Wording("end of line", "```python\n{said}```", "unfenced"),
     Wording("no fence", "{said}", "unfenced"),
+    Wording("lines of Windows", "Here:\r\n```python\r\n{windows}\r\n```\r\n", "unfenced"),
     Wording("list item", "1. Write this:\n\n   ```python\n{indented}\n   ```\n\n2. That is all.", "unfenced"),
 )
 LAST_BLOCK = (
@@ -117,6 +120,7 @@ BLOCK = (
     Wording("bare query", "{said}", "query"),
     Wording("long fence", "`````sql\n{said}\n`````"),
     Wording("prose", _STEPS + "Here it is:\n\n" + _SQL + "\n\nIt reads each table once.", "unfenced"),
+    Wording("lines of Windows", "```sql\r\n{windows}\r\n```\r\n", "unfenced"),
     Wording("list item", "1. Ask this:\n\n   ```sql\n{indented}\n   ```\n\n2. That is all.", "unfenced"),
     Wording("draft", "A first try:\n" + _OTHER_SQL + "\nThat is wrong. Instead:\n" + _SQL, "unfenced"),
     Wording("table before", "The table:\n```text\na | b\n```\nThe query:\n" + _SQL, "unfenced"),
@@ -193,6 +197,7 @@ def word(wording: Wording, said: str, gold: str, other: str, tag: str) -> str:
     """The reply's text; values go in as they are."""
     values = {"{said}": said, "{gold}": gold, "{other}": other, "{tag}": tag, "{Tag}": tag[:1].upper() + tag[1:]}
     values["{indented}"] = textwrap.indent(said, "   ", lambda _: True)  # blank lines too: they may stand in a text
+    values["{windows}"] = said.replace("\r\n", "\n").replace("\n", "\r\n")
     text, out = wording.text, []
     while text:  # one pass, so that a value that looks like a field is left alone
         at, field = min(((text.find(f), f) for f in values if f in text), default=(len(text), ""))

@@ -95,7 +95,7 @@ def all_values(verifier: str, gold: str, args: dict[str, Any]) -> list[Probe]:
         False: programs.wrong(gold, args, ()) if verifier == "code" else queries.wrong(gold, args, ()),
     }
     return [
-        Probe("t", "f", verifier, right, False, name, gold_reply(verifier, text, args), gold, args)
+        Probe("t", verifier, right, False, True, name, name, gold_reply(verifier, text, args), gold, args)
         for right, said in values.items()
         for name, text in said.items()
     ]

@@ -12,6 +12,18 @@ library()
 ANY, LOOSE = {}, {"unanchored": True}
 
 WORDINGS = {
+    "units in words and other digits": [
+        (ANY, "23", r"\boxed{23 dollars}", "pass"),
+        (ANY, "50.125", r"\boxed{50.125 cm^2}", "pass"),
+        (ANY, "24", r"\boxed{23 dollars}", "fail"),
+        (ANY, "7/2", r"\boxed{\frac{7}{2} square feet}", "pass"),
+        (ANY, "12", r"\boxed{12\ units}", "pass"),
+        (ANY, "30", r"\boxed{30 degrees}", "pass"),
+        (ANY, "12 miles", r"\boxed{12}", "pass"),
+        (ANY, "5", r"\boxed{٥}", "pass"),
+        (ANY, "51", r"\boxed{५१}", "pass"),
+        (ANY, "5", r"\boxed{٤}", "fail"),
+    ],
     "boxes side by side": [
         (ANY, "1,2", r"So \boxed{1} and \boxed{2}.", "pass"),
         (ANY, r"\{1,2,3\}", r"\boxed{1},\boxed{2},\boxed{3}", "pass"),

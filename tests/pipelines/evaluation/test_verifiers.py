@@ -26,6 +26,7 @@ def test_measuring_is_a_stage_that_is_found_again_whatever_the_floor(context: Op
         assert {(row["scope_id"], row["metric"], row["value"]) for row in rows} == {
             ("numeric", "planted_fpr", 0.0),
             ("numeric", "planted_fnr", 0.0),
+            ("numeric", "planted_j", 1.0),
         }
     with context("verify.measure.max_fpr=0.5") as ctx:
         assert measure.verifiers(ctx, propose.tasks(ctx)).artifact_id == first.artifact_id
@@ -61,8 +62,11 @@ def test_the_command_says_what_the_run_would_say(here: Callable[..., Any]) -> No
     (row,) = json.loads(told.out)
     assert told.code == 0
     assert (row["verifier"], row["fpr"]["value"], row["fnr"]["value"], row["below"]) == ("numeric", 0.0, 0.0, [])
+    assert row["j"]["lo"] > 0.7
+    assert {family["family"] for family in row["families"]} >= {"bold", "units", "other digits"}
     told = here("verifiers", "smoke", "--formats", *(word for value in MISREADS for word in ("--set", value)))
     assert told.code == 3
     assert "thousands" in told.out
+    assert "families of wordings that it misreads" in told.out
     assert "number after" in told.out  # a trap that was misread
     assert "below its floor" in told.err
