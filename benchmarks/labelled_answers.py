@@ -103,7 +103,9 @@ def ours(case: Case) -> Item:
 def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         found = [case for path in fetched(Path(folder)) for case in cases(path)]
-    with VerifierPool(2, 30.0, extra={"alone": alone}) as pool:
+    import labelled_answers as importable  # worker processes import by name, and the running script has none
+
+    with VerifierPool(2, 30.0, extra={"alone": importable.alone}) as pool:
         theirs = pool.run([Item("alone", case.reply, case.gold, case.options) for case in found])
         mine = pool.run([ours(case) for case in found])
     rows = [

@@ -1,4 +1,4 @@
-"""Planted false positive and false negative rates of the shipped verifiers, as a Markdown table.
+"""Planted false positive and false negative rates of the shipped verifiers, and those of each family, as Markdown tables.
 
 Usage: python benchmarks/planted.py [--probes 1000] [--workers 2] [--only NAME-PREFIX]
 """
@@ -19,7 +19,7 @@ from ratoon import schema
 from ratoon.generators.tasks import propose_all
 from ratoon.generators.tasks.reasoning_gym import ReasoningGymConfig
 from ratoon.metrics.stats.estimators import Estimate
-from ratoon.metrics.verifier_errors.error_rates import MeasureConfig, measure
+from ratoon.metrics.verifier_errors.error_rates import Family, MeasureConfig, measure
 from ratoon.metrics.verifiers.pool import VerifierPool
 
 _EXPRESSIONS = ("x+1", "\\sqrt{2}", "\\frac{\\pi}{3}", "x^2-1", "2n", "(0,1)", "\\{1,2\\}", "3\\sqrt{5}", "e^{2}")
@@ -156,20 +156,48 @@ def said(rate: Estimate | None) -> str:
     return "none" if rate is None else f"{rate.value:.1%} ({rate.lo:.1%} to {rate.hi:.1%}) of {rate.n}"
 
 
+def number(rate: Estimate | None) -> str:
+    return "none" if rate is None else f"{rate.value:.2f} ({rate.lo:.2f} to {rate.hi:.2f})"
+
+
+def errs(family: Family) -> bool:
+    return any(rate is not None and rate.value > 0 for rate in (family.fpr, family.fnr))
+
+
+def worth(family: Family) -> float:
+    return 1 - sum(rate.value for rate in (family.fpr, family.fnr) if rate is not None)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--probes", type=int, default=1000)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--only", default="", help="rows whose name begins so")
     options = parser.parse_args()
-    print("| verifier | false positives | false negatives | misread formats | misread traps |\n|---|---|---|---|---|")
+    print("| verifier | false positives | false negatives | J | misread formats | misread traps |\n|---|---|---|---|---|---|")
+    families: list[tuple[str, Family]] = []
     with VerifierPool(options.workers, timeout_s=60.0) as pool:
         for name, table in ((name, table) for name, table in sets(options.probes).items() if name.startswith(options.only)):
             (found,) = measure(table, pool, MeasureConfig(probes=options.probes), 0)
-            usual = [f"{f.format} {f.errors}/{f.n}" for f in found.formats if f.errors and not f.trap]
+            usual = [f"{f.format} {f.errors}/{f.n}" for f in found.formats if f.errors and f.asked and not f.trap]
             traps = [f"{f.format} {f.errors}/{f.n}" for f in found.formats if f.errors and f.trap]
-            cells = (name, said(found.fpr), said(found.fnr), "; ".join(usual) or "none", "; ".join(traps) or "none")
+            cells = (
+                name,
+                said(found.fpr),
+                said(found.fnr),
+                number(found.j),
+                "; ".join(usual) or "none",
+                "; ".join(traps) or "none",
+            )
             print(f"| {' | '.join(cells)} |", flush=True)
+            families += [(name, family) for family in found.families]
+    right = sum(not errs(family) for _, family in families)
+    print(f"\n{len(families)} families, {right} of them without an error; the others, worst first:\n")
+    print("| verifier | family | asked for | false positives | false negatives | J |\n|---|---|---|---|---|---|")
+    for name, family in sorted(families, key=lambda pair: worth(pair[1])):
+        if errs(family):
+            cells = (name, family.family, "yes" if family.asked else "no", said(family.fpr), said(family.fnr), number(family.j))
+            print(f"| {' | '.join(cells)} |")
 
 
 if __name__ == "__main__":

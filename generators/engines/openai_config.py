@@ -83,6 +83,17 @@ class OpenAIConfig(Config):
         "max_tokens",
         description="chat: the name under which the server takes the most tokens of a reply",
     )
+    thinking_budget: int | None = Field(
+        None,
+        ge=0,
+        description="most tokens of thinking, after which the server closes it; null sends none. `vllm serve` needs "
+        "--reasoning-parser for it",
+    )
+    thinking_budget_field: str = Field(
+        "thinking_token_budget",
+        pattern=r"^[A-Za-z_]\w*$",
+        description="the name under which the server takes `thinking_budget`; a server without one ignores or refuses it",
+    )
     samples_per_request: int = operational(
         8,
         ge=1,

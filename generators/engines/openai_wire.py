@@ -62,6 +62,8 @@ def body(config: OpenAIConfig, request: Request, model: str, n: int) -> bytes:
             fields = tokens_body(request, model, n)
         else:
             fields = chat_body(request, model, n, config.sent_fields(), config.max_tokens_field)
+        if config.thinking_budget is not None:
+            fields[config.thinking_budget_field] = config.thinking_budget
         return json.dumps(fields, separators=(",", ":"), allow_nan=False).encode()
     except ValueError as error:
         raise Refused("BadRequest", f"the request cannot be written as JSON: {error}") from None

@@ -6,7 +6,7 @@ silently left out; equal rows are one task, the repeats counted. The problem key
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from hashlib import file_digest, sha256
 from pathlib import Path
 from typing import Any, Literal
@@ -168,9 +168,9 @@ def _items(config: DatasetConfig, rows: Rows) -> Iterator[Item]:
 def _row(config: DatasetConfig, mapped: Columns, item: Item) -> dict[str, Any]:
     if item.problem is not None:
         raise BadRow(item.problem)
-    question, messages, tools = _asked(config, mapped, item)
-    level = None if config.columns.level is None else label_text(item.row.get(config.columns.level), "level")
     answer, args = _judged_by(config, mapped, item.row)
+    question, messages, tools = _asked(config, mapped, item, _options(config, args))
+    level = None if config.columns.level is None else label_text(item.row.get(config.columns.level), "level")
     return task_row(
         source="dataset",
         family=config.family,
@@ -186,8 +186,19 @@ def _row(config: DatasetConfig, mapped: Columns, item: Item) -> dict[str, Any]:
     )
 
 
-def _asked(config: DatasetConfig, mapped: Columns, item: Item) -> tuple[str, list[dict[str, Any]], str | None]:
-    """The question, the messages that ask it, and tools; `wording` is around a question that is one text."""
+def _options(config: DatasetConfig, args: Mapping[str, Any]) -> list[str]:
+    """What a choice is between, where the verifier is told; anything else is the gold check's affair."""
+    options = args.get("options") if config.verifier == "choice" else None
+    return options if isinstance(options, list) and all(isinstance(option, str) for option in options) else []
+
+
+def _asked(
+    config: DatasetConfig, mapped: Columns, item: Item, options: Sequence[str]
+) -> tuple[str, list[dict[str, Any]], str | None]:
+    """The question, the messages that ask it, and tools; `wording` is around a question that is one text.
+
+    Below it stand the options that its verifier reads letters by, where it does not say them already.
+    """
     told, row = config.columns, item.row
     if told.messages is not None:
         messages = messages_of(None, row.get(told.messages) or ())
@@ -199,7 +210,8 @@ def _asked(config: DatasetConfig, mapped: Columns, item: Item) -> tuple[str, lis
             return all_text(messages) or "", messages, tools_of(row.get("tools"))
         question = messages[0]["content"]
     else:
-        question = messages_of(row.get(told.prompt))[0]["content"]
+        messages = messages_of(row.get(told.prompt))
+        question = records.with_options(messages, options)[0]["content"]
     return question, [user(config.wording.replace("{prompt}", question))], None
 
 

@@ -185,7 +185,10 @@ def _formats(decided: Sequence[tuple[Probe, str]]) -> tuple[Format, ...]:
         found = counts.setdefault((probe.right, probe.trap, probe.format, probe.family, probe.asked), [0, 0])
         found[0] += 1
         found[1] += _errs(probe, status)
-    rows = [Format(right, trap, name, n, errors, *rest) for (right, trap, name, *rest), (n, errors) in counts.items()]
+    rows = [
+        Format(right, trap, name, n, errors, family, asked)
+        for (right, trap, name, family, asked), (n, errors) in counts.items()
+    ]
     return tuple(sorted(rows, key=lambda f: (not f.right, f.trap, not f.asked, -f.errors, f.format)))
 
 
@@ -276,5 +279,5 @@ def read(measures: pa.Table) -> list[Measured]:
 
 
 def _family(family: str, asked: bool, *rates: Sequence[Any] | None) -> Family:
-    fpr, fnr = (one and Estimate(*one) for one in rates)
+    fpr, fnr = (None if one is None else Estimate(*one) for one in rates)
     return Family(family, asked, fpr, fnr)

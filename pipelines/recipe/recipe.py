@@ -198,6 +198,11 @@ class Recipe(Config):
             raise ValueError(
                 f"train.method nft needs samples of the model's own distribution, and [sampling] sets {', '.join(fields)}"
             )
+        if self.train.uses("nft") and getattr(self.engine.section, "thinking_budget", None) is not None:
+            raise ValueError(
+                "train.method nft needs samples of the model's own distribution, and the tokens that close thinking at "
+                f"engine.{self.engine.kind}.thinking_budget are the server's: take it out"
+            )
         if self.keeps_failures and self.consensus is not None:
             self._votes_fit_nft(self.consensus)
         return self

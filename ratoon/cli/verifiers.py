@@ -55,20 +55,26 @@ def verifiers(
     below = below_floors(found, loaded.verify.measure)
     naturals, rates = _of_run(run, found)
     if json:
-        rows = [
-            _row(one)
-            | {"below": below.get(one.verifier, []), "formats": [f._asdict() for f in one.formats]}
-            | {"families": [_plain_family(f) for f in one.families]}
-            for one in found
-        ]
-        rows += [_of_tests(tested)] if tested else []
-        told = rows if run is None else {"planted": rows, "natural": [_row(one) for one in naturals], "rates": _plain(rates)}
+        told = _as_json(found, tested, below)
+        if run is not None:
+            told = {"planted": told, "natural": [_row(one) for one in naturals], "rates": _plain(rates)}
         echo.json(told)
     else:
         _print(Path(recipe).stem, found, naturals, rates, formats)
         _print_tests(tested)
     if below:
         raise stopped(below)
+
+
+def _as_json(found: Any, tested: Any, below: Any) -> Any:
+    """The verifiers' rates, and how good the tests of programs are where there are some."""
+    rows = [
+        _row(one)
+        | {"below": below.get(one.verifier, []), "formats": [f._asdict() for f in one.formats]}
+        | {"families": [_plain_family(f) for f in one.families]}
+        for one in found
+    ]
+    return rows + ([_of_tests(tested)] if tested else [])
 
 
 def _of_run(run: Path | None, found: Any) -> tuple[list[Any], list[dict[str, Any]]]:

@@ -92,7 +92,7 @@ def record(where: str, split: str | None, row: Mapping[str, Any], columns: Mappi
     if found.get("system") and not any(turn["role"] == "system" for turn in prompt):
         prompt = [{"role": "system", "content": str(found["system"])}, *prompt]
     facts = {role: value for role, value in found.items() if role in roles.FACTS}
-    return Record(where, split, _with_options(prompt, options), replies, rejected, golds(found.get("answer")), options, facts)
+    return Record(where, split, with_options(prompt, options), replies, rejected, golds(found.get("answer")), options, facts)
 
 
 def digest(many: Iterable[Record]) -> str:
@@ -174,7 +174,7 @@ def _text_turns(value: Any, turn: Any) -> list[Turn]:
     return [turn(value if isinstance(value, str) else _number_text(value) if isinstance(value, float) else str(value))]
 
 
-def _with_options(prompt: list[Turn], options: Sequence[str]) -> list[Turn]:
+def with_options(prompt: list[Turn], options: Sequence[str]) -> list[Turn]:
     """The prompt with the choices below it, where it does not say them already."""
     asked = joined(prompt) or ""
     if not options or not prompt or all(option in asked for option in options):

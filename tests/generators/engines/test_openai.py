@@ -255,6 +255,18 @@ def test_a_chat_endpoint_that_refuses_unknown_fields_gets_none(endpoint: Any) ->
     assert server.bodies[0].keys() == known
 
 
+@pytest.mark.parametrize("mode", ["chat", "tokens"])
+def test_a_budget_of_thinking_goes_under_the_name_that_the_server_has_for_it(endpoint: Any, mode: str) -> None:
+    messages = ({"role": "user", "content": "q"},)
+    asked = [Request("r", "m_base", [1], SAMPLING, messages=messages)]
+    with endpoint() as server:
+        ask(server, asked, mode=mode)
+        ask(server, asked, mode=mode, thinking_budget=64)
+        ask(server, asked, mode=mode, thinking_budget=0, thinking_budget_field="thinking_budget")
+    assert [body.get("thinking_token_budget") for body in server.bodies] == [None, 64, None]
+    assert [body.get("thinking_budget") for body in server.bodies] == [None, None, 0]
+
+
 def test_a_chat_endpoint_cannot_answer_without_messages_or_with_a_prefix_or_without_content(endpoint: Any) -> None:
     messages = ({"role": "user", "content": "q"},)
     asked = [

@@ -57,6 +57,20 @@ SHAPES = {
 }  # fmt: skip
 
 
+@pytest.mark.parametrize("columns", [{"prompt": "question"}, {}])
+def test_the_options_of_a_choice_are_asked_in_letters_however_its_columns_are_named(tmp_path, columns):
+    row, fields = SHAPES["MMLU"]
+    path = tmp_path / "rows.jsonl"
+    path.write_text(json.dumps(row) + "\n")
+    named = columns | {"verifier_args": {"options": "choices"}}
+    wording = "{prompt}\n\nEnd with the letter."
+    made = propose(
+        config.parse(DatasetConfig, {"path": str(path)} | fields | {"columns": named, "wording": wording}, "tasks.0"), 0
+    )
+    (message,) = made.tasks["messages"].to_pylist()[0]
+    assert message["content"] == "The sky?\n\nA. red\nB. blue\nC. green\nD. grey\n\nEnd with the letter."
+
+
 def sandboxed() -> bool:
     try:
         sandbox.require()

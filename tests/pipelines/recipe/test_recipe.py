@@ -74,6 +74,7 @@ def test_an_unknown_key_inside_a_list_is_refused_with_the_nearest_name() -> None
     (["sampling.temperature=0"], "temperature = 0"),
     (["consensus.wave=2", "train.nft.negative_weight=0.5"], "consensus.wave stops asking some early"),
     (["consensus.labels=consensus"], "negative_weight is 1.0"),
+    (["engine.kind=openai", "engine.openai.thinking_budget=64"], "close thinking at engine.openai.thinking_budget"),
     (["consensus.labels=consensus", "consensus.share=0", "train.nft.negative_weight=0.5"], "consensus.share is 0.0, above 0"),
 ])  # fmt: skip
 def test_what_nft_would_refuse_after_a_round_is_refused_before_it(changes: list[str], told: str) -> None:
