@@ -16,6 +16,7 @@ from ratoon.config import Config
 
 Share = Annotated[float, Field(ge=0, le=1)]
 ROLE = "judge"
+APPEAL = "appeal"
 _REPLIES = re.compile(r"^<((?:reply|A|B)(?:-\d+)?)>\n(.*?)\n</\1>$", re.MULTILINE | re.DOTALL)
 _SCALE = re.compile(r"one digit from (\d) to (\d)")
 _NUMBER = re.compile(r"-?\d+")
@@ -46,6 +47,14 @@ def write(config: JudgmentsConfig, prompt: str, answer: str | None, draws: Seque
     weights = {str(d): math.exp(-abs(d - target) / config.spread) for d in range(low, high + 1)}
     total = sum(weights.values())
     return str(target), {digit: math.log(weight / total) for digit, weight in weights.items()}
+
+
+def on_appeal(config: JudgmentsConfig, prompt: str, answer: str | None, draws: Sequence[float]) -> str:
+    """Yes or no to whether the reply in an appeal's prompt says the planted answer, as well as it sees."""
+    if draws[0] < config.off_format:
+        return _LOST[int(draws[1] * len(_LOST))]
+    good = [_says(text, answer) for _, text in _REPLIES.findall(prompt)]
+    return "yes" if good and good[-1] == (draws[2] < config.accuracy) else "no"
 
 
 def _says(text: str, answer: str | None) -> bool:

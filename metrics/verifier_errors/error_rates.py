@@ -116,7 +116,7 @@ def measure(tasks: pa.Table, pool: VerifierPool, config: MeasureConfig, seed: in
     judged: dict[str, list[tuple[Probe, str]]] = {}
     for probe, verdict in zip(probes, verdicts, strict=True):
         judged.setdefault(probe.verifier, []).append((probe, verdict.status))
-    return [_measured(name, pool.version(name), rows) for name, rows in sorted(judged.items())]
+    return [of_verdicts(name, pool.version(name), rows) for name, rows in sorted(judged.items())]
 
 
 def rate(errors: int, n: int, clusters: int) -> Estimate | None:
@@ -146,7 +146,8 @@ def youden(fpr: Estimate | None, fnr: Estimate | None) -> Estimate | None:
     return Estimate(j, j - below, j + above, min(fpr.n, fnr.n))
 
 
-def _measured(name: str, version: str, rows: Sequence[tuple[Probe, str]]) -> Measured:
+def of_verdicts(name: str, version: str, rows: Sequence[tuple[Probe, str]]) -> Measured:
+    """The rates of whatever gave these statuses to planted replies."""
     decided = [(probe, status) for probe, status in rows if status in ("pass", "fail")]
     usual = [(probe, status) for probe, status in decided if probe.asked and not probe.trap]
     families = tuple(_families([(probe, status) for probe, status in decided if not probe.trap]))

@@ -85,9 +85,9 @@ def _unbraced(text: str) -> Iterator[Box]:
 
 
 def _adjoin(text: str, one: Box, next_: Box) -> bool:
-    """Whether a comma, `and`, `or` or a variable's name stands between two boxes, and nothing else."""
+    """Whether a comma, `and`, `or` or a variable's name stands between two boxes, and nothing else, or nothing at all."""
     between = text[one.end : next_.start] if next_.start - one.end <= _BETWEEN_AT_MOST else ""
-    return bool(between.strip()) and _BETWEEN.fullmatch(between) is not None
+    return next_.start == one.end or (bool(between.strip()) and _BETWEEN.fullmatch(between) is not None)
 
 
 def tagged(text: str, tag: str) -> str | None:

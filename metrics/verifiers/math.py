@@ -25,7 +25,15 @@ from ratoon.metrics.verifiers import numbers
 from ratoon.metrics.verifiers.formats import families, wordings
 from ratoon.metrics.verifiers.formats.values import right_expression, wrong_expression
 from ratoon.metrics.verifiers.math_equal import TooLong, surely_differ, within
-from ratoon.metrics.verifiers.math_text import announced, cleaned, finally_announced, in_base, in_pieces, too_large
+from ratoon.metrics.verifiers.math_text import (
+    announced,
+    cleaned,
+    finally_announced,
+    in_base,
+    in_pieces,
+    too_large,
+    without_unit,
+)
 from ratoon.metrics.verifiers.verdict import EMPTY, Verdict, abstained, failed, parsed_args, passed, unparsed
 from ratoon.metrics.verifiers.verifier import Formats
 
@@ -198,6 +206,7 @@ def _reply(text: str, config: MathArgs) -> _Reading:
 def _of_parts(parts: Sequence[str]) -> _Reading:
     """Several parts are one list; what is no LaTeX is tried piece by piece, and as a plain expression."""
     part = ", ".join(filter(None, map(cleaned, parts)))
+    part = without_unit(part) if len(parts) == 1 else part
     if not part or len(part) > _MOST_CHARACTERS or too_large(part):
         return _NOTHING
     in_turn = ", ".join(f"${piece}$" for piece in in_pieces(part)[:_MOST_PIECES])

@@ -36,13 +36,13 @@ _MAGNITUDE = re.compile(
     re.IGNORECASE,
 )
 _UNIT = re.compile(
-    r"(?<=[\d}])(?:\s|~|\\[,;: ])*(?:(?:square|cubic|sq\.?|cu\.?)\s+)?"
+    r"\A(?P<number>[-+]?[\d.,]*\d|[-+]?\\[dt]?frac\{\d+\}\{\d+\})(?:\s|~|\\[,;: ])*(?:(?:square|cubic|sq\.?|cu\.?)\s+)?"
     r"(?:dollars?|cents?|euros?|pounds?|percent|degrees?|[cmk]m|kg|mg|lbs?|"
     r"inch(?:es)?|feet|foot|ft|yards?|miles?|met(?:er|re)s?|centimet(?:er|re)s?|kilomet(?:er|re)s?|hours?|minutes?|seconds?|days?|"
     r"weeks?|months?|years?|units?)(?:\^\{?[23]\}?)?\s*\Z"
 )
 _FOREIGN_DIGIT = re.compile(r"(?![0-9])\d")
-_TRAILING = re.compile(r"(?:\s|\\[,;:! ]|\\\\|\\q?quad|[.,;:]|~)+\Z")
+_TRAILING = re.compile(r"(?:\s|\\[,;:! ]|\\\\|\\(?=\Z)|\\q?quad|[.,;:]|~)+\Z")
 _POWER = re.compile(
     r"(?P<base>[\d.]*)\s*[)}\]]*\s*(?:\^|\*\*)\s*[{(]*\s*[-+]?\s*(?P<exponent>\d+)\s*(?P<more>(?:\^|\*\*)\s*[{(]*\s*(?P<top>\d+)|!)?"
 )
@@ -81,8 +81,7 @@ _LEADING = re.compile(r"[-+]?[$€£]?\(?[-+\d.][\d\s.,+\-*/^()=%!]*")
 
 
 def cleaned(part: str) -> str:
-    """One answer as the parser takes it: ASCII operators, thousands joined, mixed numbers as such, no currency, no unit
-    in words, no full stop.
+    """One answer as the parser takes it: ASCII operators, thousands joined, mixed numbers as such, no currency, no full stop.
 
     >>> cleaned(r"\\$32,\\!348."), cleaned("11 5/6"), cleaned("x²")
     ('32,348', '11\\\\frac{5}{6}', 'x^{2}')
@@ -94,7 +93,16 @@ def cleaned(part: str) -> str:
     for pattern, plain in _CLEANINGS:
         part = pattern.sub(plain, part)
     part = _MAGNITUDE.sub(lambda m: rf" \times 10^{{{_POWERS[m[1].lower()]}}}", part)
-    return _UNIT.sub("", _TRAILING.sub("", part.strip()))
+    return _TRAILING.sub("", part.strip())
+
+
+def without_unit(part: str) -> str:
+    """A cleaned answer that is a number and a unit in words, as the number.
+
+    >>> without_unit("23 dollars"), without_unit("5 cm^2"), without_unit("2x")
+    ('23', '5', '2x')
+    """
+    return _UNIT.sub(r"\g<number>", part)
 
 
 def too_large(part: str) -> bool:

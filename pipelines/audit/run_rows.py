@@ -26,7 +26,7 @@ from ratoon.store.store import Manifest, Store
 _ROWS = """
 with one as (
     select subject_id, any_value(status) as status, any_value(answer) as answer from scores
-    where subject_kind = 'rollout' and repeat = 0 and scorer not in ('reading', 'judge') group by subject_id
+    where subject_kind = 'rollout' and repeat = 0 and scorer not in ('reading', 'judge', 'appeal') group by subject_id
 ), judged as (
     select subject_id, avg(value) as value from scores where subject_kind = 'rollout' and scorer = 'judge' group by subject_id
 ), grouped as (

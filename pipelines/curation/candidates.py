@@ -41,6 +41,12 @@ def judges(store: Store, crop: Crop, needed: set[str] | None) -> list[Manifest]:
     return sorted(found, key=lambda m: m.shard or "")
 
 
+def appeals(store: Store, crop: Crop) -> list[Manifest]:
+    """The verdicts of a model on what the rules failed in a round."""
+    found = (m for m in store.find("appeal", crop.iteration) if shard_of(m, crop.purpose))
+    return sorted(found, key=lambda m: m.shard or "")
+
+
 def tests_of_tasks(store: Store, needed: set[str] | None) -> list[Manifest]:
     """What tells how good the tasks' own tests are, where column `mutants_passed` is needed by name."""
     return store.find("verifiers", 0) if "mutants_passed" in (needed or ()) else []
@@ -48,13 +54,14 @@ def tests_of_tasks(store: Store, needed: set[str] | None) -> list[Manifest]:
 
 def candidates(
     store: Store, crop: Crop, lint: Sequence[Manifest] = (), needed: set[str] | None = None, judged: Sequence[Manifest] = (),
-    tests: Sequence[Manifest] = (),
+    tests: Sequence[Manifest] = (), upheld: Sequence[Manifest] = (),
 ) -> pa.Table:  # fmt: skip
     """One row for each rollout, in id order, with the columns of `needed` (None: all); no others are in memory.
 
     `logprob`, of the whole reply, is there only where it is needed by name; STORED, the text's digest, where `lint` has it;
     `judge`, the mean score or the share of comparisons won, where there are artifacts of a judge in `judged`;
-    `mutants_passed`, the share of wrong programs that the task's tests let pass, where it is needed by name.
+    `mutants_passed`, the share of wrong programs that the task's tests let pass, where it is needed by name. A failure that an
+    appeal in `upheld` overturned has status `pass` and detail `appeal`.
     Raises DataError where a rollout has several scores or groups.
     """
 
@@ -73,7 +80,8 @@ def candidates(
     rows = _beside(rows, "group_id", groups, "group_id", ["scorer", "scorer_version", *wanted(_GROUP)])
     columns = ["subject_kind", "subject_id", "scorer", "version", *wanted(_SCORE)]
     scores = store.read("scores", [*crop.scores, crop.groups], columns)
-    return _scored(rows, _where(scores, pc.equal(scores["subject_kind"], "rollout")), wanted(_SCORE), stored)
+    rows = _scored(rows, _where(scores, pc.equal(scores["subject_kind"], "rollout")), wanted(_SCORE), stored)
+    return _overturned(rows, store.read("scores", upheld)) if upheld and "status" in rows.column_names else rows
 
 
 def _rollouts(
@@ -118,6 +126,17 @@ def _mutants(scores: pa.Table) -> pa.Table:
     """One row a task whose mutants were run: the share that passed."""
     rows = scores.filter(pc.equal(scores["scorer"], weak_tests.SCORER))
     return pa.table({"subject_id": rows["subject_id"], "mutants_passed": rows["value"]})
+
+
+def _overturned(rows: pa.Table, verdicts: pa.Table) -> pa.Table:
+    """With status `pass` and detail `appeal` where a failure was upheld on appeal."""
+    ids = verdicts.filter(pc.equal(verdicts["status"], "pass"))["subject_id"].combine_chunks()
+    mine = pc.and_(pc.is_in(rows["rollout_id"], value_set=ids), pc.fill_null(pc.equal(rows["status"], "fail"), False))
+    for name, value in (("status", "pass"), ("detail", "appeal")):
+        if name in rows.column_names:
+            at = rows.schema.get_field_index(name)
+            rows = rows.set_column(at, name, pc.if_else(mine, pa.scalar(value), rows[name].cast(pa.string())))
+    return rows
 
 
 def _opinions(scores: pa.Table) -> pa.Table:

@@ -23,7 +23,7 @@ from ratoon.filters.filter import Side
 from ratoon.filters.mixed_group import MixedGroupConfig
 from ratoon.filters.random_n import RandomNConfig
 from ratoon.pipelines.curation import question_only as bare
-from ratoon.pipelines.curation.candidates import STORED, candidates, judges, tests_of_tasks
+from ratoon.pipelines.curation.candidates import STORED, appeals, candidates, judges, tests_of_tasks
 from ratoon.pipelines.curation.sampling_provenance import of as sources_of
 from ratoon.pipelines.curation.side_tables import SideTables, side_tables
 from ratoon.pipelines.recipe.recipe import Recipe
@@ -79,7 +79,7 @@ class _Source:
             return held
         wanted = None if needed is None else needed | (self.also or set())
         judged, tests = judges(self.store, self.crop, wanted), tests_of_tasks(self.store, wanted)
-        rows = candidates(self.store, self.crop, lint, wanted, judged, tests)
+        rows = candidates(self.store, self.crop, lint, wanted, judged, tests, appeals(self.store, self.crop))
         self.held = rows if self.also is not None and needed != self.also else None
         return rows
 
@@ -101,6 +101,7 @@ def _found_or_made(sources: Sequence[_Source], recipe: Recipe, name: str) -> Man
     for source, read in zip(sources, reads, strict=True):
         needed = _needed(views, read.lint)
         used += [*source.crop.inputs, *read.inputs, *judges(store, source.crop, needed), *tests_of_tasks(store, needed)]
+        used += appeals(store, source.crop)
     inputs = {m.artifact_id: m.content_digest for m in used} | dict(reads[0].runs or {})
     wanted = key("curate", crop.iteration, name, config=config, inputs=inputs, versions=own)
     made = run_stage(store, wanted, lambda: _curate(sources, recipe, name, wanted, reads))

@@ -21,7 +21,7 @@ from ratoon.pipelines.evaluation.policies import evals
 from ratoon.pipelines.flows import notify
 from ratoon.pipelines.flows.fan_out import stage
 from ratoon.pipelines.flows.gather import asking, gather, harvest
-from ratoon.pipelines.rollouts import assign, judge
+from ratoon.pipelines.rollouts import appeal, assign, judge
 from ratoon.pipelines.rollouts.calibrate_votes import calibrate
 from ratoon.pipelines.runtime import records
 from ratoon.pipelines.runtime.context import Context
@@ -64,6 +64,7 @@ def _rounds(ctx: Context) -> None:
         stage(calibrate)(ctx, crop)
         linted = stage(linting.lint)(ctx.store, crop)
         stage(judge.judge_round)(ctx, crop, policy, base)
+        stage(appeal.appeal_round)(ctx, crop, policy, base)
         stage(bare.prompts)(ctx, crop)
         curated.append(stage(curate)(ctx.store, ctx.recipe, crop))
         stage(qdc.measure)(ctx.store, ctx.recipe, crop, curated[-1], linted)

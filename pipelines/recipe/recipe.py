@@ -24,6 +24,7 @@ from ratoon.generators.waves import WaveConfig
 from ratoon.metrics.embeddings.embed import EmbeddingConfig
 from ratoon.metrics.qdc.tiers import TierConfig
 from ratoon.metrics.verifier_errors.error_rates import MeasureConfig
+from ratoon.metrics.verifiers.appeal import AppealConfig
 from ratoon.metrics.verifiers.judge import JudgeConfig
 from ratoon.metrics.voting.consensus import ConsensusConfig
 from ratoon.pipelines.recipe.budget import BudgetConfig
@@ -146,6 +147,9 @@ class VerifyConfig(Config):
     )
     max_unjudged: float = Field(0.02, ge=0, le=1, description="share of abstain and error beyond which an evaluation is void")
     measure: MeasureConfig = Field(MeasureConfig(), description="verifiers measured on planted replies before a model is asked")
+    appeal: AppealConfig | None = Field(
+        None, description="a model that is asked about what the rules failed; nobody is without this table"
+    )
 
 
 class SuiteConfig(Config):
@@ -198,11 +202,13 @@ class Recipe(Config):
             raise ValueError(
                 f"train.method nft needs samples of the model's own distribution, and [sampling] sets {', '.join(fields)}"
             )
-        if self.train.uses("nft") and getattr(self.engine.section, "thinking_budget", None) is not None:
+        if self.keeps_failures and getattr(self.engine.section, "thinking_budget", None) is not None:
             raise ValueError(
                 "train.method nft needs samples of the model's own distribution, and the tokens that close thinking at "
                 f"engine.{self.engine.kind}.thinking_budget are the server's: take it out"
             )
+        if self.keeps_failures and self.verify.appeal is not None:
+            raise ValueError("train.method nft labels whole groups by the rules alone: take verify.appeal out")
         if self.keeps_failures and self.consensus is not None:
             self._votes_fit_nft(self.consensus)
         return self

@@ -8,26 +8,25 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ratoon import ids, reply, schema
+from ratoon import reply, schema
 from ratoon.config import semantic
-from ratoon.engine import Policy, Sampling
-from ratoon.errors import EngineDead, Stopped
-from ratoon.generators import rollouts as driver
+from ratoon.engine import Policy
+from ratoon.errors import Stopped
 from ratoon.messages import user_text
 from ratoon.metrics.evaluation import judge_report as judged
 from ratoon.metrics.verifiers import judge as judging
 from ratoon.metrics.verifiers.judge import JudgeConfig, Judgment, Reader
+from ratoon.pipelines.rollouts import asked_once
+from ratoon.pipelines.rollouts.asked_once import Bench
 from ratoon.pipelines.runtime import records
 from ratoon.pipelines.runtime.context import Context
 from ratoon.pipelines.runtime.rollout_set import Crop
 from ratoon.pipelines.runtime.stage import Built, drop_extra, key, run_stage
-from ratoon.pipelines.runtime.token_counts import token_counts
 from ratoon.store.store import ArtifactKey, Counts, Manifest
 
 _SOLVED = ["rollout_id", "group_id", "task_id", *reply.COLUMNS, "error"]
@@ -55,17 +54,6 @@ class Subject(NamedTuple):
         return [(self.task_id, self.text, self.beside), (self.task_id, self.beside, self.text)]
 
 
-@dataclass(frozen=True)
-class Bench:
-    """Who judges, how it is asked, and what it was asked in earlier rounds."""
-
-    config: JudgeConfig
-    policy: Policy
-    sampling: Sampling
-    version: str
-    before: Sequence[Manifest]
-
-
 def judge_round(ctx: Context, crop: Crop, policy: Policy, base: Policy) -> list[Manifest]:
     """The judge's artifacts of a round's training replies, its report last; none without `[judge]`.
 
@@ -75,7 +63,7 @@ def judge_round(ctx: Context, crop: Crop, policy: Policy, base: Policy) -> list[
     made: list[Manifest] = []
     if config is not None:
         bench = _bench(ctx, config, crop.iteration, base if config.by == "base" else policy)
-        made = [judge_shard(ctx, crop, rollouts, bench) for rollouts in crop.rollouts]
+        made = [judge_shard(ctx, crop, rollouts, config, bench) for rollouts in crop.rollouts]
     drop_extra(ctx.store, "judge", crop.iteration, crop.purpose, [m.artifact_id for m in made])
     if config is None:
         return []
@@ -89,60 +77,38 @@ def _bench(ctx: Context, config: JudgeConfig, iteration: int, policy: Policy) ->
     sampling = judging.sampling(config, ctx.renderer.end_of_turn_ids, template)
     records.sampling(ctx, sampling.row_fields(), sampling.sampling_id)
     before = [m for m in ctx.store.find("judge") if (m.iteration or 0) < iteration]
-    return Bench(config, policy, sampling, judging.version(config, policy.policy_id), before)
+    top = config.top_logprobs if config.kind == "rubric" else 0
+    version = judging.version(config, policy.policy_id)
+    return Bench(judging.ROLE, policy, sampling, version, before, config.repeats, top)
 
 
-def judge_shard(ctx: Context, crop: Crop, rollouts: Manifest, bench: Bench) -> Manifest:
+def judge_shard(ctx: Context, crop: Crop, rollouts: Manifest, config: JudgeConfig, bench: Bench) -> Manifest:
     """Prompts, replies and scores of the judge for one shard of rollouts."""
     engine = ctx.recipe.engine
     wanted = key(
         "judge", crop.iteration, rollouts.shard, inputs=[*crop.pool, rollouts, *bench.before],
-        config={"judge": bench.version, "repeats": bench.config.repeats, "sampling": bench.sampling.sampling_id,
+        config={"judge": bench.version, "repeats": bench.repeats, "sampling": bench.sampling.sampling_id,
                 "template": ctx.renderer.template_digest, "tokenizer": ctx.renderer.tokenizer_digest,
                 "engine": [engine.kind, semantic(engine.section)]},
     )  # fmt: skip
-    return run_stage(ctx.store, wanted, lambda: _judge(ctx, crop, rollouts, bench, wanted))
+    return run_stage(ctx.store, wanted, lambda: _judge(ctx, crop, rollouts, config, bench, wanted))
 
 
-def _judge(ctx: Context, crop: Crop, rollouts: Manifest, bench: Bench, wanted: ArtifactKey) -> Built:
-    subjects = _subjects(ctx, rollouts, bench.config)
+def _judge(ctx: Context, crop: Crop, rollouts: Manifest, config: JudgeConfig, bench: Bench, wanted: ArtifactKey) -> Built:
+    subjects = _subjects(ctx, rollouts, config)
     contents = list(dict.fromkeys(content for one in subjects for content in one.orders))
-    prompts = _prompts(ctx, crop, bench.config, contents)
-    fresh, earlier = _fresh(ctx, prompts, bench)
-    assigned = _assignments(fresh, bench, crop.iteration)
-    made, failures = _asked(ctx, bench, wanted, assigned, fresh, crop.iteration)
-    reader = Reader(bench.config, ctx.renderer)
+    prompts = asked_once.prompts(ctx, bench, _talks(ctx, crop, config, contents))
+    fresh, earlier = asked_once.fresh(ctx, prompts, bench)
+    assigned = asked_once.assignments(fresh, bench, crop.iteration)
+    made, failures = asked_once.ask(ctx, bench, wanted, assigned, fresh, crop.iteration)
+    reader = Reader(config, ctx.renderer)
     replies = [reply.answered(part.select(_SAID)) for part in (made, earlier)]
     said = {row["rollout_id"]: _read(reader, row) for part in replies for row in part.to_pylist()}
     by_content = dict(zip(contents, prompts["prompt_id"].to_pylist(), strict=True))
     scores = [row for one in subjects for row in _scores(one, by_content, said, bench)]
     tables = {"prompts": fresh, "assignments": assigned, "rollouts": made, "failures": failures,
               "scores": schema.from_rows("scores", scores)}  # fmt: skip
-    counts = _counts(ctx, made, fresh)
-    return Built(tables, counts, {"cached": earlier.num_rows})
-
-
-def _counts(ctx: Context, made: pa.Table, prompts: pa.Table) -> Counts:
-    failed = made.num_rows - made["error"].null_count
-    used = token_counts(made, prompts)
-    return Counts(
-        made.num_rows, made.num_rows - failed, failed=failed, prompt_tokens=used.prompt, sampled_tokens=used.sampled,
-        cost=ctx.recipe.budget.prices.cost(used.prompt, used.sampled, cached=used.cached),
-    )  # fmt: skip
-
-
-def _asked(
-    ctx: Context, bench: Bench, wanted: ArtifactKey, assigned: pa.Table, prompts: pa.Table, iteration: int
-) -> tuple[pa.Table, pa.Table]:
-    """Tables `rollouts` and `failures` of what the judge is asked now."""
-    top = bench.config.top_logprobs if bench.config.kind == "rubric" else 0
-    plan = driver.plan(assigned, prompts, bench.policy, bench.sampling, top_logprobs=top)
-    journal = ctx.store.journal(wanted.artifact_id)
-    try:
-        return driver.run(plan, ctx.engine(bench.policy), ctx.renderer, journal, iteration)
-    except EngineDead:
-        ctx.engine_died()
-        raise
+    return Built(tables, asked_once.counts(ctx, made, fresh), {"cached": earlier.num_rows})
 
 
 def _subjects(ctx: Context, rollouts: Manifest, config: JudgeConfig) -> list[Subject]:
@@ -166,54 +132,15 @@ def _pairs(rows: Sequence[Mapping[str, Any]]) -> Iterator[Subject]:
             yield Subject(a["rollout_id"], b["rollout_id"], a["task_id"], a["text"], b["text"])
 
 
-def _prompts(ctx: Context, crop: Crop, config: JudgeConfig, contents: Sequence[Content]) -> pa.Table:
-    """One prompt a content, in their order."""
+def _talks(
+    ctx: Context, crop: Crop, config: JudgeConfig, contents: Sequence[Content]
+) -> list[tuple[str, list[dict[str, str]]]]:
+    """Task and conversation of each content, in their order."""
     wanted = pa.array(sorted({task for task, _, _ in contents}), pa.string())
     tasks = ctx.store.read("tasks", crop.pool, ["task_id", "messages"])
     tasks = tasks.filter(pc.is_in(tasks["task_id"], value_set=wanted))
     questions = {row["task_id"]: user_text(row["messages"]) or "" for row in tasks.to_pylist()}
-    talks = [judging.messages(config, questions[task], text, other) for task, text, other in contents]
-    rendered, template = ctx.renderer.render(talks), ctx.renderer.template_digest
-    rows = [
-        {"prompt_id": ids.prompt_id(task, judging.ROLE, template, tokens), "task_id": task, "role": judging.ROLE,
-         "template_digest": template, "messages": talk, "token_ids": tokens}
-        for (task, _, _), talk, tokens in zip(contents, talks, rendered, strict=True)
-    ]  # fmt: skip
-    return schema.from_rows("prompts", rows)
-
-
-def _fresh(ctx: Context, prompts: pa.Table, bench: Bench) -> tuple[pa.Table, pa.Table]:
-    """The prompts that this judge was never asked, and the replies it gave to the others in earlier rounds."""
-    if not bench.before:
-        return prompts, schema.empty("rollouts")
-    asked = {
-        prompt: [
-            ids.rollout_id(prompt, bench.policy.policy_id, bench.sampling.sampling_id, n) for n in range(bench.config.repeats)
-        ]
-        for prompt in prompts["prompt_id"].to_pylist()
-    }
-    wanted = pa.array([rollout for found in asked.values() for rollout in found], pa.string())
-    batches = (b.filter(pc.is_in(b["rollout_id"], value_set=wanted)) for b in ctx.store.scan("rollouts", bench.before))
-    earlier = pa.Table.from_batches(batches, schema=schema.TABLES["rollouts"])
-    have = set(earlier["rollout_id"].to_pylist())
-    new = [prompt for prompt, found in asked.items() if not have.issuperset(found)]
-    kept = {rollout for prompt, found in asked.items() if have.issuperset(found) for rollout in found}
-    rows = prompts.filter(pc.is_in(prompts["prompt_id"], value_set=pa.array(new, pa.string())))
-    return rows, earlier.filter(pc.is_in(earlier["rollout_id"], value_set=pa.array(sorted(kept), pa.string())))
-
-
-def _rollout_id(bench: Bench, prompt_id: str, repeat: int) -> str:
-    return ids.rollout_id(prompt_id, bench.policy.policy_id, bench.sampling.sampling_id, repeat)
-
-
-def _assignments(prompts: pa.Table, bench: Bench, iteration: int) -> pa.Table:
-    n = prompts.num_rows
-    columns = {
-        "iteration": [iteration] * n, "task_id": prompts["task_id"], "prompt_id": prompts["prompt_id"],
-        "sampling_id": [bench.sampling.sampling_id] * n, "n_planned": [bench.config.repeats] * n, "first_sample": [0] * n,
-        "purpose": ["judge"] * n,
-    }  # fmt: skip
-    return schema.from_columns("assignments", columns, n)
+    return [(task, judging.messages(config, questions[task], text, other)) for task, text, other in contents]
 
 
 def _read(reader: Reader, row: Mapping[str, Any]) -> Judgment:
@@ -224,8 +151,8 @@ def _scores(
     subject: Subject, prompts: Mapping[Content, str], said: Mapping[str, Judgment], bench: Bench
 ) -> Iterator[dict[str, Any]]:
     """A row per repeat: of one reply, or of two in both orders."""
-    for repeat in range(bench.config.repeats):
-        asked = [_rollout_id(bench, prompts[content], repeat) for content in subject.orders]
+    for repeat in range(bench.repeats):
+        asked = [bench.rollout_id(prompts[content], repeat) for content in subject.orders]
         judgments = [said[rollout_id] for rollout_id in asked]
         found = judgments[0] if subject.beside is None else judging.both_orders(*judgments)
         yield {"subject_kind": "rollout", "subject_id": subject.rollout_id, "other_id": subject.other_id,

@@ -18,7 +18,7 @@ from ratoon.store.store import ArtifactKey, Counts, Manifest, Store
 VERSIONS = {
     "tasks": "1", "prompts": "1", "base": "1", "sampling": "1", "assign": "1", "rollouts": "1", "scores": "1",
     "groups": "1", "calibrate": "1", "curate": "1", "policy": "1", "evals": "2", "verifiers": "1", "override": "1",
-    "ask": "1", "propose": "1", "judge": "1", "judged": "1",
+    "ask": "1", "propose": "1", "judge": "1", "judged": "1", "appeal": "1", "appealed": "1",
     "lint": "1", "near": "1", "embed": "1", "like": "1", "matched": "1", "benchmarks": "1", "review": "1",
     "map": "1", "measure": "1", "gate": "1", "bare": "1",
 }  # fmt: skip

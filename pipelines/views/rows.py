@@ -23,8 +23,9 @@ select r.rollout_id, r.iteration, r.role, t.family, p.messages as prompt, r.text
        s.status, s.answer, s.detail, g.pass_rate, g.n, l.keep, l.filter, l.reason, l.evidence_id
 from (select *, {answer} as answer_text from rollouts) r
 join prompts p using (prompt_id) join tasks t on t.task_id = r.task_id
-left join (select * from scores where subject_kind = 'rollout' and repeat = 0 and scorer not in ('reading', 'judge')) s
-       on s.subject_id = r.rollout_id
+left join (
+    select * from scores where subject_kind = 'rollout' and repeat = 0 and scorer not in ('reading', 'judge', 'appeal')
+) s on s.subject_id = r.rollout_id
 left join (select group_id, any_value(pass_rate) as pass_rate, any_value(n) as n from groups group by group_id) g
        on g.group_id = r.group_id
 left join last l on l.subject_id = r.rollout_id

@@ -13,6 +13,11 @@ ANY, LOOSE = {}, {"unanchored": True}
 
 WORDINGS = {
     "units in words and other digits": [
+        (ANY, r"$\boxed{1}\boxed{2}$", r"$\boxed{1,2}$", "pass"),
+        (ANY, "2", r"$\boxed{1}\boxed{2}$", "fail"),
+        (ANY, r"$\boxed{35 cm} ++++++ \boxed{4}$", r"\boxed{35 cm, 4}", "pass"),
+        (ANY, "x^2-1", r"\boxed{x^2-1\ }", "pass"),
+        (ANY, r"\sqrt{2}", r"\boxed{\sqrt{2}\ }", "pass"),
         (ANY, "23", r"\boxed{23 dollars}", "pass"),
         (ANY, "50.125", r"\boxed{50.125 cm^2}", "pass"),
         (ANY, "24", r"\boxed{23 dollars}", "fail"),
