@@ -22,6 +22,7 @@ ROWS = {
     "rows": "change of the number of rows, as a share of the old",
     "rows_added": "share of the new rows that the old side lacks",
     "rows_removed": "share of the old rows that the new side lacks",
+    "rows_changed": "share of the old rows of files that have a partner and changed in any column",
     "decisions_changed": "share of the rows both decided on whose decision differs",
     "contamination": "new rows that hold an item of an evaluation set",
 }
@@ -189,6 +190,7 @@ def judge(
 _MENDS = {
     "contamination": "name evaluation sets: --benchmark FILE",
     "decisions_changed": "no row was decided on by both sides",
+    "rows_changed": "compare two files of which all rows are read",
 }
 
 

@@ -24,6 +24,9 @@ def markdown(told: Mapping[str, Any]) -> str:
     if told["rules"]:
         lines += ["", *_table(["rule", "", "value", "95 % interval", "why"], [_rule(rule) for rule in told["rules"]])]
     lines += ["", *_table(["rows", "value"], [[name, number(value)] for name, value in told["rows"].items()])]
+    for title, counts in (("Changed in", told.get("columns")), ("Spelled otherwise", told.get("spelled_otherwise"))):
+        if counts:
+            lines += ["", f"{title}: {', '.join(f'{code(name)} {n}' for name, n in counts.items())}."]
     shown = [one for one in told["differences"] if one["detectable"]]
     if shown:
         cells = [

@@ -22,6 +22,7 @@ from ratoon.metrics.stats.measures import Measure
 from ratoon.pipelines.audit import embedded as audit_meaning
 from ratoon.pipelines.audit import run_rows as audit_run
 from ratoon.pipelines.audit import side as audit_side
+from ratoon.pipelines.audit.row_changes import row_changes
 from ratoon.pipelines.audit.row_flags import Known, known
 from ratoon.pipelines.audit.side import Side
 from ratoon.pipelines.recipe.sections import AuditConfig
@@ -72,17 +73,27 @@ def diff(
     shares = difference.shares(changes, a.side.total, b.side.total, contaminated)
     if not whole:
         shares |= dict.fromkeys(("rows_added", "rows_removed", "decisions_changed"))
+    paths = _where(old)[0], _where(new)[0]
+    cells = row_changes(paths[0], paths[1], columns or {}) if whole and _are_files(a, b) else None
+    shares["rows_changed"] = cells.changed / a.side.total if cells is not None and a.side.total else None
     verdicts = [difference.judge(rule, shares, found, left) for rule in parsed]
     told = {
         "format": FORMAT, "old": _subject(a), "new": _subject(b), "matched_by": "id" if _same_run(a, b) else "content",
         "rows": shares | {"added": len(changes.added), "removed": len(changes.removed), "common": changes.common,
-                          "decided_anew": None if changes.changed is None else len(changes.changed)},
+                          "decided_anew": None if changes.changed is None else len(changes.changed),
+                          "changed": None if cells is None else cells.changed},
+        "columns": None if cells is None else cells.columns,
+        "spelled_otherwise": None if cells is None else cells.spelled,
         "differences": [difference.as_dict(one) for one in found],
         "not_compared": [{"metric": name, "why": why} for name, why in left.items()],
         "rules": [difference.as_dict(one) for one in verdicts],
         "examples": _examples(a, b, old_keys, new_keys, changes),
     }  # fmt: skip
     return Diff(told, any(one.fails for one in verdicts))
+
+
+def _are_files(*read: _Read) -> bool:
+    return all(one.side.kind in ("file", "folder") for one in read)
 
 
 def _read(text: str, columns: Mapping[str, str], config: AuditConfig, say: Say) -> _Read:

@@ -71,9 +71,12 @@ def _print(told: dict[str, Any]) -> None:
 
     old, new, rows = told["old"], told["new"], told["rows"]
     echo.line(f"{cell(old['name'])} ({old['rows']} rows) → {cell(new['name'])} ({new['rows']} rows)")
-    for name in ("added", "removed", "common", "decided_anew", "contamination"):
+    for name in ("added", "removed", "common", "changed", "decided_anew", "contamination"):
         if rows[name] is not None:
             echo.line(f"{name.replace('_', ' '):>16}  {cell(int(rows[name]))}")
+    for title, counts in (("changed in", told["columns"]), ("spelled otherwise", told["spelled_otherwise"])):
+        if counts:
+            echo.line(f"{title:>16}  {', '.join(f'{cell(name)} {n}' for name, n in counts.items())}")
     shown = [d for d in told["differences"] if d["detectable"]]
     print_rows([_difference(d) for d in shown], title="changes (B - A, 95 % interval)")
     untold = len(told["differences"]) - len(shown)
