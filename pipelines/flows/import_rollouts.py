@@ -26,6 +26,7 @@ from ratoon.metrics.verifiers.pool import VerifierPool
 from ratoon.pipelines.curation.curate import curate
 from ratoon.pipelines.recipe.recipe import Recipe, find
 from ratoon.pipelines.rollouts import imported as imports
+from ratoon.pipelines.runtime import trust
 from ratoon.pipelines.runtime.rollout_set import crop_of
 from ratoon.render import Renderer
 from ratoon.sft.models import base_models
@@ -60,6 +61,7 @@ def bring(
         if new:
             dumped = config.model_dump(mode="json")
             store.put_config(dumped if "model" in tree else {k: v for k, v in dumped.items() if k != "model"})
+            trust.remember(store.run_id, trust.of_model(config.model), trust.of_training(config.train))
         renderer = _renderer(store, config) if "model" in tree else None
         options = {"file": sha256(file.read_bytes()).hexdigest(), "columns": mapped, "verifier": verifier,
                    "finish_reason": finish_reason, "tokenizer": renderer and renderer.tokenizer_digest,

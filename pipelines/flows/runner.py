@@ -6,7 +6,7 @@ With no server configured Prefect starts its embedded API, offline; with `PREFEC
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
@@ -31,22 +31,23 @@ _BODY: ContextVar[tuple[Context, Body]] = ContextVar("body")
 @contextmanager
 def opened(
     root: Path, recipe: Recipe, *, verifiers: Mapping[str, Callable[..., Any]] | None = None, retry_failed: bool = False,
-    quiet: bool = False, keep_config: bool = False, trusted: bool = False,
+    quiet: bool = False, keep_config: bool = False, trusted: bool = False, given: Iterable[str] = (),
 ) -> Iterator[Context]:  # fmt: skip
     """The context of a run this process writes: locked against others, its engine and workers ended at the end.
 
-    With `keep_config` the recipe is the run's own. Raises UsageError where its engine asks for a server, secret or argument
-    that the user never used with this run, unless it is `trusted`.
+    With `keep_config` the recipe is the run's own. Raises UsageError where it asks for a server, secret, engine argument or
+    model folder that the user never used with this run, unless it is `trusted` or `given` by the user's own sets.
     """
     if "ARROW_DEFAULT_MEMORY_POOL" not in os.environ:  # Arrow's own pool keeps what each thread once needed; a fifth more
         pa.set_memory_pool(pa.system_memory_pool())
     with Store.writer(root, {"shard_size": recipe.run.shard_size}) as store:
         if not keep_config:
             store.put_config(recipe.model_dump(mode="json"))
+        asked = (trust.of_engine(recipe.engine), trust.of_model(recipe.model))
         if trusted or not keep_config:
-            trust.remember(store.run_id, recipe.engine)
+            trust.remember(store.run_id, *asked, trust.of_training(recipe.train))
         else:
-            trust.check(root, store.run_id, recipe.engine)
+            trust.check(root, store.run_id, *asked, given=given)
         with (
             Progress(quiet=quiet) as progress,
             Context(store, recipe, progress, verifiers=verifiers, retry_failed=retry_failed) as ctx,

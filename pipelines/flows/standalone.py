@@ -40,19 +40,22 @@ where e.suite = '{suite}' order by e.policy_id like 'trivial:%', e.iteration, e.
 
 def train(
     source: Path, out: Path, *, model: str | None = None, name: str = "default", sets: Iterable[str] = (),
-    columns: Iterable[str] = (), quiet: bool = False,
+    columns: Iterable[str] = (), quiet: bool = False, trusted: bool = False,
 ) -> launch.Trained:  # fmt: skip
     """A model folder `out` trained on a run's datasets `name`, on one dataset folder, or on a file of replies.
 
     rft starts from `model` or the run's base; nft from the policy that sampled the data, found in its run, or `model`. Raises
-    UsageError if `out` exists.
+    UsageError if `out` exists, and where a run's own recipe names a model folder or trackers that the user never used with it,
+    unless it is `trusted`.
     """
+    sets = list(sets)
     if out.exists():
         raise UsageError(f"{out} exists already", "give another --out, or remove it")
     if list(columns) and not train_source.is_file(source):
         raise UsageError("--column maps the columns of a file", f"{source} is a folder: leave it out")
     tree = apply_sets(train_source.tree(source), sets)
     config = parse(TrainConfig, tree["train"], "[train]").in_round(1)
+    _check_trust(source, tree, config, model, sets, trusted)
     kwargs = dict(tree.get("prompt", {}).get("chat_template_kwargs", {}))
     given = base_models.prepare(model_config(model), out.parent) if model else None
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -77,6 +80,22 @@ def train(
         if lost := policies.lost_update(trained.manifest):
             progress.say(f"warning: {lost}")
         return trained
+
+
+def _check_trust(
+    source: Path, tree: dict[str, Any], config: TrainConfig, model: str | None, sets: list[str], trusted: bool
+) -> None:
+    """Raise UsageError where the recipe of a run brings along what the user never used with it."""
+    if not (source / "run.json").exists():
+        return
+    asked = [trust.of_training(config)]
+    if model is None and tree.get("model"):
+        asked.append(trust.of_model(parse(ModelConfig, tree["model"], "[model]")))
+    run_id = Store.open(source).run_id
+    if trusted:
+        trust.remember(run_id, *asked)
+    else:
+        trust.check(source, run_id, *asked, given=sets)
 
 
 def merge(adapter: Path, out: Path, *, base: str | None = None) -> None:
@@ -133,8 +152,7 @@ def evaluate_run(
     recipe = parse(Recipe, apply_sets(store.config(), sets), f"the recipe of {root}")
     if suite not in recipe.suites:
         raise ConfigError(f"the recipe of {root} has no suite {suite!r}", f"its suites: {', '.join(recipe.suites)}")
-    trusted = trusted or trust.all_given(recipe.engine, sets)
-    with opened(root, recipe, quiet=quiet, keep_config=True, trusted=trusted) as ctx:
+    with opened(root, recipe, quiet=quiet, keep_config=True, trusted=trusted, given=sets) as ctx:
         prefect_environment()
         from ratoon.pipelines.flows.improve import evaluate_newest
 

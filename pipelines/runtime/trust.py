@@ -1,16 +1,15 @@
 """What a run's own recipe asks of this machine and a stranger could have written: refused until the user has used it.
 
 A run folder brings its recipe along (`config.json`), and with it the address of a server, the name of the variable whose
-value is sent there, and arguments of vLLM that can run code. Who starts a run from a recipe of their own uses these: that
-is remembered outside the folder, by run id and by all of them together, so that neither another folder nor another
-address or secret in the same one passes for it. It knows no stage.
+value is sent there, arguments of vLLM that can run code, a model's folder, and trackers that are told of a training. Who
+starts a run from a recipe of their own uses these: that is remembered outside the folder, by run id and by all of a kind
+together, so that neither another folder nor another address or secret in the same one passes for it. It knows no stage.
 """
 
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -20,46 +19,50 @@ from ratoon.config import apply_sets
 from ratoon.errors import UsageError
 from ratoon.generators.engines import EngineConfig
 from ratoon.generators.engines.vllm_args import HOW_FAST
+from ratoon.machine import state
+from ratoon.sft.models.base_models import ModelConfig
+from ratoon.sft.training.job import TrainConfig
 
+_SECTIONS = ("engine", "model", "train")
 _SHOWN = 200  # characters of a value that are printed
 
 
-def state_folder() -> Path:
-    """Where what was used is remembered: $RATOON_STATE, else $XDG_STATE_HOME/ratoon, else ~/.local/state/ratoon."""
-    own, xdg = os.environ.get("RATOON_STATE"), os.environ.get("XDG_STATE_HOME")
-    return Path(own) if own else (Path(xdg) if xdg else Path.home() / ".local" / "state") / "ratoon"
+Claims = Mapping[tuple[str, ...], Any]  # what is asked for, by its path in the recipe
 
 
-def remember(run_id: str, engine: EngineConfig) -> None:
-    """The user has used this engine with this run. What cannot be written is asked for again (`--trust`)."""
-    if not (claims := _claims(engine)):
+def remember(run_id: str, *asked: Claims) -> None:
+    """The user has used these with this run. What cannot be written is asked for again (`--trust`)."""
+    for claims in filter(None, asked):
+        with suppress(OSError, RuntimeError):  # a home that is read-only, or none at all, stops no run
+            path = _record(run_id, claims)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(json.dumps({"run_id": run_id, "engine": _words(claims)}, indent=1) + "\n")
+
+
+def check(root: Path, run_id: str, *asked: Claims, given: Iterable[str] = ()) -> None:
+    """Raise UsageError where a run's own recipe asks for what the user never used with this run.
+
+    `given` are the user's own `--set`s: what they give whole is not asked about.
+    """
+    sets = list(given)
+    strange = [claims for claims in asked if claims and not all_given(claims, sets) and not _is_remembered(run_id, claims)]
+    if not strange:
         return
-    with suppress(OSError, RuntimeError):  # a home that is read-only, or none at all, stops no run
-        path = _record(run_id, claims)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps({"run_id": run_id, "engine": _words(claims)}, indent=1) + "\n")
-
-
-def check(root: Path, run_id: str, engine: EngineConfig) -> None:
-    """Raise UsageError where the engine of a run's own recipe asks for what the user never used with this run."""
-    claims = _claims(engine)
-    if not claims or _is_remembered(run_id, claims):
-        return
-    shown = "\n".join(f"  {word[:_SHOWN]}" for word in _words(claims))
+    shown = "\n".join(f"  {word[:_SHOWN]}" for claims in strange for word in _words(claims))
     raise UsageError(
         f"the recipe inside {root} asks for what you never used with this run:\n{shown}",
         "if you trust who wrote that recipe, run the same command with --trust; or --set each of these yourself",
     )
 
 
-def all_given(engine: EngineConfig, sets: Iterable[str]) -> bool:
+def all_given(claims: Claims, sets: Iterable[str]) -> bool:
     """Whether the user's own `--set`s give all that `check` would ask about."""
-    tree = apply_sets({}, [item for item in sets if item.strip().startswith("engine")])
-    return all(_gives(tree, path) for path in _claims(engine))
+    tree = apply_sets({}, [item for item in sets if item.strip().startswith(_SECTIONS)])
+    return all(_gives(tree, path) for path in claims)
 
 
-def _claims(engine: EngineConfig) -> dict[tuple[str, ...], Any]:
-    """What the engine of the chosen kind asks for, by its path in the recipe; what only says how fast is left out."""
+def of_engine(engine: EngineConfig) -> Claims:
+    """What the engine of the chosen kind asks for; what only says how fast is left out."""
     if engine.kind == "openai":
         section = engine.openai.model_dump(mode="json")  # as config.json holds them
         names = ("base_url", "base_urls", "base_urls_file", "agents", "api_key_env")
@@ -71,16 +74,26 @@ def _claims(engine: EngineConfig) -> dict[tuple[str, ...], Any]:
     return {}
 
 
-def _words(claims: dict[tuple[str, ...], Any]) -> list[str]:
+def of_model(model: ModelConfig) -> Claims:
+    """The folder that would be read as a model."""
+    return {("model", "path"): str(model.path)} if model.kind == "path" else {}
+
+
+def of_training(train: TrainConfig) -> Claims:
+    """The trackers that would be told of a training, under the user's own account."""
+    return {("train", "report_to"): list(train.report_to)} if train.report_to else {}
+
+
+def _words(claims: Claims) -> list[str]:
     """Each claim as `path = value`, in ASCII: nothing a stranger wrote moves the cursor or fails to be written."""
     return sorted(f"{ascii('.'.join(path))[1:-1]} = {value!a}" for path, value in claims.items())
 
 
-def _record(run_id: str, claims: dict[tuple[str, ...], Any]) -> Path:
-    return state_folder() / "trusted" / f"{ids.digest([run_id, _words(claims)])}.json"
+def _record(run_id: str, claims: Claims) -> Path:
+    return state.folder() / "trusted" / f"{ids.digest([run_id, _words(claims)])}.json"
 
 
-def _is_remembered(run_id: str, claims: dict[tuple[str, ...], Any]) -> bool:
+def _is_remembered(run_id: str, claims: Claims) -> bool:
     try:
         return _record(run_id, claims).exists()
     except (OSError, RuntimeError):

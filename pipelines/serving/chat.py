@@ -32,8 +32,8 @@ class Chat:
         engine = self._recipe.engine
         if engine.kind == "scripted":
             raise UsageError("a scripted engine has nothing to say but planted answers", "--set engine.kind=vllm")
-        if not (trusted or trust.all_given(engine, sets)):
-            trust.check(root, store.run_id, engine)
+        if not trusted:
+            trust.check(root, store.run_id, trust.of_engine(engine), trust.of_model(self._recipe.model), given=sets)
         folder = base_models.prepare(self._recipe.model, root)
         kwargs = dict(self._recipe.prompt.chat_template_kwargs)
         self._renderer = Renderer(folder, kwargs, self._recipe.verify.thinking)

@@ -15,7 +15,7 @@ from pathlib import Path
 from ratoon.errors import RatoonError
 from ratoon.sft.data import dataset
 from ratoon.sft.models import policy as policies
-from ratoon.store import faults
+from ratoon.store import faults, lost
 from ratoon.store.store import Manifest, Store
 
 _MINE = re.compile(r"^\.(?P<name>.+?)(\.old)?\.(?P<pid>\d+)$")
@@ -25,7 +25,9 @@ _WORK = re.compile(r"^\.(?P<id>.+)\.work$")
 def problems(store: Store) -> list[str]:
     """Everything in a run that is not what it was when it was written, in words."""
     live = store.live().values()
-    return [*store.verify(), *_datasets(store, [m for m in live if m.stage == "curate"]), *_policies(store)]
+    unnamed = whole_but_unnamed(store) if store.lost() else []
+    told = [f"{name} is whole, and no commit names it any more" for name in unnamed]
+    return [*store.verify(), *told, *_datasets(store, [m for m in live if m.stage == "curate"]), *_policies(store)]
 
 
 def _datasets(store: Store, curated: list[Manifest]) -> Iterator[str]:
@@ -91,6 +93,11 @@ def _dead_journals(store: Store) -> Iterator[str]:
     for path in store.root.glob("journal/*.log"):
         if path.stat().st_size == 0:
             yield path.relative_to(store.root).as_posix()
+
+
+def whole_but_unnamed(store: Store) -> list[str]:
+    """Folders of whole artifacts that no commit names: kept, since what they hold may have been paid for."""
+    return [f"artifacts/{manifest.stage}/{manifest.artifact_id}" for manifest in lost.unnamed(store)]
 
 
 def sweep(root: Path) -> list[str]:

@@ -170,13 +170,16 @@ def train(
         list[str] | None, typer.Option("--column", metavar="NAME=ROLE", help="what a column of a FILE is; repeatable")
     ] = None,
     set_: Sets = None,
+    trust: Annotated[
+        bool, typer.Option("--trust", help="use the model folder and the trackers that a run's own recipe names")
+    ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="no progress bars")] = False,
 ) -> None:
     """Fine-tune on curated shards: point at a dataset, get a model folder."""
     from ratoon.pipelines.flows.standalone import train as standalone
 
     sets = [f"train.method={method}", *(set_ or [])]
-    result = standalone(source, out, model=model, name=name, sets=sets, columns=columns or [], quiet=quiet)
+    result = standalone(source, out, model=model, name=name, sets=sets, columns=columns or [], quiet=quiet, trusted=trust)
     loss = "" if result.loss is None else f", loss {result.loss:.3f}"
     echo.line(f"{out}: {result.steps} steps, {result.trained_tokens} trained tokens, {result.seconds:.0f} s{loss}")
 

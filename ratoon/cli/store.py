@@ -35,17 +35,27 @@ def repair(
     yes: Annotated[bool, typer.Option("--yes", help="remove what is listed; without it, nothing is touched")] = False,
     json: Json = False,
 ) -> None:
-    """List what no commit names (what kills left behind), and remove it with --yes. Nothing that counts is touched."""
+    """List what no commit names (what kills left behind), and remove it with --yes. Nothing that counts is touched.
+
+    Where commits are lost from the end of the log, --yes adds back the artifacts that are whole.
+    """
     from ratoon.pipelines.views import integrity as repairs
+    from ratoon.store import lost
     from ratoon.store.store import Store
 
-    names = repairs.strays(Store.open(run))
+    store = Store.open(run)
+    short = store.lost()
+    added = lost.add_back(run) if yes and short else repairs.whole_but_unnamed(store) if short else []
+    names = repairs.strays(store)
     bytes = repairs.size(run, names)
     if yes:
         names = repairs.sweep(run)
     if json:
-        echo.json({"strays": names, "bytes": bytes, "removed": yes})
+        echo.json({"strays": names, "bytes": bytes, "removed": yes, "whole": added})
         return
+    if short:
+        then = "are added back" if yes else f"come back by: ratoon repair {run} --yes"
+        echo.line(f"{short}; {len(added)} whole artifacts {then}")
     echo.line("\n".join(names) or "nothing lies about: every file is named by a commit")
     if names:
         done = "removed" if yes else f"to remove them: ratoon repair {run} --yes"

@@ -39,10 +39,15 @@ class History:
                 raise StoreError(f"commit {self.root / _name(n)} says it is number {commit.n}", _RESTORE)
             self._apply(commit, {a: self._manifest(a, commit) for a in commit.add if a not in self.known})
 
-    def append(self, add: Sequence[Manifest], remove: Sequence[str], why: str) -> Commit:
+    @property
+    def config(self) -> str | None:
+        """The digest of the recipe under which the newest commit was made; None where none says it."""
+        return next((commit.config for commit in reversed(self.commits) if commit.config is not None), None)
+
+    def append(self, add: Sequence[Manifest], remove: Sequence[str], why: str, config: str | None = None) -> Commit:
         """The commit point: once this file has its name, what it adds exists. Raises RunLocked when another wrote it."""
         sums = {m.artifact_id: sha256(m.to_json()).hexdigest() for m in add if m.artifact_id not in self.known}
-        commit = Commit(len(self.commits) + 1, tuple(m.artifact_id for m in add), tuple(remove), why, now(), sums)
+        commit = Commit(len(self.commits) + 1, tuple(m.artifact_id for m in add), tuple(remove), why, now(), sums, config)
         try:
             self.files.put_new(_name(commit.n), commit.to_json())
         except FileExistsError:
@@ -97,7 +102,7 @@ def _name(n: int) -> str:
 def _parsed(path: Path, parse: Callable[[bytes], Read]) -> Read:
     try:
         return parse(path.read_bytes())
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise StoreError(f"{path} is damaged: {type(error).__name__}: {error}", _RESTORE) from None
     except OSError as error:
         raise StoreError(f"cannot read {path}: {error.strerror}", "make the run folder readable") from None

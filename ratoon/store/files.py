@@ -50,6 +50,13 @@ class LocalFiles:
     def read(self, name: str) -> bytes:
         return (self.root / name).read_bytes()
 
+    def read_or(self, name: str, otherwise: bytes) -> bytes:
+        """The file's bytes, or `otherwise` where it cannot be read."""
+        try:
+            return self.read(name)
+        except OSError:
+            return otherwise
+
     def list(self, prefix: str = "") -> list[str]:
         entries = []
         for folder, folders, names in os.walk(self.root / prefix):

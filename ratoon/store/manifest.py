@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from hashlib import sha256
@@ -10,6 +11,9 @@ from typing import Any
 
 from ratoon import ids
 from ratoon.errors import Conservation
+
+_ID = re.compile(r"a_[0-9a-f]{24}")
+_PLAIN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 
 
 @dataclass(frozen=True)
@@ -106,14 +110,26 @@ class Manifest:
         tree["key"] = ArtifactKey(**tree["key"])
         tree["parts"] = tuple(Part(**part) for part in tree["parts"])
         tree["counts"] = Counts(**tree["counts"])
-        return cls(**tree)
+        manifest = cls(**tree)
+        manifest.check_paths()
+        return manifest
+
+    def check_paths(self) -> None:
+        """Raise ValueError unless every part is a file of a plain name in the artifact's own folder."""
+        folder = f"artifacts/{self.key.stage}/{self.artifact_id}"
+        if not _ID.fullmatch(self.artifact_id) or not _PLAIN.fullmatch(self.key.stage):
+            raise ValueError(f"{folder!r} is no folder of an artifact")
+        for part in self.parts:
+            name = part.path.removeprefix(f"{folder}/")
+            if name == part.path or not _PLAIN.fullmatch(name):
+                raise ValueError(f"part {part.path!r} does not lie in {folder}")
 
 
 @dataclass(frozen=True)
 class Commit:
     """One step of a run's history: what it added and removed, why and when (UTC).
 
-    `sums` are the checksums of the manifests it added for the first time.
+    `sums` are the checksums of the manifests it added for the first time, `config` that of the recipe it was made under.
     """
 
     n: int
@@ -122,16 +138,27 @@ class Commit:
     why: str
     at: str
     sums: Mapping[str, str] = field(default_factory=dict)
+    config: str | None = None
+
+    @property
+    def digest(self) -> str:
+        """What tells this commit from any other."""
+        return text_digest(self.to_json())
 
     def to_json(self) -> bytes:
-        return json.dumps(summed(asdict(self)), ensure_ascii=False).encode() + b"\n"
+        tree = asdict(self)
+        if self.config is None:  # as commits were written before they said it
+            del tree["config"]
+        return json.dumps(summed(tree), ensure_ascii=False).encode() + b"\n"
 
     @classmethod
     def from_json(cls, text: bytes) -> Commit:
         """Raises ValueError, KeyError or TypeError when `text` is no commit, or not the one that was written."""
         tree = json.loads(text)
-        facts = (str(tree["why"]), str(tree["at"]), dict(tree.get("sums", {})))
-        commit = cls(int(tree["n"]), tuple(tree["add"]), tuple(tree["remove"]), *facts)
+        told = (str(tree["why"]), str(tree["at"]), dict(tree.get("sums", {})))
+        commit = cls(int(tree["n"]), tuple(tree["add"]), tuple(tree["remove"]), *told, tree.get("config"))
+        if odd := [id for id in commit.add if not _ID.fullmatch(str(id))]:
+            raise ValueError(f"{odd[0]!r} is no artifact's id")
         if tree.keys() & {"sum", "sums"} and commit.to_json() != text:
             raise ValueError("its checksum is another")
         return commit
@@ -141,4 +168,9 @@ def summed(tree: Mapping[str, Any]) -> dict[str, Any]:
     """A JSON object with a checksum of all else in it, as `sum`."""
     rest = {name: value for name, value in tree.items() if name != "sum"}
     text = json.dumps(rest, sort_keys=True, separators=(",", ":"))
-    return {**rest, "sum": sha256(text.encode()).hexdigest()[:32]}
+    return {**rest, "sum": text_digest(text.encode())}
+
+
+def text_digest(text: bytes) -> str:
+    """32 hex digits over the bytes of a file."""
+    return sha256(text).hexdigest()[:32]

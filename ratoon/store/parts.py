@@ -72,6 +72,8 @@ def encode(name: str, table: pa.Table, folder: str) -> Iterator[tuple[Part, pa.B
 def check_size(root: Path, part: Part) -> None:
     """Raise CorruptPart unless the file is there and as long as its manifest says."""
     path = root / part.path
+    if path.is_symlink() or path.parent.is_symlink():
+        raise CorruptPart(f"part {path} is a link, not the file that was written", HINT)
     try:
         size = path.stat().st_size
     except OSError as error:

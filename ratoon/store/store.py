@@ -22,15 +22,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ratoon import ids, schema
-from ratoon.errors import RunLocked, SchemaMismatch, StoreError
-from ratoon.store import digests, parts
+from ratoon.errors import RunLocked, StoreError
+from ratoon.store import digests, links, parts, run_file
 from ratoon.store.commit_log import History, now
 from ratoon.store.files import LocalFiles
 from ratoon.store.journal import Journal
 from ratoon.store.lock import Lock
-from ratoon.store.manifest import ArtifactKey, Commit, Counts, Manifest, Part, summed
+from ratoon.store.manifest import ArtifactKey, Commit, Counts, Manifest, Part, text_digest
+from ratoon.store.strays import strays
 
-_UNSUMMED = {"run_id", "schema_version", "ratoon_version", "created_at", "frozen"}
 _DECODED_AT_ONCE = 2  # parts; more would hold more of them in memory
 T = TypeVar("T")
 __all__ = ["ArtifactKey", "Commit", "Counts", "Manifest", "Part", "Store"]
@@ -42,10 +42,11 @@ class Store:
     def __init__(self, root: Path, lock: Lock | None = None) -> None:
         self.root = Path(root)
         self.files = LocalFiles(self.root)
-        self.run: Mapping[str, Any] = _read_run(self.root)
+        self.run: Mapping[str, Any] = run_file.read(self.root)
         self._lock = lock
         self._mutex = threading.RLock()
         self._history = History(self.root)
+        self._config: str | None = None  # the digest of config.json, where this start wrote it
         self._writing: set[str] = set()
         self._journals: dict[str, Journal] = {}
 
@@ -62,7 +63,7 @@ class Store:
             "ratoon_version": _version(), "created_at": now(), "frozen": dict(frozen),
         }  # fmt: skip
         try:
-            files.put_new("run.json", _run_text(run))
+            files.put_new(run_file.NAME, run_file.text(run))
         except FileExistsError:
             raise StoreError(f"{root} already holds a run", "open it, or give another folder with --run") from None
         return cls(Path(root))
@@ -74,15 +75,25 @@ class Store:
 
     @classmethod
     @contextmanager
-    def writer(cls, root: Path, frozen: Mapping[str, Any] | None = None) -> Iterator[Store]:
-        """The run at `root` for writing, made if there is none; what was frozen at its first start stays. Raises RunLocked."""
+    def writer(cls, root: Path, frozen: Mapping[str, Any] | None = None, *, short: bool = False) -> Iterator[Store]:
+        """The run at `root` for writing, made if there is none; what was frozen at its first start stays.
+
+        Raises RunLocked, and StoreError where a link leads out of the run or, unless `short`, commits are lost from its log.
+        """
         root = Path(root)
         if (root / "run.json").exists():
-            _read_run(root)
+            run_file.read(root)
+        if outside := links.leading_out(root):
+            raise StoreError(
+                f"{root / outside[0]} is a link that leads out of the run", "put what it leads to in its place, or remove it"
+            )
         with Lock(root) as lock:
             if not (root / "run.json").exists():
                 cls.create(root, frozen or {})
             store = cls(root, lock)
+            if not short and (lost := store.lost()):
+                hint = f"restore commits/ from a copy; without one, `ratoon repair {root} --yes` adds back what is whole"
+                raise StoreError(lost, hint)
             try:
                 yield store
             finally:
@@ -111,7 +122,12 @@ class Store:
     def put_config(self, config: Mapping[str, Any]) -> None:
         """Keep the resolved recipe of this start."""
         self._must_write()
-        self.files.replace("config.json", json.dumps(config, indent=1, ensure_ascii=False).encode() + b"\n")
+        text = json.dumps(config, indent=1, ensure_ascii=False).encode() + b"\n"
+        self.files.replace("config.json", text)
+        with self._latest() as history:
+            before, self._config = history.config, text_digest(text)
+            if before not in (None, self._config):  # the first commit of a run says it by itself
+                self._append([], [], "another recipe")
 
     def commits(self) -> list[Commit]:
         """The log, oldest first."""
@@ -175,6 +191,17 @@ class Store:
         if manifest is not None:
             self._commit([manifest], remove, why or f"{_label(manifest.key)} again")
         return manifest
+
+    def adopt(self, manifest: Manifest, remove: Iterable[str] = ()) -> None:
+        """Add a whole artifact that lies in the run though no commit names it."""
+        self._must_write()
+        self._commit([manifest], remove, f"{_label(manifest.key)} added back: its commit was lost")
+
+    def settle(self) -> None:
+        """Say in run.json that the log is as it should be, however far it goes."""
+        self._must_write()
+        with self._latest():
+            self._append([], [], "the log as it is now, after commits of it were lost")
 
     def commit(self, add: Iterable[str] = (), remove: Iterable[str] = (), why: str = "") -> Commit | None:
         """One commit over artifacts the log has known; None, and no commit, when it would change nothing."""
@@ -250,17 +277,28 @@ class Store:
 
         Commits and manifests are checked whenever a run is opened.
         """
-        unsummed = self.run.keys() == _UNSUMMED  # written before there was a checksum
-        sound = unsummed or self.files.read("run.json") == _run_text(self.run)
-        run = [] if sound else [f"{self.root / 'run.json'} is damaged: its checksum is another"]
+        outside = [f"{self.root / name} is a link that leads out of the run" for name in links.leading_out(self.root)]
+        recipe = [f"{self.root / 'config.json'} is not the recipe that the log says"] if self._config_is_another() else []
+        lost = [text for text in (self.lost(),) if text]
+        run = [*run_file.damage(self.root), *lost, *recipe, *outside]
         return run + [problem for manifest in self.history() for problem in self._problems(manifest)]
+
+    def lost(self) -> str | None:
+        """What the log no longer holds though run.json saw it, in words; None where it holds all."""
+        run = run_file.read(self.root)  # before the log: a writer adds to that first
+        with self._latest() as history:
+            return run_file.lost(self.root, run, history.commits)
+
+    def _config_is_another(self) -> bool:
+        with self._latest() as history:
+            return history.config is not None and text_digest(self.files.read_or("config.json", b"")) != history.config
 
     def sweep(self, dry_run: bool = False) -> list[str]:
         """Remove what no commit names (artifact folders, temporary files) and journals of what is committed; the names."""
         if not dry_run:
             self._must_write()
         with self._latest() as history:
-            names = sorted(_strays(self.root, set(history.known), self._writing))
+            names = sorted(strays(self.root, set(history.known), self._writing))
             for name in [] if dry_run else names:
                 self.files.delete(name)
         return names
@@ -291,9 +329,16 @@ class Store:
             removed = [a for a in dict.fromkeys(remove) if a in history.live and a not in kept]
             if not added and not removed:
                 return None
-            if self._lock is None or not self._lock.held():
-                raise RunLocked(f"another process took over {self.root}", "this process was thought dead: start again")
-            return history.append(added, removed, why)
+            return self._append(added, removed, why)
+
+    def _append(self, added: Sequence[Manifest], removed: Sequence[str], why: str) -> Commit:
+        """The commit, then run.json, which says how far the log goes."""
+        if self._lock is None or not self._lock.held():
+            raise RunLocked(f"another process took over {self.root}", "this process was thought dead: start again")
+        commit = self._history.append(added, removed, why, self._config or self._history.config)
+        self.run = run_file.with_newest(self.run, commit)
+        self.files.replace(run_file.NAME, run_file.text(self.run))
+        return commit
 
     def _problems(self, manifest: Manifest) -> list[str]:
         problems = [text for part in manifest.parts if (text := parts.problem(self.root, part)) is not None]
@@ -333,45 +378,6 @@ class Store:
         for journal in self._journals.values():
             journal.close()
         self._lock = None
-
-
-def _read_run(root: Path) -> dict[str, Any]:
-    path = root / "run.json"
-    try:
-        run = json.loads(path.read_bytes())
-        version = run["schema_version"]
-        run["run_id"], run["frozen"]
-    except (FileNotFoundError, NotADirectoryError):
-        raise StoreError(
-            f"{root} is no run: it has no run.json", "give the folder of a run, or make one with `ratoon run`"
-        ) from None
-    except OSError as error:
-        raise StoreError(f"cannot read {path}: {error.strerror}", "make the run folder readable") from None
-    except (ValueError, KeyError, TypeError) as error:
-        raise StoreError(
-            f"{path} is damaged: {type(error).__name__}: {error}", "restore that file from a copy of the run"
-        ) from None
-    if version != schema.SCHEMA_VERSION:
-        wrote = run.get("ratoon_version", "another version")
-        hint = f"open it with ratoon {wrote}, which wrote it, or start a new run folder with --run"
-        raise SchemaMismatch(f"{root} has schema version {version}, this ratoon reads version {schema.SCHEMA_VERSION}", hint)
-    return dict(run)
-
-
-def _run_text(run: Mapping[str, Any]) -> bytes:
-    return json.dumps(summed(run), indent=1).encode() + b"\n"
-
-
-def _strays(root: Path, known: set[str], writing: set[str]) -> Iterator[str]:
-    for folder in root.glob("artifacts/*/*"):
-        if folder.name not in known | writing:
-            yield folder.relative_to(root).as_posix()
-    for path in root.glob("journal/*.log"):
-        if path.stem in known:
-            yield path.relative_to(root).as_posix()
-    for path in (*root.glob(".*.tmp"), *root.glob("commits/.*.tmp"), *root.glob("artifacts/*/*/.*.tmp")):
-        if path.parent.name in known or path.parent.name == "commits" or path.parent == root:
-            yield path.relative_to(root).as_posix()
 
 
 def _digest(name: str, table: pa.Table) -> str:

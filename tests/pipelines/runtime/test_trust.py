@@ -13,6 +13,8 @@ import pytest
 from ratoon.errors import UsageError
 from ratoon.generators.engines import EngineConfig
 from ratoon.pipelines.runtime import trust
+from ratoon.sft.models.base_models import ModelConfig
+from ratoon.sft.training.job import TrainConfig
 from ratoon.store.store import Store
 
 Start = Callable[..., Any]
@@ -73,19 +75,19 @@ def test_a_run_that_was_started_here_is_evaluated_without_a_word(
 
 
 def test_what_is_remembered_is_one_run_with_one_server_and_one_secret(tmp_path: Path) -> None:
-    trust.remember("x_1", engine())
-    trust.check(tmp_path, "x_1", engine())
+    trust.remember("x_1", trust.of_engine(engine()))
+    trust.check(tmp_path, "x_1", trust.of_engine(engine()))
     others = [("x_2", engine()), ("x_1", engine(openai=SERVER | {"api_key_env": "PATH"})),
               ("x_1", engine(openai=SERVER | {"base_url": "https://other.example/v1"})),
               ("x_1", engine(openai={"base_url": SERVER["base_url"]}))]  # fmt: skip
     for run_id, other in others:
         with pytest.raises(UsageError, match="never used with this run"):
-            trust.check(tmp_path, run_id, other)
+            trust.check(tmp_path, run_id, trust.of_engine(other))
 
 
 @pytest.mark.parametrize("args", [{}, {"max_model_len": 512, "enforce_eager": True, "gpu_memory_utilization": 0.5}])
 def test_arguments_of_vllm_that_only_size_it_are_not_asked_about(tmp_path: Path, args: dict[str, Any]) -> None:
-    trust.check(tmp_path, "x_1", engine(kind="vllm", vllm={"args": args}))
+    trust.check(tmp_path, "x_1", trust.of_engine(engine(kind="vllm", vllm={"args": args})))
 
 
 @pytest.mark.parametrize(
@@ -99,10 +101,10 @@ def test_arguments_of_vllm_that_only_size_it_are_not_asked_about(tmp_path: Path,
 def test_other_arguments_of_vllm_are_shown_and_refused_until_used(tmp_path: Path, args: dict[str, Any], asked: str) -> None:
     config = engine(kind="vllm", vllm={"args": args})
     with pytest.raises(UsageError) as refused:
-        trust.check(tmp_path, "x_1", config)
+        trust.check(tmp_path, "x_1", trust.of_engine(config))
     assert asked in refused.value.message
-    trust.remember("x_1", config)
-    trust.check(tmp_path, "x_1", config)
+    trust.remember("x_1", trust.of_engine(config))
+    trust.check(tmp_path, "x_1", trust.of_engine(config))
 
 
 @pytest.mark.parametrize(
@@ -116,13 +118,28 @@ def test_other_arguments_of_vllm_are_shown_and_refused_until_used(tmp_path: Path
     ],
 )
 def test_the_users_own_sets_are_trusted_where_they_give_all_that_is_asked_for(sets: list[str], all_given: bool) -> None:
-    assert trust.all_given(engine(), sets) == all_given
+    assert trust.all_given(trust.of_engine(engine()), sets) == all_given
 
 
 def test_engines_that_ask_nothing_leave_no_record_and_a_home_that_takes_none_stops_nothing(state: Path, tmp_path: Path) -> None:
-    trust.remember("x_1", EngineConfig(kind="scripted"))
+    trust.remember("x_1", trust.of_engine(EngineConfig(kind="scripted")))
     assert not state.exists()
     state.write_text("a file where a folder would be")
-    trust.remember("x_1", engine())
+    trust.remember("x_1", trust.of_engine(engine()))
     with pytest.raises(UsageError, match="never used with this run"):
-        trust.check(tmp_path, "x_1", engine())
+        trust.check(tmp_path, "x_1", trust.of_engine(engine()))
+
+
+def test_a_strangers_model_folder_and_trackers_are_used_only_with_trust(tmp_path: Path) -> None:
+    model = trust.of_model(ModelConfig(kind="path", path="/theirs"))
+    tracked = trust.of_training(TrainConfig(report_to=("wandb",)))
+    for claims, word in ((model, "model.path = '/theirs'"), (tracked, "train.report_to = ['wandb']")):
+        with pytest.raises(UsageError) as refused:
+            trust.check(tmp_path, "x_1", claims)
+        assert word in refused.value.message
+    trust.check(tmp_path, "x_1", model, given=["model.path=/theirs"])
+    trust.remember("x_1", model)
+    trust.check(tmp_path, "x_1", model)
+    with pytest.raises(UsageError, match="report_to"):
+        trust.check(tmp_path, "x_1", model, tracked)
+    assert trust.of_model(ModelConfig()) == trust.of_training(TrainConfig()) == {}

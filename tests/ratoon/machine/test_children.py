@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from ratoon.machine import state
 from ratoon.machine.children import FOLDER, Children
 from ratoon.store.lock import owner_of
 
@@ -64,10 +65,23 @@ def test_a_recycled_pid_and_a_child_whose_parent_lives_are_left_alone(tmp_path: 
     tree = json.loads(record.read_text())
     tree["parent"]["start"] = "1"  # the parent is gone …
     tree["child"]["start"] = "2"  # … and so is the child: somebody else has its pid
-    record.write_text(json.dumps(tree))
+    record.write_text(json.dumps(tree | {"seal": state.seal(tree)}))
     assert children.end_orphans() == []
     assert sleeper.poll() is None
     assert not record.exists()
+
+
+@pytest.mark.parametrize("seal", [None, "", "0" * 64, 1, "\udcff"])
+def test_a_strangers_record_ends_nobody(tmp_path: Path, sleeper: subprocess.Popen[bytes], seal: object) -> None:
+    Children(tmp_path).started(sleeper.pid, "yours")
+    (record,) = (tmp_path / FOLDER).iterdir()
+    tree = json.loads(record.read_text())
+    tree["parent"]["start"] = "1"
+    record.write_text(json.dumps(tree | {"seal": seal}))
+    assert Children(tmp_path).end_orphans() == []
+    assert sleeper.poll() is None
+    record.write_text(json.dumps(tree | {"seal": state.seal(tree)}))
+    assert Children(tmp_path).end_orphans() == [("yours", sleeper.pid)], "without the seal the record would end it"
 
 
 def test_a_child_on_another_host_is_not_judged_here(tmp_path: Path, sleeper: subprocess.Popen[bytes]) -> None:

@@ -234,7 +234,8 @@ def test_a_writer_killed_anywhere_leaves_a_whole_run(tmp_path: Path, where: str)
     assert Store.open(root).read("oracles")["oracle"].to_pylist() == (["stale"] if where == "end" else [])
     with Store.writer(root) as store:
         if where != "end":
-            assert [name.split("/")[0] for name in store.sweep(dry_run=True)] == ["artifacts"]
+            half = [name.split("/")[0] for name in store.sweep(dry_run=True)]
+            assert half == (["artifacts"] if where == "parts" else []), "a whole artifact may have been paid for"
             fresh = store.put(ArtifactKey("tasks", 0), {"oracles": oracles("new")}, Counts(1, 1))
             assert len(list((root / "artifacts" / "tasks").iterdir())) == 1, "the leftover folder was replaced"
             assert store.read("oracles", [fresh])["oracle"].to_pylist() == ["new"]
@@ -309,7 +310,7 @@ def test_verify_finds_other_content_behind_right_checksums(store: Store) -> None
     commit = store.root / "commits" / "000001.json"
     tree = json.loads(commit.read_text())
     commit.write_text(json.dumps({name: value for name, value in tree.items() if name not in ("sum", "sums")}))
-    assert ["another content digest" in problem for problem in Store.open(store.root).verify()] == [True]
+    assert any("another content digest" in problem for problem in Store.open(store.root).verify())
 
 
 @pytest.mark.parametrize("file", ["commits/000001.json", "artifacts/*/*/manifest.json"])
