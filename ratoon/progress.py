@@ -38,6 +38,7 @@ class Task:
         self.label, self.total, self.unit = label, total, unit
         self.done, self.tokens, self.kept = 0, 0, None  # type: tuple[int, int, int | None]
         self.started, self.finished = time.monotonic(), False
+        self._first: tuple[float, int] | None = None  # when the first of it was done, and how much that was
         self._owner, self._said = owner, 0.0
         self._speed: float | None = None
         self._mutex = threading.Lock()
@@ -56,6 +57,7 @@ class Task:
             self.tokens += tokens
             if kept is not None:
                 self.kept = (self.kept or 0) + kept
+            self._begun()
         self._owner._show(self)
 
     @_harmless
@@ -64,6 +66,7 @@ class Task:
         with self._mutex:
             self.done, self.total = done, total if total is not None else self.total
             self._speed = tokens_per_second
+            self._begun()
         self._owner._show(self)
 
     @_harmless
@@ -87,9 +90,17 @@ class Task:
         """Time left by the mean speed so far, `m:ss`; `-:--` while nobody can know."""
         if self.finished:
             return _clock(time.monotonic() - self.started)
-        if not self.total or not self.done:
+        if self._first is None or not self.total:
             return "-:--"
-        return _clock((time.monotonic() - self.started) * (self.total - self.done) / self.done)
+        # What comes before the first result (a model is loaded) says nothing about the rest, nor do the next few seconds.
+        seconds, done = time.monotonic() - self._first[0], self.done - self._first[1]
+        if seconds < EVERY_S or done <= 0:
+            return "-:--"
+        return _clock(seconds * (self.total - self.done) / done)
+
+    def _begun(self) -> None:
+        if self._first is None and self.done:
+            self._first = time.monotonic(), self.done
 
     def _due(self, last: bool) -> bool:
         with self._mutex:
@@ -171,9 +182,13 @@ class Progress:
             if self._bars is None:
                 return
             if id(task) not in self._ids:
-                self._ids[id(task)] = (task, self._bars.add_task(_fit(task.label, 24), total=task.total, rate="", eta="-:--"))
+                self._ids[id(task)] = (
+                    task,
+                    self._bars.add_task(_fit(task.label, 24), total=task.total, of="", rate="", eta="-:--"),
+                )
             bar = self._ids[id(task)][1]
-            self._bars.update(bar, completed=task.done, total=task.total or None, rate=task.rate(), eta=task.eta())
+            of = f"/{task.total}" if task.total else ""
+            self._bars.update(bar, completed=task.done, total=task.total or None, of=of, rate=task.rate(), eta=task.eta())
 
 
 def line(task: Task) -> str:
@@ -192,7 +207,7 @@ def _bars(stream: TextIO) -> Any:
     return Bars(
         TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=10),
-        TextColumn("{task.completed:.0f}/{task.total}", markup=False),
+        TextColumn("{task.completed:.0f}{task.fields[of]}", markup=False),
         TextColumn("{task.fields[eta]}", markup=False),
         TextColumn("{task.fields[rate]}", markup=False),
         console=Console(file=stream),

@@ -83,6 +83,8 @@ def run(
         found = predict(recipe, sets)
         _print_rows(found["rows"], title=f"predicted from {found['asked_rollouts']} rollouts asked now (95 % interval)")
         return
+    if not quiet:
+        echo.line(f"starting {recipe}: loading what it needs; the first bar comes in some seconds", err=True)
     done = Run.start(recipe, run, sets=sets, retry_failed=retry_failed, quiet=quiet)
     _report(done)
 

@@ -44,7 +44,7 @@ def _front(card: Path) -> Any:
 
     try:
         return yaml.safe_load(match[1])
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # an impossible date is a ValueError
         raise DataError(f"{card} does not begin with YAML: {error}", "mend what stands between the lines of ---") from None
 
 

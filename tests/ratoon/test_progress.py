@@ -101,5 +101,28 @@ def test_nobody_knows_the_time_left_without_a_total() -> None:
     assert bar.eta() == "-:--"
     bar.update(1, 2, tokens_per_second=1234.0)
     assert (bar.done, bar.total) == (1, 2)
-    assert bar.eta() == "0:00"
     assert bar.rate() == "1,234 tok/s"
+
+
+def test_the_time_left_counts_from_the_first_result_and_is_told_after_some_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    bar = Progress(quiet=True).task("round 1 · rollouts", 100)
+    now[0] = 600.0  # a model was loaded
+    bar.advance()
+    assert bar.eta() == "-:--"
+    now[0] = 601.0
+    bar.advance()
+    assert bar.eta() == "-:--", "one second tells nothing"
+    now[0] = 610.0
+    bar.advance(9)
+    assert bar.eta() == "1:29"
+
+
+def test_a_bar_without_a_total_shows_none_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("TERM", "xterm")
+    out = Terminal()
+    with Progress(stream=out) as bars, bars.task("train", None, "step") as bar:
+        bar.advance(3)
+    assert "None" not in out.getvalue()
