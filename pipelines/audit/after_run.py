@@ -49,25 +49,25 @@ def write_audits(store: Store, config: AuditConfig, say: Say) -> list[Page]:
         return []
     settings = config.model_copy(update={"tier": config.at_end})
     made_of = digest([len(store.commits()), settings.model_dump(mode="json")])
-    for wanted in _wanted(store):
-        folder = store.root / "reports" / wanted.name
+    for page_to_write in _wanted(store):
+        folder = store.root / "reports" / page_to_write.name
         if (folder / "report.html").exists() and _fact(folder / "report.json") == made_of:
             continue
         try:
-            _write(wanted, settings, folder, made_of)
+            _write(page_to_write, settings, folder, made_of)
         except Exception as error:  # whatever it is: the run is done and right
             first = str(error).partition("\n")[0] or type(error).__name__
-            say(f"the audit failed and the run did not: {first}; again by `ratoon audit {wanted.subject}`")
+            say(f"the audit failed and the run did not: {first}; again by `ratoon audit {page_to_write.subject}`")
     return pages(store.root)
 
 
 def pages(root: Path) -> list[Page]:
     """The audits that lie in a run's folder."""
-    found = []
+    audits = []
     for path in sorted((root / "reports").glob("*/report.json")):
         with suppress(OSError, ValueError, KeyError):
-            found.append(_page(path))
-    return found
+            audits.append(_page(path))
+    return audits
 
 
 def _page(path: Path) -> Page:
@@ -81,18 +81,18 @@ def _page(path: Path) -> Page:
 
 def _wanted(store: Store) -> list[_Wanted]:
     rounds = sorted({m.iteration or 0 for m in store.find("groups") if m.shard == "train"})
-    wanted = [_Wanted("audit", store.root, store.root if len(rounds) > 1 else None, rounds[0])] if rounds else []
+    audits = [_Wanted("audit", store.root, store.root if len(rounds) > 1 else None, rounds[0])] if rounds else []
     kept = [store.root / "datasets" / "default" / str(i) for i in rounds]
-    made = [folder for folder in kept if folder.is_dir()]
-    if len(made) > 1:
-        wanted.append(_Wanted("audit-dataset", made[-1], made[0]))
-    return wanted
+    datasets = [folder for folder in kept if folder.is_dir()]
+    if len(datasets) > 1:
+        audits.append(_Wanted("audit-dataset", datasets[-1], datasets[0]))
+    return audits
 
 
-def _write(wanted: _Wanted, config: AuditConfig, folder: Path, made_of: str) -> None:
-    found = auditing.audit(wanted.subject, wanted.against, config=config, against_iteration=wanted.round_before)
-    found.report["sections"]["provenance"].append({"name": _MADE_OF, "value": made_of})
-    auditing.write(found, folder / "report.html")
+def _write(page: _Wanted, config: AuditConfig, folder: Path, made_of: str) -> None:
+    audited = auditing.audit(page.subject, page.against, config=config, against_iteration=page.round_before)
+    audited.report["sections"]["provenance"].append({"name": _MADE_OF, "value": made_of})
+    auditing.write(audited, folder / "report.html")
 
 
 def _fact(path: Path) -> Any:

@@ -44,9 +44,9 @@ def number(value: Any, whole: bool) -> Any:
     if value is None or isinstance(value, list | dict):
         return None
     try:
-        found = float(value)
+        as_float = float(value)
     except (TypeError, ValueError, OverflowError):
         return None
-    if not np.isfinite(found):
+    if not np.isfinite(as_float):
         return None
-    return int(found) if whole else found
+    return int(as_float) if whole else as_float

@@ -268,20 +268,21 @@ def lengths(now: Known, was: Known) -> dict[str, Measure]:
     return by_name(_psi("drift.length_psi", drift.psi(*drift.by_quantiles(words[0], words[1])), min(map(len, words))))
 
 
-def section(found: Meaning, sides: list[tuple[Side, Known]]) -> DriftSection | None:
+def section(meaning: Meaning, sides: list[tuple[Side, Known]]) -> DriftSection | None:
     """The drift section; None without two placed sides."""
-    if len(found.placed) < 2 or found.regions is None:
+    if len(meaning.placed) < 2 or meaning.regions is None:
         return None
-    now, was = found.placed
-    k = len(found.regions.labels)
+    now, was = meaning.placed
+    k = len(meaning.regions.labels)
     share = [np.bincount(p.region, minlength=k) / len(p.region) for p in (now, was)]
     rows: list[Occupancy] = [
-        {"cluster": i, "label": found.regions.labels[i], "now": float(share[0][i]), "was": float(share[1][i])} for i in range(k)
+        {"cluster": i, "label": meaning.regions.labels[i], "now": float(share[0][i]), "was": float(share[1][i])}
+        for i in range(k)
     ]
     tests: list[Test] = []
     units = {"drift.auc": "auc", "drift.mmd2": "mmd2", "drift.region_psi": "psi", "drift.length_psi": "psi"}
     for name, unit in units.items():
-        if (m := found.now.get(name)) is not None and m.value is not None:
+        if (m := meaning.now.get(name)) is not None and m.value is not None:
             tests.append({"name": name, "value": m.value, "lo": m.lo, "hi": m.hi, "p": m.note.get("p"), "n": m.n, "unit": unit})
     lost, new = drift.gone(was.vectors, now.vectors, _TOLD), drift.gone(now.vectors, was.vectors, _TOLD)
     return {
@@ -290,13 +291,13 @@ def section(found: Meaning, sides: list[tuple[Side, Known]]) -> DriftSection | N
     }  # fmt: skip
 
 
-def _gone(found: drift.Gone | None, placed: Placed, side: Side) -> list[RegionRow]:
-    if found is None:
+def _gone(gone: drift.Gone | None, placed: Placed, side: Side) -> list[RegionRow]:
+    if gone is None:
         return []
-    at = pa.array(placed.at[np.array(found.rows, np.int64)])
+    at = pa.array(placed.at[np.array(gone.rows, np.int64)])
     ids, texts = side.rows["row_id"].take(at).to_pylist(), text_of(side.rows).take(at).to_pylist()
     return [
-        {"row_id": i, "text": (t or "")[:400], "similarity": s} for i, t, s in zip(ids, texts, found.similarity, strict=True)
+        {"row_id": i, "text": (t or "")[:400], "similarity": s} for i, t, s in zip(ids, texts, gone.similarity, strict=True)
     ]
 
 
@@ -309,12 +310,12 @@ def selection(side: Side, placed: Placed, config: AuditConfig) -> dict[str, Meas
     everyone = np.arange(len(placed.at))
     size = max(2, spectrum.sample_size(len(kept)))
     quality = numbers(side.rows["passed"])[placed.at]
-    found: dict[str, Measure] = {}
+    measures: dict[str, Measure] = {}
     for suffix, rows in (("", kept), ("_control", _cut(everyone, len(kept), config.seed))):
         one = mean(mean_of("quality", quality[rows], np.arange(len(rows))), rate=True)
-        found |= {m.metric: m for m in of_estimate(f"selection.quality{suffix}", VERSION, one, {"unit": "row"})}
+        measures |= {m.metric: m for m in of_estimate(f"selection.quality{suffix}", VERSION, one, {"unit": "row"})}
         vectors = placed.vectors[rows]
         wide = spectrum.subsampled(lambda at, v=vectors: spectrum.vendi_score(v[at]), len(rows), size=size,  # type: ignore[misc]
                                    draws=config.draws, seed=config.seed, least=1.0)  # fmt: skip
-        found |= {m.metric: m for m in of_estimate(f"selection.diversity{suffix}", VERSION, wide, {"size": size})}
-    return found
+        measures |= {m.metric: m for m in of_estimate(f"selection.diversity{suffix}", VERSION, wide, {"size": size})}
+    return measures

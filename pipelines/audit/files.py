@@ -74,8 +74,8 @@ def read(path: Path, asked: Mapping[str, str], most: int, seed: int) -> Read:
 def _chunks(rows: Rows, columns: Mapping[str, str]) -> Iterator[list[tuple[str, Record, int]]]:
     """Place, record and number of the reply, some thousand at a time; a record without a reply is a row too."""
     chunk: list[tuple[str, Record, int]] = []
-    wanted = {part for name in columns.values() for part in (name, *name.split("+"))}
-    for one in records.records(rows.items(wanted), columns):
+    names = {part for name in columns.values() for part in (name, *name.split("+"))}
+    for one in records.records(rows.items(names), columns):
         several = len(one.replies) > 1
         chunk += [(f"{one.where}#{n}" if several else one.where, one, n) for n in range(max(1, len(one.replies)))]
         if len(chunk) >= _CHUNK:

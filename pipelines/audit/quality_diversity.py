@@ -52,17 +52,17 @@ def _subsets(
     rows: pa.Table, passed: NDArray[np.float64], rate: NDArray[np.float64], agreed: NDArray[np.float64], seed: int
 ) -> dict[str, NDArray[np.int64]]:
     n = rows.num_rows
-    found = {"everything": np.arange(n), "right rows": np.flatnonzero(passed == 1)}
+    subsets = {"everything": np.arange(n), "right rows": np.flatnonzero(passed == 1)}
     with np.errstate(invalid="ignore"):
         for cut in _CUTS:
-            found[f"pass rate ≥ {cut:g}"] = np.flatnonzero(rate >= cut)
-            found[f"right rows, agreement ≥ {cut:g}"] = np.flatnonzero((passed == 1) & (agreed >= cut))
-        found["right rows of mixed tasks"] = np.flatnonzero((passed == 1) & (rate < 1))
+            subsets[f"pass rate ≥ {cut:g}"] = np.flatnonzero(rate >= cut)
+            subsets[f"right rows, agreement ≥ {cut:g}"] = np.flatnonzero((passed == 1) & (agreed >= cut))
+        subsets["right rows of mixed tasks"] = np.flatnonzero((passed == 1) & (rate < 1))
     kept = np.flatnonzero(np.asarray(pc.fill_null(pc.equal(rows["decision"], "kept"), False)))
     if len(kept):
-        found["kept"] = kept
-        found["control of kept"] = np.sort(np.random.default_rng(seed).choice(n, len(kept), replace=False))
-    return found
+        subsets["kept"] = kept
+        subsets["control of kept"] = np.sort(np.random.default_rng(seed).choice(n, len(kept), replace=False))
+    return subsets
 
 
 def _point(

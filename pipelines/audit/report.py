@@ -329,12 +329,12 @@ def _gaps(facts: Facts, sections: Sections) -> list[NotComputed]:
     """What was not computed: of the subject's checks, of its meaning, and each null section that these do not name."""
     gaps = [*facts.sides[0][1].gaps, *facts.meaning.gaps]
     named = " ".join(each["what"] for each in gaps)
-    made = cast("Mapping[str, Any]", sections)
+    made_sections = cast("Mapping[str, Any]", sections)
     impossible = RUN_ONLY if facts.subject.kind in ("file", "folder") else ()
     gaps += [
         gap(name, section.why, section.mend)
         for name, section in SECTIONS.items()
-        if section.why is not None and made[name] is None and name not in named and name not in impossible
+        if section.why is not None and made_sections[name] is None and name not in named and name not in impossible
     ]
     rows = facts.subject.rows
     if not rows.num_rows:

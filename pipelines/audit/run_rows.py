@@ -67,10 +67,10 @@ def read(store: Store, iteration: int, most: int, seed: int) -> tuple[pa.Table, 
     asked = pa.table({"task_id": tasks["task_id"], "prompt": questions, "answer": tasks["answer"], "family": tasks["family"],
                       "split": tasks["split"]})  # fmt: skip
     curated = [m for m in store.find("curate", iteration) if m.shard == "default"] or store.find("curate", iteration)[-1:]
-    wanted = ["rollout_id", "group_id", "task_id", "iteration", "text", "token_ids", "finish_reason"]
+    columns = ["rollout_id", "group_id", "task_id", "iteration", "text", "token_ids", "finish_reason"]
     judge = [m for m in store.find("judge", iteration) if (m.shard or "").startswith("train")]
     tables = {
-        "rollouts": _rollouts(store, crop, wanted, most, seed), "tasks": asked,
+        "rollouts": _rollouts(store, crop, columns, most, seed), "tasks": asked,
         "scores": store.read("scores", [*crop.scores, *judge]), "groups": store.read("groups", [crop.groups]),
         "decisions": store.read("decisions", curated) if curated else schema.empty("decisions"),
     }  # fmt: skip
@@ -101,8 +101,8 @@ def _rollouts(store: Store, crop: Crop, columns: list[str], most: int, seed: int
     if sum(m.rows("rollouts") for m in crop.rollouts) <= most:
         return store.read("rollouts", crop.rollouts, columns)
     tasks = store.read("rollouts", crop.rollouts, ["task_id"])["task_id"]
-    wanted = pc.unique(tasks.filter(pa.array(sample_of(tasks, most, seed))))
-    batches = [b.filter(pc.is_in(b["task_id"], value_set=wanted)) for b in store.scan("rollouts", crop.rollouts, columns)]
+    task_ids = pc.unique(tasks.filter(pa.array(sample_of(tasks, most, seed))))
+    batches = [b.filter(pc.is_in(b["task_id"], value_set=task_ids)) for b in store.scan("rollouts", crop.rollouts, columns)]
     return pa.Table.from_batches(batches)
 
 
@@ -120,34 +120,34 @@ def known_before(store: Store, iteration: int, row_ids: pa.ChunkedArray) -> dict
 
     There is no `lint` where a row lacks one; `near` holds the edges of the newest settings.
     """
-    found: dict[str, pa.Table] = {}
+    tables: dict[str, pa.Table] = {}
     lint = (
         store.read("lint", store.find("lint", iteration), ["rollout_id", *COUNTED]) if store.find("lint", iteration) else None
     )
     if lint is not None and lint.num_rows:
         at = pc.index_in(row_ids, value_set=lint["rollout_id"].combine_chunks())
         if not at.null_count:
-            found["lint"] = lint.take(at).select(COUNTED)
+            tables["lint"] = lint.take(at).select(COUNTED)
     for stage in ("near", "matched", "review"):
-        if made := store.find(stage, iteration):
-            found[stage] = store.read("edges", made[-1:], ["a_id", "b_id", "similarity", "evidence"])
-    return found
+        if manifests := store.find(stage, iteration):
+            tables[stage] = store.read("edges", manifests[-1:], ["a_id", "b_id", "similarity", "evidence"])
+    return tables
 
 
 def before(store: Store, iteration: int) -> int | None:
     """The harvested round before one."""
-    found = [m.iteration or 0 for m in store.find("groups") if m.shard == "train" and (m.iteration or 0) < iteration]
-    return max(found, default=None)
+    rounds = [m.iteration or 0 for m in store.find("groups") if m.shard == "train" and (m.iteration or 0) < iteration]
+    return max(rounds, default=None)
 
 
 def stored(store: Store) -> dict[int, list[Measure]]:
     """The measures of each round that the run stored, by round."""
     table = store.read("measures", store.find("measure"))
-    found = {}
+    by_round = {}
     for iteration in sorted({i for i in table["iteration"].to_pylist() if i is not None}):
         mine = pc.and_(pc.equal(table["iteration"], iteration), pc.equal(table["scope_kind"], "iteration"))
-        found[iteration] = measures.read(table.filter(mine))
-    return found
+        by_round[iteration] = measures.read(table.filter(mine))
+    return by_round
 
 
 def verifier_errors(store: Store) -> list[Measure]:
@@ -162,8 +162,8 @@ def verifier_errors(store: Store) -> list[Measure]:
 
 def update_kept(store: Store, iteration: int) -> list[Measure]:
     """The share of a round's update that its policy's written weights keep; nothing where no policy says."""
-    made = store.find("policy", iteration)
-    shares = store.read("policies", made, ["update_kept"])["update_kept"].drop_null().to_pylist() if made else []
+    policies = store.find("policy", iteration)
+    shares = store.read("policies", policies, ["update_kept"])["update_kept"].drop_null().to_pylist() if policies else []
     return [Measure("training.update_kept", "1", share, 1) for share in shares[-1:]]
 
 
@@ -180,41 +180,41 @@ def twins(store: Store, iteration: int, most: int) -> list[Twin]:
     if rows is None:
         return []
     mine = pc.and_(pc.invert(pc.fill_null(rows["keep"], True)), pc.is_valid(rows["evidence_id"]))
-    found = [r for r in rows.filter(mine).to_pylist() if r["filter"] in _TWINS]
-    made: list[Twin] = [
+    dropped = [r for r in rows.filter(mine).to_pylist() if r["filter"] in _TWINS]
+    pairs: list[Twin] = [
         {"rejected": r["subject_id"], "kept": r["evidence_id"], "kind": _TWINS[r["filter"]],  # type: ignore[typeddict-item]
          "similarity": 1.0 if r["value"] is None or r["filter"] == "exact_dedup" else float(r["value"])}
-        for r in found
+        for r in dropped
     ]  # fmt: skip
-    made.sort(key=lambda t: (-t["similarity"], t["rejected"]))
-    kinds = [[t for t in made if t["kind"] == kind] for kind in dict.fromkeys(_TWINS.values())]
+    pairs.sort(key=lambda t: (-t["similarity"], t["rejected"]))
+    kinds = [[t for t in pairs if t["kind"] == kind] for kind in dict.fromkeys(_TWINS.values())]
     return [twin for turn in zip_longest(*kinds) for twin in turn if twin is not None][:most]
 
 
 def iterations(store: Store) -> list[Series]:
     """Headline numbers over the rounds: what was measured of each round, and the held-out pass rate of its policy."""
     policies = {r["iteration"]: r["policy_id"] for r in store.read("policies", columns=["policy_id", "iteration"]).to_pylist()}
-    found: dict[str, Series] = {}
+    series: dict[str, Series] = {}
     for iteration, mine in stored(store).items():
         for one in mine:
             if one.metric in _TOLD and one.value is not None:
-                _add(found, one.metric, iteration, policies.get(iteration - 1), (one.value, one.lo, one.hi, one.n))
+                _add(series, one.metric, iteration, policies.get(iteration - 1), (one.value, one.lo, one.hi, one.n))
     for row in rounds(store):
         at = row["round"]
         if row["pass@1"] is not None:
             e = row["pass@1"]
-            _add(found, "pass@1", at, policies.get(at), (e["value"], e["lo"], e["hi"], e["n_tasks"] or 0))
-        if row["pass_rate"] is not None and "quality.pass_rate" not in found:
-            _add(found, "train.pass_rate", at, policies.get(at - 1), (row["pass_rate"], None, None, row["rollouts"] or 0))
+            _add(series, "pass@1", at, policies.get(at), (e["value"], e["lo"], e["hi"], e["n_tasks"] or 0))
+        if row["pass_rate"] is not None and "quality.pass_rate" not in series:
+            _add(series, "train.pass_rate", at, policies.get(at - 1), (row["pass_rate"], None, None, row["rollouts"] or 0))
         if row["kept"] is not None:
-            _add(found, "kept", at, policies.get(at - 1), (float(row["kept"]), None, None, row["rollouts"] or 0))
-    return list(found.values())
+            _add(series, "kept", at, policies.get(at - 1), (float(row["kept"]), None, None, row["rollouts"] or 0))
+    return list(series.values())
 
 
-def _add(found: dict[str, Series], metric: str, iteration: int, policy: str | None, value: tuple[Any, ...]) -> None:
+def _add(by_metric: dict[str, Series], metric: str, iteration: int, policy: str | None, value: tuple[Any, ...]) -> None:
     unit = next((u for name, u in _UNITS.items() if metric.startswith(name)), "share" if "pass" in metric else "")
     unit = "count" if metric == "kept" else unit
-    series = found.setdefault(metric, {"metric": metric, "unit": unit, "points": []})
+    series = by_metric.setdefault(metric, {"metric": metric, "unit": unit, "points": []})
     point = dict(zip(("value", "lo", "hi", "n"), value, strict=True))
     series["points"].append({"iteration": iteration, "policy": policy, **point})  # type: ignore[typeddict-item]
 
@@ -222,9 +222,9 @@ def _add(found: dict[str, Series], metric: str, iteration: int, policy: str | No
 def funnel(store: Store, iteration: int) -> list[Stage]:
     """What a round generated, what was judged, and what each filter left, with tokens and cost where they are known."""
     crop = crop_of(store, iteration)
-    made = sum(m.counts.rows_out for m in crop.rollouts)
+    generated = sum(m.counts.rows_out for m in crop.rollouts)
     failed = sum(m.counts.failed for m in crop.rollouts)
-    stages = [_stage("generated", made, [("failed", failed)], crop.rollouts)]
+    stages = [_stage("generated", generated, [("failed", failed)], crop.rollouts)]
     scores = store.read("scores", crop.scores, ["subject_kind", "status", "scorer"])
     mine = scores.filter(pc.and_(pc.equal(scores["subject_kind"], "rollout"), pc.not_equal(scores["scorer"], "reading")))
     counts = {c["values"]: c["counts"] for c in pc.value_counts(mine["status"].combine_chunks()).to_pylist()}
@@ -233,35 +233,35 @@ def funnel(store: Store, iteration: int) -> list[Stage]:
         stages.append(_stage("judged", counts.get("pass", 0) + counts.get("fail", 0), lost, crop.scores))
     curated = [m for m in store.find("curate", iteration) if m.shard == "default"]
     if curated:
-        stages += _filtered(store.read("decisions", curated), made)
+        stages += _filtered(store.read("decisions", curated), generated)
     return stages
 
 
-def _filtered(decisions: pa.Table, made: int) -> list[Stage]:
+def _filtered(decisions: pa.Table, generated: int) -> list[Stage]:
     """One stage a filter, by the order of steps; a row is dropped once."""
     decisions = decisions.filter(pc.equal(decisions["subject_kind"], "rollout"))
     dropped = decisions.filter(pc.invert(pc.fill_null(decisions["keep"], True)))
-    found: dict[tuple[int, str], dict[str, set[str]]] = {}
+    by_step: dict[tuple[int, str], dict[str, set[str]]] = {}
     for row in decisions.select(["step", "filter"]).group_by(["step", "filter"]).aggregate([]).to_pylist():
-        found[row["step"] or 0, row["filter"] or ""] = {}
+        by_step[row["step"] or 0, row["filter"] or ""] = {}
     for row in dropped.select(["step", "filter", "reason", "subject_id"]).to_pylist():
-        reasons = found[row["step"] or 0, row["filter"] or ""]
+        reasons = by_step[row["step"] or 0, row["filter"] or ""]
         reasons.setdefault(row["reason"] or row["filter"] or "", set()).add(row["subject_id"])
-    stages, gone, left = [], set[str](), made
-    for (_, name), reasons in sorted(found.items(), key=lambda item: item[0][0]):
-        told = []
+    stages, gone, left = [], set[str](), generated
+    for (_, name), reasons in sorted(by_step.items(), key=lambda item: item[0][0]):
+        drops = []
         for reason, subjects in sorted(reasons.items()):
             new = subjects - gone
             gone |= new
             left -= len(new)
-            told.append((reason, len(new)))
-        stages.append(_stage(name, left, told, []))
+            drops.append((reason, len(new)))
+        stages.append(_stage(name, left, drops, []))
     return stages
 
 
 def _stage(name: str, rows: int, dropped: list[tuple[str, int]], manifests: Any) -> Stage:
-    found: list[Manifest] = list(manifests)
-    tokens = sum(m.counts.prompt_tokens + m.counts.sampled_tokens for m in found)
-    costs = [m.counts.cost for m in found if m.counts.cost is not None]
-    told: list[Dropped] = [{"reason": reason, "rows": n} for reason, n in dropped if n]
-    return {"stage": name, "rows": rows, "dropped": told, "tokens": tokens or None, "cost": sum(costs) if costs else None}
+    artifacts: list[Manifest] = list(manifests)
+    tokens = sum(m.counts.prompt_tokens + m.counts.sampled_tokens for m in artifacts)
+    costs = [m.counts.cost for m in artifacts if m.counts.cost is not None]
+    reasons: list[Dropped] = [{"reason": reason, "rows": n} for reason, n in dropped if n]
+    return {"stage": name, "rows": rows, "dropped": reasons, "tokens": tokens or None, "cost": sum(costs) if costs else None}

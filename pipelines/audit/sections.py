@@ -83,7 +83,7 @@ def finite(value: Any) -> float | None:
 def verdict(now: Mapping[str, Measure], was: Mapping[str, Measure], warnings: Sequence[Warn]) -> list[Verdict]:
     """The headlines there are, with what they were, the random control, and a light where a limit is declared."""
     lit = {_LIGHT[w["code"]]: w["severity"] for w in warnings if w["code"] in _LIGHT}
-    found: list[Verdict] = []
+    headlines: list[Verdict] = []
     for axis, name, _, words in _VERDICT:
         one = now.get(name)
         if one is None or one.value is None or (name == "quality.pass_rate" and "quality.pass_rate_corrected" in now):
@@ -92,15 +92,15 @@ def verdict(now: Mapping[str, Measure], was: Mapping[str, Measure], warnings: Se
         before = before if before is not None and before.fingerprint == one.fingerprint else None
         control = now.get("selection.quality_control") if name.startswith("quality.pass_rate") else None
         share = name.startswith(("quality.", "diversity.exact", "complexity.difficulty")) and name != "quality.reward"
-        said = f"{100 * one.value:.3g} %" if share else f"{one.value:.3g}"
+        amount = f"{100 * one.value:.3g} %" if share else f"{one.value:.3g}"
         light = lit.get(name) or ("ok" if name in _DECLARED or (name in _LIGHT.values() and before) else None)
-        found.append({
+        headlines.append({
             "axis": axis, "metric": name, "value": finite(one.value) or 0.0, "lo": finite(one.lo), "hi": finite(one.hi),  # type: ignore[typeddict-item]
             "n": one.n, "was": None if before is None else finite(before.value), "arrow": _arrow(one, before),
             "control": None if control is None else finite(control.value),
-            "light": "warn" if light == "note" else light, "words": f"{said} {words}",
+            "light": "warn" if light == "note" else light, "words": f"{amount} {words}",
         })  # fmt: skip
-    return found
+    return headlines
 
 
 def _arrow(one: Measure, before: Measure | None) -> Any:
@@ -114,45 +114,45 @@ def _arrow(one: Measure, before: Measure | None) -> Any:
 
 def levels(by_round: Mapping[int | None, Mapping[str, Measure]]) -> Levels | None:
     """Alpha, beta and gamma of each round that has them, oldest first."""
-    found: Levels = {"alpha": [], "beta": [], "gamma": []}
+    by_level: Levels = {"alpha": [], "beta": [], "gamma": []}
     for iteration in sorted(by_round, key=lambda i: -1 if i is None else i):
         mine = by_round[iteration]
-        if all(f"diversity.{name}" in mine for name in found):
-            for name in found:
-                found[name].append(number(mine[f"diversity.{name}"], (), iteration))  # type: ignore[literal-required]
-    return found if found["alpha"] else None
+        if all(f"diversity.{name}" in mine for name in by_level):
+            for name in by_level:
+                by_level[name].append(number(mine[f"diversity.{name}"], (), iteration))  # type: ignore[literal-required]
+    return by_level if by_level["alpha"] else None
 
 
-def drawn(found: Meaning, sides: Sequence[tuple[Side, Known]], most: int = 20_000) -> Map | None:
+def drawn(meaning: Meaning, sides: Sequence[tuple[Side, Known]], most: int = 20_000) -> Map | None:
     """The map's points and regions."""
-    if found.regions is None or not found.placed:
+    if meaning.regions is None or not meaning.placed:
         return None
     points: list[MapPoint] = []
-    for placed, (side, _), name in zip(found.placed, sides, ("subject", "against"), strict=False):
+    for placed, (side, _), name in zip(meaning.placed, sides, ("subject", "against"), strict=False):
         points += _points(placed, side, name)
     clusters: list[MapCluster] = []
-    every = np.concatenate([p.region for p in found.placed])
-    xy = np.concatenate([p.xy for p in found.placed])
-    for i, label in enumerate(found.regions.labels):
+    every = np.concatenate([p.region for p in meaning.placed])
+    xy = np.concatenate([p.xy for p in meaning.placed])
+    for i, label in enumerate(meaning.regions.labels):
         mine = xy[every == i]
         if len(mine):
             x, y = np.median(mine, axis=0)
             clusters.append({"cluster": i, "label": label, "n": len(mine), "x": round(float(x), 5), "y": round(float(y), 5)})
-    fitted = sides[len(found.placed) - 1][0].name
-    return {"points": points[:most], "clusters": clusters, "explained": found.regions.explained, "n": len(points),
+    fitted = sides[len(meaning.placed) - 1][0].name
+    return {"points": points[:most], "clusters": clusters, "explained": meaning.regions.explained, "n": len(points),
             "fitted_on": fitted}  # fmt: skip
 
 
 def _points(placed: Placed, side: Side, name: str) -> list[MapPoint]:
     rows = side.rows.take(pa.array(placed.at)).select(["row_id", "iteration", "passed", "reward", "pass_rate"])
-    found: list[MapPoint] = []
+    points: list[MapPoint] = []
     for row, (x, y), region in zip(rows.to_pylist(), placed.xy, placed.region, strict=True):
         quality = row["reward"] if row["reward"] is not None else None if row["passed"] is None else float(row["passed"])
         difficulty = None if row["pass_rate"] is None else 1 - row["pass_rate"]
-        found.append({"row_id": row["row_id"], "x": round(float(x), 5), "y": round(float(y), 5), "cluster": int(region),
+        points.append({"row_id": row["row_id"], "x": round(float(x), 5), "y": round(float(y), 5), "cluster": int(region),
                       "iteration": row["iteration"], "quality": finite(quality), "difficulty": finite(difficulty),
                       "side": name})  # type: ignore[typeddict-item]  # fmt: skip
-    return found
+    return points
 
 
 def repetition(side: Side, known: Known, placed: Placed | None) -> Repetition:
@@ -177,46 +177,46 @@ def correlations(table: pa.Table) -> Correlations | None:
 def twins(table: pa.Table, side: Side, placed: Placed | None, config: AuditConfig, most: int = 60) -> list[Twin]:
     """Pairs among the subject's rows: copies, near-duplicates, and in the sample those of other tasks that mean the same."""
     rows = table.filter(pc.equal(table["side"], "subject"))
-    found: list[Twin] = []
+    pairs: list[Twin] = []
     for column, kind in (("duplicate_of", "exact"), ("near_of", "minhash")):
         mine = rows.filter(pc.is_valid(rows[column])).select(["row_id", column, "near_similarity"]).slice(0, most // 3)
         for row in mine.to_pylist():
             similarity = 1.0 if kind == "exact" else row["near_similarity"] or 0.0
             twin = {"rejected": row["row_id"], "kept": row[column], "kind": kind, "similarity": finite(similarity) or 0.0}
-            found.append(twin)  # type: ignore[arg-type]
-    return found + (_alike(side, placed, {t["rejected"] for t in found}, most // 3) if placed is not None else [])
+            pairs.append(twin)  # type: ignore[arg-type]
+    return pairs + (_alike(side, placed, {t["rejected"] for t in pairs}, most // 3) if placed is not None else [])
 
 
 def _alike(side: Side, placed: Placed, known: set[str], most: int) -> list[Twin]:
-    taken = side.rows.take(pa.array(placed.at)).select(["row_id", "task_id"])
-    ids, tasks = taken["row_id"].combine_chunks(), dict(zip(*(taken[c].to_pylist() for c in taken.column_names), strict=True))
+    rows = side.rows.take(pa.array(placed.at)).select(["row_id", "task_id"])
+    ids, tasks = rows["row_id"].combine_chunks(), dict(zip(*(rows[c].to_pylist() for c in rows.column_names), strict=True))
     config = cosines.SemanticConfig(floor=0.9)
     edges = cosines.edges(ids, placed.vectors, config, "audit").sort_by([("similarity", "descending"), ("a_id", "ascending")])
-    found: list[Twin] = []
+    pairs: list[Twin] = []
     for edge in edges.slice(0, 50 * most).to_pylist():
-        if tasks[edge["a_id"]] != tasks[edge["b_id"]] and edge["b_id"] not in known and len(found) < most:
+        if tasks[edge["a_id"]] != tasks[edge["b_id"]] and edge["b_id"] not in known and len(pairs) < most:
             known.add(edge["b_id"])
-            found.append({"rejected": edge["b_id"], "kept": edge["a_id"], "kind": "semantic", "similarity": edge["similarity"]})
-    return found
+            pairs.append({"rejected": edge["b_id"], "kept": edge["a_id"], "kind": "semantic", "similarity": edge["similarity"]})
+    return pairs
 
 
-def rows_of(wanted: Iterable[str], sides: Sequence[tuple[Side, Known]], table: pa.Table, seed: int) -> list[Row]:
+def rows_of(pointed: Iterable[str], sides: Sequence[tuple[Side, Known]], table: pa.Table, seed: int) -> list[Row]:
     """The rows that sections point to, in their order, then others at random, MOST_ROWS in all; texts cut at CUT."""
-    first = dict.fromkeys(wanted)
-    found: list[Row] = []
+    first = dict.fromkeys(pointed)
+    chosen: list[Row] = []
     for (side, _), name in zip(sides, ("subject", "against"), strict=False):
         mine = table.filter(pc.equal(table["side"], name)).select(["row_id", "cluster"])
         cluster = mine.filter(pc.is_valid(mine["cluster"]))
         regions = dict(zip(cluster["row_id"].to_pylist(), cluster["cluster"].to_pylist(), strict=True))
         ids = side.rows["row_id"].to_pylist() if side.rows.num_rows <= 200_000 else None
-        at = _chosen(side, ids, first, name, seed, MOST_ROWS - len(found))
-        found += [_row(r, name, regions.get(r["row_id"])) for r in side.rows.take(pa.array(at, pa.int64())).to_pylist()]
-    return found
+        at = _chosen(side, ids, first, name, seed, MOST_ROWS - len(chosen))
+        chosen += [_row(r, name, regions.get(r["row_id"])) for r in side.rows.take(pa.array(at, pa.int64())).to_pylist()]
+    return chosen
 
 
 def _chosen(side: Side, ids: list[str] | None, first: Mapping[str, None], name: str, seed: int, room: int) -> list[int]:
-    wanted = pa.array(list(first), pa.string())
-    asked = np.flatnonzero(np.asarray(pc.is_in(side.rows["row_id"], value_set=wanted)))[:room].tolist()
+    pointed_ids = pa.array(list(first), pa.string())
+    asked = np.flatnonzero(np.asarray(pc.is_in(side.rows["row_id"], value_set=pointed_ids)))[:room].tolist()
     if name == "against" or (ids is None and len(asked) >= room):
         return asked
     rest = np.random.default_rng(seed).permutation(side.rows.num_rows)[: max(0, min(room - len(asked), 1_000))]

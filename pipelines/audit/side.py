@@ -127,21 +127,21 @@ def _dataset_columns(table: pa.Table) -> dict[str, Any]:
 
 
 def _of_files(path: Path, kind: Kind, asked: Mapping[str, str], config: AuditConfig) -> Side:
-    found = audit_files.read(path, asked, config.rows, config.seed)
-    rows = completed(found.rows) if found.rows.num_rows <= config.matched else found.rows
-    notes = list(found.notes)
-    if found.rows.num_rows > config.matched and found.rows["answer"].null_count:
+    read = audit_files.read(path, asked, config.rows, config.seed)
+    rows = completed(read.rows) if read.rows.num_rows <= config.matched else read.rows
+    notes = list(read.notes)
+    if read.rows.num_rows > config.matched and read.rows["answer"].null_count:
         notes.append(f"answers were not read out of more than {config.matched} replies")
-    held = _items(found.held, "its own held-out split")
-    return Side(kind, str(path), rows, found.total, found.columns, notes, held, found.digest, reading=found.reading)
+    held = _items(read.held, "its own held-out split")
+    return Side(kind, str(path), rows, read.total, read.columns, notes, held, read.digest, reading=read.reading)
 
 
 def _items(rows: pa.Table, name: str) -> pa.Table:
-    found = [
+    items = [
         {"item_id": f"{name}/{row['place']}:question", "benchmark": name, "part": "question", "text": row["prompt"]}
         for row in rows.select(["place", "prompt"]).to_pylist() if row["prompt"]
     ]  # fmt: skip
-    return benchmark_rows(found)
+    return benchmark_rows(items)
 
 
 def held_of(names: Sequence[str], *known: pa.Table) -> pa.Table:

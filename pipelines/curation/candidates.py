@@ -37,8 +37,8 @@ def judges(store: Store, crop: Crop, needed: set[str] | None) -> list[Manifest]:
     """The judge's artifacts of a round, where column `judge` is needed, or all columns are."""
     if needed is not None and "judge" not in needed:
         return []
-    found = (m for m in store.find("judge", crop.iteration) if shard_of(m, crop.purpose))
-    return sorted(found, key=lambda m: m.shard or "")
+    manifests = (m for m in store.find("judge", crop.iteration) if shard_of(m, crop.purpose))
+    return sorted(manifests, key=lambda m: m.shard or "")
 
 
 def appeals(store: Store, crop: Crop) -> list[Manifest]:

@@ -35,19 +35,19 @@ def tell(store: Store, curated: Manifest) -> Manifest:
 
 def warnings(store: Store, curated: Manifest, made: Mapping[str, Any]) -> list[str]:
     """The sentences a reader must know before trusting the rows: gates overridden, steps left out, items compared with."""
-    found = [f"overridden: {row['key']}: {row['value']}" for row in _overrides(store)]
+    lines = [f"overridden: {row['key']}: {row['value']}" for row in _overrides(store)]
     kinds = {step["kind"] for step in made.get("filters", [])}
-    found += [
+    lines += [
         said for kind, said in _STEPS.items() if not kind.startswith("exact") or "minhash" not in kinds if kind not in kinds
     ]
     matched = [m for m in store.find("matched", curated.iteration) if m.artifact_id in curated.key.inputs]
     if matched and not matched[0].extra.get("items"):
-        found.append("it was compared with no benchmark item: there is no held-out task, and `curation.against` is empty")
+        lines.append("it was compared with no benchmark item: there is no held-out task, and `curation.against` is empty")
     groups = store.read("groups", [crop_of(store, curated.iteration or 0).groups], ["n", "n_valid"])
     n, judged = (pc.sum(groups[name]).as_py() or 0 for name in ("n", "n_valid"))
     if n and 1 - judged / n > 0.02:
-        found.append(f"{n - judged} of {n} candidates could not be judged")
-    return found
+        lines.append(f"{n - judged} of {n} candidates could not be judged")
+    return lines
 
 
 def _overrides(store: Store) -> list[dict[str, Any]]:
@@ -57,5 +57,5 @@ def _overrides(store: Store) -> list[dict[str, Any]]:
 def _measures(store: Store, dataset_id: str) -> Sequence[Mapping[str, Any]]:
     rows = store.read("measures")
     mine = pc.and_(pc.equal(rows["scope_kind"], "dataset"), pc.equal(rows["scope_id"], dataset_id))
-    found = rows.filter(pc.and_(mine, pc.is_valid(rows["value"]))).select(["metric", "value", "lo", "hi", "n", "params"])
-    return [row for row in found.sort_by("metric").to_pylist() if "/" not in row["metric"] and len(json.dumps(row)) < 600]
+    measures = rows.filter(pc.and_(mine, pc.is_valid(rows["value"]))).select(["metric", "value", "lo", "hi", "n", "params"])
+    return [row for row in measures.sort_by("metric").to_pylist() if "/" not in row["metric"] and len(json.dumps(row)) < 600]

@@ -29,7 +29,7 @@ _AT_ONCE = 8192  # texts embedded, or vectors copied
 
 def embedded(store: Store, config: CurationConfig, crop: Crop) -> Manifest:
     """Table embeddings: the vector of every rollout that passed."""
-    wanted = embed_key(config, crop)
+    artifact_key = embed_key(config, crop)
 
     def build() -> Built:
         made_by = embeddings.fingerprint(config.embedding)
@@ -47,7 +47,7 @@ def embedded(store: Store, config: CurationConfig, crop: Crop) -> Manifest:
         columns = {"subject_id": ids, "version": pa.repeat(made_by, len(ids)), "vector": vectors}
         return Built.of("embeddings", schema.from_columns("embeddings", columns, len(ids)))
 
-    return run_stage(store, wanted, build)
+    return run_stage(store, artifact_key, build)
 
 
 def embed_key(config: CurationConfig, crop: Crop) -> ArtifactKey:
@@ -96,11 +96,11 @@ def _like_pairs(store: Store, config: CurationConfig, own: Manifest, before: Seq
     version = cosines.version(config.semantic, made_by)
     purpose = (own.shard or "").removesuffix(f"-{made_by}")
     name = f"{purpose}-{identity.digest(version)[:12]}"
-    wanted = key("like", own.iteration, name, inputs=[own, *before], versions={"edges": version})
+    artifact_key = key("like", own.iteration, name, inputs=[own, *before], versions={"edges": version})
 
     def build() -> Built:
         ids = store.read("embeddings", [own, *before], ["subject_id"])["subject_id"].combine_chunks()
         rows = embeddings.unit(vectors(store, [own, *before], ids))
         return Built.of("edges", cosines.edges(ids, rows, config.semantic, version, own.rows("embeddings")))
 
-    return run_stage(store, wanted, build)
+    return run_stage(store, artifact_key, build)

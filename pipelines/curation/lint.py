@@ -37,13 +37,13 @@ VERSIONS = {
 def lint(store: Store, crop: Crop) -> list[Manifest]:
     """Lint numbers and mergeable sums of every shard of a round's rollouts, an artifact a shard."""
     lookup = Lookup(store)
-    made = [_lint_shard(store, lookup, rollouts, crop.pool) for rollouts in crop.rollouts]
-    drop_extra(store, "lint", crop.iteration, crop.purpose, [m.artifact_id for m in made])
-    return made
+    manifests = [_lint_shard(store, lookup, rollouts, crop.pool) for rollouts in crop.rollouts]
+    drop_extra(store, "lint", crop.iteration, crop.purpose, [m.artifact_id for m in manifests])
+    return manifests
 
 
 def _lint_shard(store: Store, lookup: Lookup, rollouts: Manifest, pool: Sequence[Manifest]) -> Manifest:
-    wanted = key("lint", rollouts.iteration, rollouts.shard, inputs=[rollouts], versions=VERSIONS)
+    artifact_key = key("lint", rollouts.iteration, rollouts.shard, inputs=[rollouts], versions=VERSIONS)
 
     def build() -> Built:
         rows = store.read("rollouts", [rollouts], ["rollout_id", "task_id", *reply.COLUMNS, "finish_reason", "token_ids"])
@@ -51,13 +51,13 @@ def _lint_shard(store: Store, lookup: Lookup, rollouts: Manifest, pool: Sequence
         sums_table = sketches.table(sums, "shard", rollouts.shard or "", rollouts.iteration)
         return Built({"lint": table, "sketches": sums_table}, Counts(rows.num_rows, table.num_rows))
 
-    return run_stage(store, wanted, build)
+    return run_stage(store, artifact_key, build)
 
 
 def _asked(lookup: Lookup, pool: Sequence[Manifest], rows: pa.Table) -> pa.Table:
     """task_id, prompt (what the last user turn says) and answer of the shard's tasks."""
-    wanted = pc.unique(rows["task_id"])
-    parts = [lookup.rows("tasks", m, "task_id", wanted, ["task_id", "messages", "answer"]) for m in pool]
+    task_ids = pc.unique(rows["task_id"])
+    parts = [lookup.rows("tasks", m, "task_id", task_ids, ["task_id", "messages", "answer"]) for m in pool]
     tasks = pa.concat_tables(parts)
     prompts = last_texts(tasks["messages"], "user")
     return pa.table({"task_id": tasks["task_id"], "prompt": prompts, "answer": tasks["answer"]})
@@ -93,8 +93,8 @@ def _of_answers(rows: pa.Table) -> dict[str, pa.ChunkedArray]:
 
 def _digests(text: pa.ChunkedArray) -> dict[str, pa.Array]:
     """The digest of each normalised text, so that deciding on exact duplicates reads no text again."""
-    found, unknown = hashes.text_digests(text).view(np.int64), np.asarray(text.is_null())
-    return {name: pa.array(found[:, i], mask=unknown) for i, name in enumerate(("text_hi", "text_lo"))}
+    digests, unknown = hashes.text_digests(text).view(np.int64), np.asarray(text.is_null())
+    return {name: pa.array(digests[:, i], mask=unknown) for i, name in enumerate(("text_hi", "text_lo"))}
 
 
 def _columns(table: pa.Table) -> dict[str, pa.ChunkedArray]:

@@ -26,28 +26,28 @@ def matched(store: Store, config: CurationConfig, crop: Crop) -> Manifest:
     """Table edges: tasks and rollouts that hold an item of a held-out task or of a configured benchmark."""
     frozen = benchmarks.frozen(store, config.against)
     inputs = [*crop.pool, *crop.rollouts, *([frozen] if frozen else [])]
-    wanted = key(
+    artifact_key = key(
         "matched", crop.iteration, crop.purpose, config=semantic(config.contamination), inputs=inputs,
         versions={"matches": contamination.VERSION},
     )  # fmt: skip
 
     def build() -> Built:
-        ids, said, items = _compared(store, crop, frozen)
+        ids, questions, items = _compared(store, crop, frozen)
         index = contamination.build(items, config.contamination)
-        found = [contamination.matches(index, ids, said)]
+        edges = [contamination.matches(index, ids, questions)]
         for whole in store.scan("rollouts", crop.rollouts, TEXT):
             for batch in (whole.slice(start, _MATCHED) for start in range(0, whole.num_rows, _MATCHED)):
-                found.append(contamination.matches(index, batch["rollout_id"], batch["text"]))
-        return Built.of("edges", pa.concat_tables(found), {"index": index.digest, "items": index.items.num_rows})
+                edges.append(contamination.matches(index, batch["rollout_id"], batch["text"]))
+        return Built.of("edges", pa.concat_tables(edges), {"index": index.digest, "items": index.items.num_rows})
 
-    return run_stage(store, wanted, build)
+    return run_stage(store, artifact_key, build)
 
 
 def reviewed(store: Store, config: CurationConfig, crop: Crop, near: float) -> Manifest:
     """Table edges of kind `review`: training tasks and right rollouts near a held-out or benchmark question by embeddings."""
     own, frozen = embedded(store, config, crop), benchmarks.frozen(store, config.against)
     inputs = [own, *crop.pool, *([frozen] if frozen else [])]
-    wanted = key("review", crop.iteration, crop.purpose, config={"near": near}, inputs=inputs)
+    artifact_key = key("review", crop.iteration, crop.purpose, config={"near": near}, inputs=inputs)
 
     def build() -> Built:
         ids, said, items = _compared(store, crop, frozen)
@@ -56,10 +56,10 @@ def reviewed(store: Store, config: CurationConfig, crop: Crop, near: float) -> M
         asked = embeddings.embed([text or "" for text in said.to_pylist()], config.embedding, cache)
         rollouts = store.read("embeddings", [own], ["subject_id"])["subject_id"].combine_chunks()
         replies = embeddings.unit(vectors(store, [own], rollouts))
-        found = pa.concat_tables([reviewer.edges(ids, asked), reviewer.edges(rollouts, replies)])
-        return Built.of("edges", found, {"questions": len(reviewer.names)})
+        edges = pa.concat_tables([reviewer.edges(ids, asked), reviewer.edges(rollouts, replies)])
+        return Built.of("edges", edges, {"questions": len(reviewer.names)})
 
-    return run_stage(store, wanted, build)
+    return run_stage(store, artifact_key, build)
 
 
 def _compared(store: Store, crop: Crop, frozen: Manifest | None) -> tuple[pa.Array, pa.Array, pa.Table]:

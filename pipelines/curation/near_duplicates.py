@@ -39,7 +39,7 @@ def _near_pairs(
     inputs = {m.artifact_id: m.content_digest for m in [*crop.rollouts, *earlier_signatures]} | other_runs
     # The settings are in the name, so that other settings for another dataset replace nothing.
     name = f"{crop.purpose}-{version.replace(':', '-')}"
-    wanted = key("near", crop.iteration, name, inputs=inputs, versions={"edges": version})
+    artifact_key = key("near", crop.iteration, name, inputs=inputs, versions={"edges": version})
 
     def build() -> Built:
         past = [Past(_signatures(store, manifest), texts_of(store, other)) for other, manifest in before]
@@ -49,7 +49,7 @@ def _near_pairs(
             pairs = near(texts, config.minhash, Path(folder), past)
         return Built.of("signatures", pairs.signatures, edges=pairs.edges)
 
-    return run_stage(store, wanted, build)
+    return run_stage(store, artifact_key, build)
 
 
 def _signatures(store: Store, manifest: Manifest) -> Callable[[], Iterator[pa.RecordBatch]]:

@@ -18,19 +18,19 @@ _TEXT = ["rollout_id", "text"]
 
 def digests(roots: Sequence[str]) -> dict[str, str]:
     """Each run's digest of its training rollouts and of what its datasets hold. Raises StoreError where there is no run."""
-    found = {}
+    by_run = {}
     for root in roots:
         store = Store.open(Path(root))
         used = [m.content_digest for m in [*_rollouts(store), *_default(store)]]
-        found[root] = ids.digest([store.run_id, *sorted(used)])
-    return found
+        by_run[root] = ids.digest([store.run_id, *sorted(used)])
+    return by_run
 
 
 def kept(root: str) -> pa.Array:
     """Ids of the rollouts that a run's default datasets hold."""
     store = Store.open(Path(root))
-    found = store.read("examples", _default(store), ["rollout_ids"])["rollout_ids"].combine_chunks().flatten()
-    return _named(store, found)
+    rollouts = store.read("examples", _default(store), ["rollout_ids"])["rollout_ids"].combine_chunks().flatten()
+    return _named(store, rollouts)
 
 
 def past(root: str, config: MinHashConfig) -> Past:
@@ -47,8 +47,8 @@ def past(root: str, config: MinHashConfig) -> Past:
         for batch in () if stored else store.scan("rollouts", _rollouts(store), _TEXT):
             yield _signed(_named(store, batch["rollout_id"]), batch["text"], config)
 
-    def texts(wanted: pa.Array) -> tuple[pa.Array, pa.Array]:
-        bare = pc.utf8_slice_codeunits(wanted, len(prefix))
+    def texts(ids: pa.Array) -> tuple[pa.Array, pa.Array]:
+        bare = pc.utf8_slice_codeunits(ids, len(prefix))
         batches = (b.filter(pc.is_in(b["rollout_id"], value_set=bare)) for b in store.scan("rollouts", _rollouts(store), _TEXT))
         rows = pa.Table.from_batches(batches, schema.empty("rollouts").select(_TEXT).schema).combine_chunks()
         return _named(store, rows["rollout_id"].combine_chunks()), rows["text"].combine_chunks()
@@ -57,10 +57,10 @@ def past(root: str, config: MinHashConfig) -> Past:
 
 
 def _signed(names: pa.Array, texts: pa.Array, config: MinHashConfig) -> pa.Table:
-    made, _ = sign(texts, config)
-    bands = pa.array(list(made.bands.view("int32")), pa.list_(pa.int32()))
+    signatures, _ = sign(texts, config)
+    bands = pa.array(list(signatures.bands.view("int32")), pa.list_(pa.int32()))
     columns = {"subject_id": names, "kind": pa.repeat(KIND, len(names)), "version": pa.repeat(version(config), len(names)),
-               "size": pa.array(made.counts, pa.int32()), "bands": bands}  # fmt: skip
+               "size": pa.array(signatures.counts, pa.int32()), "bands": bands}  # fmt: skip
     return schema.from_columns("signatures", columns, len(names))
 
 
@@ -77,5 +77,5 @@ def _default(store: Store) -> list[Manifest]:
     return [m for m in store.find("curate") if m.shard == "default"]
 
 
-def _named(store: Store, found: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
-    return pc.binary_join_element_wise(pa.scalar(store.run_id), found.cast(pa.string()), "/")
+def _named(store: Store, ids: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
+    return pc.binary_join_element_wise(pa.scalar(store.run_id), ids.cast(pa.string()), "/")

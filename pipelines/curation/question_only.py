@@ -38,9 +38,9 @@ def prompts(ctx: Context, crop: Crop) -> Manifest | None:
 
     def build() -> Built:
         tasks = ctx.store.read("tasks", crop.pool, ["task_id", "messages", "meta"])
-        made, failures = rendered(tasks, renderer, recipe.prompt)
-        n = made.num_rows + failures.num_rows
-        return Built({"prompts": made, "failures": failures}, Counts(n, made.num_rows, failed=failures.num_rows))
+        table, failures = rendered(tasks, renderer, recipe.prompt)
+        n = table.num_rows + failures.num_rows
+        return Built({"prompts": table, "failures": failures}, Counts(n, table.num_rows, failed=failures.num_rows))
 
     return run_stage(ctx.store, key("bare", crop.iteration, "train", config=config, inputs=crop.pool), build)
 
@@ -59,12 +59,12 @@ def found(store: Store, recipe: Recipe, iteration: int) -> list[Manifest]:
     """The round's bare questions, where the recipe trains on them. Raises DataError where the round has none."""
     if recipe.curation.train_on != "question":
         return []
-    made = store.find("bare", iteration)
-    if not made:
+    manifests = store.find("bare", iteration)
+    if not manifests:
         raise DataError(
             f"round {iteration} has no bare questions", 'they are rendered by `ratoon run` with curation.train_on = "question"'
         )
-    return made
+    return manifests
 
 
 def instead(rollouts: pa.Table, asked: pa.Table, bare: Sequence[pa.Table]) -> tuple[pa.Table, pa.Table]:

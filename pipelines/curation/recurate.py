@@ -27,10 +27,10 @@ def replay(root: Path, name: str, sets: Iterable[str]) -> list[dict[str, Any]]:
         crops = [crop_of(store, iteration) for iteration in rounds]
         if not crops:
             raise DataError(f"{root} has no harvested round yet", "`ratoon run` it first")
-        made = [curate(store, recipe, crop, name) for crop in crops]
+        curations = [curate(store, recipe, crop, name) for crop in crops]
         if recipe.curation.control:
-            made += [m for crop in crops if (m := control_of(store, crop.iteration, name)) is not None]
-        return [_told(root, m.shard or name, cards.tell(store, m)) for m in made]
+            curations += [m for crop in crops if (m := control_of(store, crop.iteration, name)) is not None]
+        return [_told(root, m.shard or name, cards.tell(store, m)) for m in curations]
 
 
 def control_of(store: Store, iteration: int, name: str) -> Manifest | None:
@@ -38,7 +38,7 @@ def control_of(store: Store, iteration: int, name: str) -> Manifest | None:
     return next((m for m in store.find("curate", iteration) if m.shard == f"{name}{CONTROL}"), None)
 
 
-def _told(root: Path, name: str, made: Manifest) -> dict[str, Any]:
-    counts = made.counts
-    return {"round": made.iteration, "dataset": name, "candidates": counts.rows_planned, "kept": counts.rows_out,
-            "dropped": counts.dropped, "folder": str(root / made.extra["folder"])}  # fmt: skip
+def _told(root: Path, name: str, curated: Manifest) -> dict[str, Any]:
+    counts = curated.counts
+    return {"round": curated.iteration, "dataset": name, "candidates": counts.rows_planned, "kept": counts.rows_out,
+            "dropped": counts.dropped, "folder": str(root / curated.extra["folder"])}  # fmt: skip

@@ -39,13 +39,13 @@ def of(store: Store, crops: Sequence[Crop], rows: pa.Table, votes: ConsensusConf
 
 def _samplings(store: Store, crops: Sequence[Crop], rollouts: pa.Array) -> tuple[set[str], int]:
     sampled = [m for crop in crops for m in crop.rollouts]
-    found = store.among("rollouts", sampled, "rollout_id", rollouts, ["rollout_id", "sampling_id", "meta"])
-    constrained = sum(bool(_CONSTRAINTS & json.loads(meta).keys()) for meta in found["meta"].to_pylist() if meta)
-    return set(found["sampling_id"].to_pylist()), constrained
+    rows = store.among("rollouts", sampled, "rollout_id", rollouts, ["rollout_id", "sampling_id", "meta"])
+    constrained = sum(bool(_CONSTRAINTS & json.loads(meta).keys()) for meta in rows["meta"].to_pylist() if meta)
+    return set(rows["sampling_id"].to_pylist()), constrained
 
 
-def _rows(store: Store, table: str, wanted: set[str], columns: list[str] | None = None) -> list[dict[str, Any]]:
+def _rows(store: Store, table: str, ids: set[str], columns: list[str] | None = None) -> list[dict[str, Any]]:
     """Rows of a table whose first column is wanted, in the order of that id."""
-    found = store.read(table, columns=columns)
-    key = found.column_names[0]
-    return found.filter(pc.is_in(found[key], value_set=pa.array(sorted(wanted), pa.string()))).sort_by(key).to_pylist()
+    rows = store.read(table, columns=columns)
+    key = rows.column_names[0]
+    return rows.filter(pc.is_in(rows[key], value_set=pa.array(sorted(ids), pa.string()))).sort_by(key).to_pylist()

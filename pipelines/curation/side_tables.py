@@ -49,7 +49,7 @@ class SideTables:
             "lint": store.read("lint", self.lint, ["rollout_id", *sorted(lint)]),
             "edges": store.read("edges", self.edges),
             "past": pa.table({"subject_id": pa.chunked_array(past, pa.string())}),
-            "vectors": lambda wanted: vectors(store, self.vectors, wanted),
+            "vectors": lambda ids: vectors(store, self.vectors, ids),
         }
 
 

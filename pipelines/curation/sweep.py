@@ -49,9 +49,9 @@ def sweep(root: Path, grid: Sequence[str], sets: Iterable[str] = (), iteration: 
         crop = crop_of(store, rounds[-1] if iteration is None else iteration)
         tree = store.config()
         recipes = [parse(Recipe, apply_sets(tree, [*sets, *chosen]), f"the recipe of {root}") for chosen in settings]
-        found = [_point(store, crop, recipe, chosen) for recipe, chosen in zip(recipes, settings, strict=True)]
-    _mark_front(found)
-    return sorted(found, key=lambda row: (-(row["quality"] or 0), -(row["diversity"] or 0)))
+        points = [_point(store, crop, recipe, chosen) for recipe, chosen in zip(recipes, settings, strict=True)]
+    _mark_front(points)
+    return sorted(points, key=lambda row: (-(row["quality"] or 0), -(row["diversity"] or 0)))
 
 
 def _settings(grid: Sequence[str]) -> list[list[str]]:
@@ -61,19 +61,19 @@ def _settings(grid: Sequence[str]) -> list[list[str]]:
         if not equals or not key or not values:
             raise UsageError(f"{text!r} is no axis of a sweep", "KEY=V1,V2 such as filters.6.threshold=0.7,0.8,0.9")
         axes.append([f"{key}={value.strip()}" for value in values.split(",")])
-    found = [list(chosen) for chosen in itertools.product(*axes)]
-    if not axes or len(found) > _MOST:
-        raise UsageError(f"a sweep of {len(found) if axes else 0} settings", f"1 to {_MOST} of them")
-    return found
+    settings = [list(chosen) for chosen in itertools.product(*axes)]
+    if not axes or len(settings) > _MOST:
+        raise UsageError(f"a sweep of {len(settings) if axes else 0} settings", f"1 to {_MOST} of them")
+    return settings
 
 
 def _point(store: Store, crop: Crop, recipe: Recipe, chosen: Sequence[str]) -> dict[str, Any]:
     """The numbers of what one setting keeps, beside those of its random control."""
     kept = _kept(store, crop, recipe)
     random = _kept(store, crop, control(recipe, kept.num_rows)) if kept.num_rows else kept
-    told = {"setting": " ".join(chosen), "kept": kept.num_rows, "tasks": pc.count_distinct(kept["task_id"]).as_py()}
+    point = {"setting": " ".join(chosen), "kept": kept.num_rows, "tasks": pc.count_distinct(kept["task_id"]).as_py()}
     ours, theirs = (_numbers(store, crop, recipe, rows) for rows in (kept, random))
-    return told | ours | {f"control {name}": value for name, value in theirs.items() if name != "by"} | {"front": False}
+    return point | ours | {f"control {name}": value for name, value in theirs.items() if name != "by"} | {"front": False}
 
 
 def _kept(store: Store, crop: Crop, recipe: Recipe) -> pa.Table:
@@ -87,18 +87,18 @@ def _kept(store: Store, crop: Crop, recipe: Recipe) -> pa.Table:
 def _numbers(store: Store, crop: Crop, recipe: Recipe, rows: pa.Table) -> dict[str, Any]:
     """Quality, difficulty and unlikeness of some rollouts; null where there is nothing to tell."""
     quality = pc.mean(rows["pass_rate"]).as_py() if rows.num_rows else None
-    made = {"quality": None if quality is None else round(quality, 4)}
+    numbers = {"quality": None if quality is None else round(quality, 4)}
     stored = store.find("embed", crop.iteration)
     if stored:  # only then is the model looked for
         stored = [m for m in stored if m.shard == embed.embed_key(recipe.curation, crop).shard]
     x = embed.vectors(store, stored, rows["rollout_id"].combine_chunks()) if stored and rows.num_rows else np.zeros((0, 1))
     if len(x) and np.isfinite(x).all():
-        return made | {"diversity": round(spectrum.vendi_score(x), 2), "by": "vendi"}
+        return numbers | {"diversity": round(spectrum.vendi_score(x), 2), "by": "vendi"}
     ratio = compression_ratio(rows["text"]) if rows.num_rows else None
-    return made | {"diversity": None if ratio is None else round(1 / ratio, 4), "by": "1 / compression ratio"}
+    return numbers | {"diversity": None if ratio is None else round(1 / ratio, 4), "by": "1 / compression ratio"}
 
 
-def _mark_front(found: Sequence[dict[str, Any]]) -> None:
+def _mark_front(settings: Sequence[dict[str, Any]]) -> None:
     """Mark the settings that none beats in quality and in diversity over its control at once."""
 
     def scored(row: Mapping[str, Any]) -> tuple[float, float] | None:
@@ -106,8 +106,8 @@ def _mark_front(found: Sequence[dict[str, Any]]) -> None:
             return None
         return row["quality"], row["diversity"] / row["control diversity"]
 
-    points = [scored(row) for row in found]
-    for row, point in zip(found, points, strict=True):
+    points = [scored(row) for row in settings]
+    for row, point in zip(settings, points, strict=True):
         row["gain"] = None if point is None else round(point[1], 4)
         others = [p for p in points if p is not None]
         row["front"] = point is not None and not any(p[0] >= point[0] and p[1] >= point[1] and p != point for p in others)

@@ -48,11 +48,11 @@ def asker(config: ConsensusConfig) -> Callable[[Context, RoundSoFar], Manifest |
         n = ctx.recipe.generate.n
         options = {"consensus": semantic(config), "n": n}
         inputs = [*held.asked, *held.rollouts, *held.scores]
-        wanted = key("assign", held.iteration, held.next_wave, config=options, inputs=inputs)
-        if (assigned := ctx.store.get(wanted.artifact_id)) is not None:
+        artifact_key = key("assign", held.iteration, held.next_wave, config=options, inputs=inputs)
+        if (assigned := ctx.store.get(artifact_key.artifact_id)) is not None:
             return assigned
         built = _plan(ctx, config, n, held)
-        return run_stage(ctx.store, wanted, lambda: built) if built.counts.rows_out else None
+        return run_stage(ctx.store, artifact_key, lambda: built) if built.counts.rows_out else None
 
     return ask
 
@@ -95,19 +95,19 @@ def _stand(ctx: Context, config: ConsensusConfig, n: int, held: RoundSoFar) -> _
     rows = ctx.store.read("rollouts", held.rollouts, columns=[*_ROLLOUTS, *(reply.COLUMNS if symbolic else ())])
     rows = reply.answered(rows) if symbolic else rows
     rows = rows.filter(pc.is_in(rows["rollout_id"], value_set=read["subject_id"].combine_chunks()))
-    found = ballots(rows, read, config, ctx.same())
+    votes = ballots(rows, read, config, ctx.same())
     plan = ctx.store.read("assignments", held.asked)
-    prompts = found.rows["prompt_id"].combine_chunks().take(pa.array(np.unique(found.group, return_index=True)[1]))
+    prompts = votes.rows["prompt_id"].combine_chunks().take(pa.array(np.unique(votes.group, return_index=True)[1]))
     sums = plan.group_by("prompt_id").aggregate([("n_planned", "sum")])
     planned = sums["n_planned_sum"].combine_chunks().take(pc.index_in(prompts, value_set=sums["prompt_id"].combine_chunks()))
     n_asked = planned.to_numpy(zero_copy_only=False).astype(np.int64)
-    certain = curtail(found.votes, np.maximum(n - n_asked, 0), config)
+    certain = curtail(votes.votes, np.maximum(n - n_asked, 0), config)
     done = ~certain.undecided
     if config.stop == "anytime":
-        done |= settled(found.group, found.choice, found.rows["sample"].to_numpy().astype(np.int64), found.votes, config)
+        done |= settled(votes.group, votes.choice, votes.rows["sample"].to_numpy().astype(np.int64), votes.votes, config)
     one_each = plan.filter(pc.equal(plan["first_sample"], 0))
     at = pc.index_in(prompts, value_set=one_each["prompt_id"].combine_chunks())
-    return _Race(one_each.take(at), n_asked, found.votes, done, done & ~certain.reject)
+    return _Race(one_each.take(at), n_asked, votes.votes, done, done & ~certain.reject)
 
 
 def _extended(race: _Race, n: int, wave: int) -> Ints:

@@ -39,7 +39,7 @@ def asker(config: Any) -> Callable[[Context, RoundSoFar], Manifest | None]:
 
         settings = {"again": rule, "sampling": sampling.sampling_id}
         inputs = [*held.asked, *held.rollouts, *held.scores]
-        wanted = key("assign", held.iteration, held.next_wave, config=settings, inputs=inputs)
-        return run_stage(ctx.store, wanted, build)
+        artifact_key = key("assign", held.iteration, held.next_wave, config=settings, inputs=inputs)
+        return run_stage(ctx.store, artifact_key, build)
 
     return ask

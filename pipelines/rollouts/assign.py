@@ -43,13 +43,13 @@ def _few(tasks: pa.Table, n: int, seed: int) -> pa.Table:
 def first_sample(ctx: Context, name: str) -> int:
     """The first sample number of a suite: past those that training and the suites before it may take of one group."""
     recipe, suite = ctx.recipe, ctx.recipe.suites[name]
-    taken = adaptive_consistency.most_replies(recipe) if suite.split == "train" and suite.sampling == recipe.sampling else 0
+    first = adaptive_consistency.most_replies(recipe) if suite.split == "train" and suite.sampling == recipe.sampling else 0
     for other, config in recipe.suites.items():
         if other == name:
             break
         if config.split == suite.split and config.sampling == suite.sampling:
-            taken += config.n
-    return taken
+            first += config.n
+    return first
 
 
 def planned(

@@ -34,13 +34,13 @@ def calibrate(ctx: Context, crop: Crop) -> Manifest | None:
         return None
     options: dict[str, Any] = {"reader": [config.reader, config.reader_args], "seed": ctx.recipe.run.seed}
     options |= {"balance": True} if config.most_alike is not None else {}
-    wanted = key("calibrate", crop.iteration, config=options, inputs=[*crop.pool, *crop.rollouts, crop.groups])
-    made = run_stage(ctx.store, wanted, lambda: _measure(ctx, crop, config))
+    artifact_key = key("calibrate", crop.iteration, config=options, inputs=[*crop.pool, *crop.rollouts, crop.groups])
+    manifest = run_stage(ctx.store, artifact_key, lambda: _measure(ctx, crop, config))
     rows = ctx.store.read("measures", ctx.store.find("calibrate")).to_pylist()
     so_far = trend([row for row in rows if row["iteration"] <= crop.iteration])
     _warn_of_one_answer(ctx, crop.iteration, rows, config)
     warn_of_collapse(ctx.progress, crop.iteration, *so_far)
-    return made
+    return manifest
 
 
 def _measure(ctx: Context, crop: Crop, config: ConsensusConfig) -> Built:
@@ -53,17 +53,17 @@ def _measure(ctx: Context, crop: Crop, config: ConsensusConfig) -> Built:
     rows = [fixed | row for row in measures(labels, seed=seed)]
     if config.most_alike is not None:
         groups = ctx.store.read("groups", [crop.groups], ["vote", "vote_status", "label_source"])
-        found = balance(groups.filter(pc.equal(groups["label_source"], SCORER)))
-        rows += [] if found is None else [fixed | found]
+        balances = balance(groups.filter(pc.equal(groups["label_source"], SCORER)))
+        rows += [] if balances is None else [fixed | balances]
     return Built({"measures": schema.from_rows("measures", rows)}, Counts(len(rows), len(rows)))
 
 
 def _warn_of_one_answer(ctx: Context, iteration: int, rows: Sequence[dict[str, Any]], config: ConsensusConfig) -> None:
     if config.most_alike is None:
         return
-    found = [row for row in rows if row["metric"] == METRIC and row["iteration"] == iteration]
-    for said in filter(None, (taken_over(row, config.most_alike) for row in found)):
-        ctx.progress.say(f"warning: round {iteration}: {said}")
+    shares = [row for row in rows if row["metric"] == METRIC and row["iteration"] == iteration]
+    for sentence in filter(None, (taken_over(row, config.most_alike) for row in shares)):
+        ctx.progress.say(f"warning: round {iteration}: {sentence}")
 
 
 def _labels(ctx: Context, crop: Crop, config: ConsensusConfig) -> list[Label]:
@@ -73,12 +73,12 @@ def _labels(ctx: Context, crop: Crop, config: ConsensusConfig) -> list[Label]:
     oracles = dict(zip(*(c.to_pylist() for c in ctx.store.read("oracles", crop.pool).columns), strict=True))
     keys = _problem_keys(ctx, crop)
     scores = ctx.store.read("scores", [crop.groups], columns=["subject_id", "status", "answer"])
-    said = {id: (status, answer) for id, status, answer in zip(*(c.to_pylist() for c in scores.columns), strict=True)}
+    verdicts = {id: (status, answer) for id, status, answer in zip(*(c.to_pylist() for c in scores.columns), strict=True)}
     truth = _truth(ctx, crop, config, oracles)
     return [
         Label(
             keys[row["task_id"]] or row["task_id"], row["vote"], row["vote_share"], row["vote_status"] == "accepted",
-            tuple((*said[id], right) for id, right in truth.get(row["group_id"], ())),
+            tuple((*verdicts[id], right) for id, right in truth.get(row["group_id"], ())),
         )
         for row in groups.to_pylist() if row["task_id"] in oracles
     ]  # fmt: skip
@@ -99,12 +99,12 @@ def _truth(
     rows = rows.filter(pc.is_in(rows["group_id"], value_set=_voting(ctx, crop)))
     listed = rows.to_pylist()
     items = [Item(config.reader, row["text"] or "", oracles[row["task_id"]], config.reader_args) for row in listed]
-    found: dict[str, list[tuple[str, bool | None]]] = {}
+    by_group: dict[str, list[tuple[str, bool | None]]] = {}
     for row, verdict in zip(listed, ctx.pool().run(items) if items else [], strict=True):
         judged = {"pass": row["finish_reason"] != "length", "fail": False}.get(verdict.status)
         right = judged if row["text"] is not None else None
-        found.setdefault(row["group_id"], []).append((row["rollout_id"], right))
-    return found
+        by_group.setdefault(row["group_id"], []).append((row["rollout_id"], right))
+    return by_group
 
 
 def _voting(ctx: Context, crop: Crop) -> pa.Array:

@@ -86,9 +86,9 @@ def add_rollouts(to: Target, known: Known, groups: set[str]) -> None:
 
 def tasks(to: Target, rows: Sequence[dict[str, Any]], bad: Sequence[tuple[str, str]], total: int) -> list[Manifest]:
     """Artifacts that hold the tasks of the file: its own, with what could not be used, and earlier ones."""
-    wanted = {row["task_id"]: row for row in rows}
-    earlier, have = _holding(to.store, "tasks", "task_id", to.earlier["tasks"], wanted)
-    made = schema.from_rows("tasks", [wanted[i] for i in sorted(wanted.keys() - have)])
+    by_id = {row["task_id"]: row for row in rows}
+    earlier, have = _holding(to.store, "tasks", "task_id", to.earlier["tasks"], by_id)
+    new_tasks = schema.from_rows("tasks", [by_id[i] for i in sorted(by_id.keys() - have)])
     failures = [
         {
             "stage": "import",
@@ -99,22 +99,22 @@ def tasks(to: Target, rows: Sequence[dict[str, Any]], bad: Sequence[tuple[str, s
         }
         for where, why in bad
     ]
-    counts = Counts(total, made.num_rows, dropped=total - made.num_rows - len(bad), failed=len(bad))
-    judged = {row["verifier"] for row in wanted.values() if row["verifier"]}
+    counts = Counts(total, new_tasks.num_rows, dropped=total - new_tasks.num_rows - len(bad), failed=len(bad))
+    judged = {row["verifier"] for row in by_id.values() if row["verifier"]}
     extra = {"verifiers": sorted(judged), "imported": to.name}
-    tables = {"tasks": made, "failures": schema.from_rows("failures", failures)}
+    tables = {"tasks": new_tasks, "failures": schema.from_rows("failures", failures)}
     wanted_key = key("tasks", to.iteration, to.tag, config=to.options, versions={"import": "1"})
     return [*earlier, run_stage(to.store, wanted_key, lambda: Built(tables, counts, extra))]
 
 
 def prompts(to: Target, rows: Sequence[dict[str, Any]], pools: Sequence[Manifest]) -> list[Manifest]:
-    wanted = {row["prompt_id"]: row for row in rows}
-    earlier, have = _holding(to.store, "prompts", "prompt_id", to.earlier["prompts"], wanted)
-    made = schema.from_rows("prompts", [wanted[i] for i in sorted(wanted.keys() - have)])
-    counts = Counts(len(wanted), made.num_rows, dropped=len(wanted) - made.num_rows)
+    by_id = {row["prompt_id"]: row for row in rows}
+    earlier, have = _holding(to.store, "prompts", "prompt_id", to.earlier["prompts"], by_id)
+    new_prompts = schema.from_rows("prompts", [by_id[i] for i in sorted(by_id.keys() - have)])
+    counts = Counts(len(by_id), new_prompts.num_rows, dropped=len(by_id) - new_prompts.num_rows)
     template = to.renderer and to.renderer.template_digest
     wanted_key = key("prompts", to.iteration, to.tag, config={"template": template}, inputs=pools)
-    return [*earlier, run_stage(to.store, wanted_key, lambda: Built({"prompts": made}, counts))]
+    return [*earlier, run_stage(to.store, wanted_key, lambda: Built({"prompts": new_prompts}, counts))]
 
 
 def coordinates(to: Target, placed: Sequence[Placed]) -> None:
@@ -141,9 +141,9 @@ def harvest(
     """Assignments, rollouts and scores by shard, groups."""
     plan = imported_tables.assignments(placed, to.iteration, purpose, known)
     planned = int(pc.sum(plan["n_planned"]).as_py())
-    wanted = key("assign", to.iteration, purpose, config=to.options, inputs=[*pools, *prompts])
+    artifact_key = key("assign", to.iteration, purpose, config=to.options, inputs=[*pools, *prompts])
     counts = Counts(plan.num_rows, plan.num_rows)
-    asked = run_stage(to.store, wanted, lambda: Built({"assignments": plan}, counts, {"planned": planned}))
+    asked = run_stage(to.store, artifact_key, lambda: Built({"assignments": plan}, counts, {"planned": planned}))
     rollouts, scores = [], []
     samples = _samples(placed, known)
     for number, shard in enumerate(_shards(placed, int(to.store.frozen["shard_size"]))):
@@ -164,8 +164,8 @@ def _samples(placed: Sequence[Placed], known: Known) -> list[int]:
 
 def _rollouts(to: Target, name: str, placed: Sequence[Placed], samples: Sequence[int], asked: Manifest) -> Manifest:
     def build() -> Built:
-        made = imported_tables.rollouts(placed, to.iteration, to.renderer, dict(enumerate(samples)))
-        return Built({"rollouts": made}, Counts(made.num_rows, made.num_rows), {"imported": to.name})
+        table = imported_tables.rollouts(placed, to.iteration, to.renderer, dict(enumerate(samples)))
+        return Built({"rollouts": table}, Counts(table.num_rows, table.num_rows), {"imported": to.name})
 
     return run_stage(to.store, key("rollouts", to.iteration, name, config=to.options, inputs=[asked]), build)
 
@@ -178,28 +178,28 @@ def _scores(to: Target, rollouts: Manifest, pools: Sequence[Manifest]) -> Manife
         rows = to.store.read("rollouts", [rollouts])
         tasks = to.store.read("tasks", pools, columns=["task_id", "answer", "verifier", "verifier_args"])
         verified = score(rows, tasks, to.pool)
-        made = pa.concat_tables([verified, _labels(rows, verified)])
-        passed = pc.sum(pc.equal(made["status"], "pass")).as_py() or 0
+        table = pa.concat_tables([verified, _labels(rows, verified)])
+        passed = pc.sum(pc.equal(table["status"], "pass")).as_py() or 0
         return Built(
-            {"scores": made},
-            Counts(rows.num_rows, made.num_rows, dropped=rows.num_rows - made.num_rows),
+            {"scores": table},
+            Counts(rows.num_rows, table.num_rows, dropped=rows.num_rows - table.num_rows),
             {"passed": passed},
         )
 
     config = {"timeout_s": to.recipe.verify.timeout_s}
-    wanted = key("scores", to.iteration, rollouts.shard, config=config, inputs=[rollouts], versions=versions)
-    return run_stage(to.store, wanted, build)
+    artifact_key = key("scores", to.iteration, rollouts.shard, config=config, inputs=[rollouts], versions=versions)
+    return run_stage(to.store, artifact_key, build)
 
 
 def _groups(to: Target, purpose: str, asked: Manifest, rollouts: Sequence[Manifest], scores: Sequence[Manifest]) -> Manifest:
     def build() -> Built:
-        made = grouping.groups(
+        table = grouping.groups(
             to.store.read("rollouts", rollouts),
             to.store.read("scores", scores),
             to.store.read("assignments", [asked]),
             label_sources={SCORER: SCORER},
         )
-        return Built({"groups": made}, Counts(made.num_rows, made.num_rows))
+        return Built({"groups": table}, Counts(table.num_rows, table.num_rows))
 
     return run_stage(to.store, key("groups", to.iteration, purpose, inputs=[asked, *rollouts, *scores]), build)
 
@@ -209,12 +209,12 @@ def _one(table: str, row: pa.Table) -> Callable[[], Built]:
 
 
 def _holding(
-    store: Store, table: str, column: str, manifests: Sequence[Manifest], wanted: Mapping[str, Any]
+    store: Store, table: str, column: str, manifests: Sequence[Manifest], ids_asked: Mapping[str, Any]
 ) -> tuple[list[Manifest], set[str]]:
     """The artifacts that hold some of the wanted ids, and those ids."""
     holding, have = [], set[str]()
     for manifest in manifests:
-        held = wanted.keys() & set(store.read(table, [manifest], columns=[column])[column].to_pylist())
+        held = ids_asked.keys() & set(store.read(table, [manifest], columns=[column])[column].to_pylist())
         if held:
             holding.append(manifest)
             have |= held

@@ -35,10 +35,10 @@ def labelled(
     voters = rows.filter(voting)
     voters = _with_confidence(reply.answered(voters) if "text" in voters.column_names else voters)
     stops = stop_rules(config, ctx.recipe.generate.n, grouping.planned(voters, plan))
-    made = consensus(voters, read, plan, config, same=ctx.same(), stop_rule=stops)
+    outcome = consensus(voters, read, plan, config, same=ctx.same(), stop_rule=stops)
     if config.twins:
-        made = twins.crossed(made, voters, _twin_of(ctx, voters))
-    return pa.concat_tables([judged, made.groups]).sort_by("group_id"), made.scores
+        outcome = twins.crossed(outcome, voters, _twin_of(ctx, voters))
+    return pa.concat_tables([judged, outcome.groups]).sort_by("group_id"), outcome.scores
 
 
 def _twin_of(ctx: Context, voters: pa.Table) -> dict[str, str]:

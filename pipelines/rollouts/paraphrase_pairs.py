@@ -17,5 +17,5 @@ def prefer(ctx: Context, iteration: int) -> Preference:
 def with_parents(tasks: pa.Table, chosen: pa.Table) -> pa.Table:
     """The chosen rows of `tasks` and those they are paraphrases of, in id order."""
     parents = pc.unique(chosen["parent_ids"].combine_chunks().flatten())
-    wanted = pa.concat_arrays([chosen["task_id"].combine_chunks(), parents])
-    return tasks.filter(pc.is_in(tasks["task_id"], value_set=wanted)).sort_by("task_id")
+    task_ids = pa.concat_arrays([chosen["task_id"].combine_chunks(), parents])
+    return tasks.filter(pc.is_in(tasks["task_id"], value_set=task_ids)).sort_by("task_id")

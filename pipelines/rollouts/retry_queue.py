@@ -35,13 +35,13 @@ def never_solved(groups: pa.Table, iteration: int) -> pa.Table:
 
 def prefer(ctx: Context, iteration: int) -> Preference:
     """Tasks never solved when they were last asked come first, up to `generate.retry_share` of a wave's places."""
-    generate, told = ctx.recipe.generate, sources(ctx.store, iteration)
-    if not told:
+    generate, curations = ctx.recipe.generate, sources(ctx.store, iteration)
+    if not curations:
         return Preference()
     return Preference(
         {"retry_share": generate.retry_share, "retry_times": generate.retry_times},
-        {m.artifact_id: m.digests["state"] for m in told},
-        first=lambda asked: queue(ctx.store.read("state", told), asked, generate.retry_times),
+        {m.artifact_id: m.digests["state"] for m in curations},
+        first=lambda asked: queue(ctx.store.read("state", curations), asked, generate.retry_times),
     )
 
 

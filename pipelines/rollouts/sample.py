@@ -71,8 +71,8 @@ def sample_shard(
     ctx: Context, shard: Shard, prompts: Manifests, on_done: Callable[[Completion], None] | None = None
 ) -> Manifest:
     """The rollouts of one shard: journaled ones are not asked again; a failed request is a failed row."""
-    wanted, retry, earlier = _attempt(ctx, shard)
-    return run_stage(ctx.store, wanted, lambda: _sample(ctx, shard, prompts, wanted, retry, earlier, on_done))
+    artifact_key, retry, earlier = _attempt(ctx, shard)
+    return run_stage(ctx.store, artifact_key, lambda: _sample(ctx, shard, prompts, artifact_key, retry, earlier, on_done))
 
 
 def _shard_key(recipe: Recipe, shard: Shard, attempt: int) -> ArtifactKey:
@@ -104,34 +104,34 @@ def _attempt(ctx: Context, shard: Shard) -> tuple[ArtifactKey, frozenset[str], M
 
 
 def _sample(
-    ctx: Context, shard: Shard, prompts: Manifests, wanted: ArtifactKey, retry: frozenset[str], earlier: Manifest | None,
+    ctx: Context, shard: Shard, prompts: Manifests, artifact_key: ArtifactKey, retry: frozenset[str], earlier: Manifest | None,
     on_done: Callable[[Completion], None] | None,
 ) -> Built:  # fmt: skip
     asked = shard.rows["prompt_id"].combine_chunks()
     table = ctx.lookup.rows("prompts", prompts, "prompt_id", asked, _PROMPT)
     plan = driver.plan(shard.rows, table, shard.policy, shard.sampling, shard.schemas)
     before = ctx.store.read("rollouts", [earlier]) if earlier is not None else None
-    journal = ctx.store.journal(wanted.artifact_id)
+    journal = ctx.store.journal(artifact_key.artifact_id)
     try:
-        made, failures = driver.run(
+        rollouts, failures = driver.run(
             plan, ctx.engine(shard.policy), ctx.renderer, journal, shard.iteration, retry=retry, earlier=before, on_done=on_done
         )
     except EngineDead:
         ctx.engine_died()
         raise
-    if rollout_records.with_lone_surrogates(made):
+    if rollout_records.with_lone_surrogates(rollouts):
         ctx.progress.say_once("replies hold lone surrogates, written as U+FFFD; rollouts.meta counts them: `lone_surrogates`")
-    used = token_counts(made, table)
-    again = made.filter(pc.is_in(made["rollout_id"], value_set=pa.array(sorted(retry), pa.string())))
+    used = token_counts(rollouts, table)
+    again = rollouts.filter(pc.is_in(rollouts["rollout_id"], value_set=pa.array(sorted(retry), pa.string())))
     paid = used if earlier is None else token_counts(again, table)
     extra = {"paid": [paid.prompt, paid.sampled, paid.cached]} if earlier is not None or paid.cached else {}
-    return Built({"rollouts": made, "failures": failures}, _counts(ctx, shard, made, used), extra)
+    return Built({"rollouts": rollouts, "failures": failures}, _counts(ctx, shard, rollouts, used), extra)
 
 
-def _counts(ctx: Context, shard: Shard, made: pa.Table, used: Usage) -> Counts:
-    failed = made.num_rows - made["error"].null_count
-    seconds = pc.max(made["seconds"]).as_py() or 0.0
+def _counts(ctx: Context, shard: Shard, rollouts: pa.Table, used: Usage) -> Counts:
+    failed = rollouts.num_rows - rollouts["error"].null_count
+    seconds = pc.max(rollouts["seconds"]).as_py() or 0.0
     return Counts(
-        shard.n_planned, made.num_rows - failed, failed=failed, prompt_tokens=used.prompt, sampled_tokens=used.sampled,
+        shard.n_planned, rollouts.num_rows - failed, failed=failed, prompt_tokens=used.prompt, sampled_tokens=used.sampled,
         seconds=seconds, cost=ctx.recipe.budget.prices.cost(used.prompt, used.sampled, cached=used.cached),
     )  # fmt: skip

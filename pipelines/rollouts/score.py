@@ -60,10 +60,10 @@ def score_shard(ctx: Context, rollouts: Manifest, pool: Manifests) -> Manifest:
         if consensus is not None:
             fresh = pa.concat_tables([fresh, read_unjudged(ctx, asked, tasks, consensus)])
         stays = pc.invert(pc.is_in(kept["subject_id"], value_set=asked["rollout_id"].combine_chunks()))
-        made = pa.concat_tables([kept.filter(stays), fresh.cast(kept.schema)])
-        passed = pc.sum(pc.equal(made["status"], "pass")).as_py() or 0
-        counts = Counts(rows.num_rows, made.num_rows, dropped=rows.num_rows - made.num_rows)
-        return Built({"scores": made}, counts, {"passed": passed})
+        scores = pa.concat_tables([kept.filter(stays), fresh.cast(kept.schema)])
+        passed = pc.sum(pc.equal(scores["status"], "pass")).as_py() or 0
+        counts = Counts(rows.num_rows, scores.num_rows, dropped=rows.num_rows - scores.num_rows)
+        return Built({"scores": scores}, counts, {"passed": passed})
 
     return run_stage(ctx.store, under(attempt + 1 if again.num_rows else attempt), build)
 
@@ -100,24 +100,24 @@ def group(
     consensus = votes_of(ctx, asked[0])
 
     def build() -> Built:
-        made, agreement = _grouped(ctx, asked, rollouts, scores)
-        told: dict[str, int | None] = {
-            "mixed": mixed(made),
-            "all_wrong": _count(made, 0.0),
-            "all_right": _count(made, 1.0),
+        groups, agreement = _grouped(ctx, asked, rollouts, scores)
+        facts: dict[str, int | None] = {
+            "mixed": mixed(groups),
+            "all_wrong": _count(groups, 0.0),
+            "all_right": _count(groups, 1.0),
             "waves": len(asked),
         }
-        told |= {"wanted": ctx.recipe.generate.mixed_groups} if ctx.recipe.keeps_failures else {}
-        tables = {"groups": made} | ({} if agreement is None else {"scores": agreement})
+        facts |= {"wanted": ctx.recipe.generate.mixed_groups} if ctx.recipe.keeps_failures else {}
+        tables = {"groups": groups} | ({} if agreement is None else {"scores": agreement})
         if consensus is not None and consensus.twins and agreement is not None:
-            tables["measures"] = twins.measures(made, iteration=asked[0].iteration or 0)
-        return Built(tables, Counts(made.num_rows, made.num_rows), told)
+            tables["measures"] = twins.measures(groups, iteration=asked[0].iteration or 0)
+        return Built(tables, Counts(groups.num_rows, groups.num_rows), facts)
 
     first = asked[0]
     config, versions = _voting(ctx, first)
     inputs = [*asked, *rollouts, *scores]
-    wanted = key("groups", first.key.iteration, first.key.shard, config=config, inputs=inputs, versions=versions)
-    return run_stage(ctx.store, wanted, build)
+    artifact_key = key("groups", first.key.iteration, first.key.shard, config=config, inputs=inputs, versions=versions)
+    return run_stage(ctx.store, artifact_key, build)
 
 
 def _voting(ctx: Context, asked: Manifest) -> tuple[Any, dict[str, str] | None]:
@@ -134,11 +134,11 @@ def _grouped(
     consensus = votes_of(ctx, asked[0])
     rows = ctx.store.read("rollouts", rollouts, columns=[*_GROUPED, *voting_columns(consensus)])
     verdicts = ctx.store.read("scores", scores, columns=_VERDICT)
-    made, agreement = labelled(ctx, rows, verdicts, ctx.store.read("assignments", asked), consensus)
-    counted = pc.sum(made["n"]).as_py() or 0
+    groups, agreement = labelled(ctx, rows, verdicts, ctx.store.read("assignments", asked), consensus)
+    counted = pc.sum(groups["n"]).as_py() or 0
     if counted != rows.num_rows:
         raise AssertionError(f"groups hold {counted} rollouts of {rows.num_rows}")
-    return made, agreement
+    return groups, agreement
 
 
 def mixed(groups: pa.Table) -> int:
