@@ -223,7 +223,7 @@ class ScriptedEngine:
         if request.role == scripted_judge.APPEAL:
             plant = self._plants.get(request.task_id or "")
             prompt = str(request.messages[-1]["content"]) if request.messages else ""
-            return "whole", scripted_judge.on_appeal(self._config.judgments, prompt, plant and plant.answer, draws)
+            return "whole", scripted_judge.on_appeal(self._config.judgments, prompt, plant.answer if plant else None, draws)
         return self._text(request.task_id, request.role, draws)
 
     def _judgment(self, request: Request, draws: Sequence[float]) -> tuple[str, dict[str, float]]:

@@ -204,10 +204,8 @@ def _rates(ctx: Context, crop: Crop, made: Sequence[Manifest]) -> Manifest:
 
 def _check(ctx: Context, config: AppealConfig, measured: Manifest) -> None:
     """Raise Stopped where the model is below its floor; with `verify.measure.override` say so and go on."""
-    (found,) = error_rates.read(ctx.store.read("measures", [measured])) or [None]
-    if found is None:
-        return
-    why = error_rates.below(found, FloorConfig(min_j=-1.0, max_fpr=config.max_fpr))
+    floor = FloorConfig(min_j=-1.0, max_fpr=config.max_fpr)
+    why = [said for one in error_rates.read(ctx.store.read("measures", [measured])) for said in error_rates.below(one, floor)]
     if not why:
         return
     if ctx.recipe.verify.measure.override or "verifier" in ctx.recipe.gate.override:
