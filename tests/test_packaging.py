@@ -86,7 +86,19 @@ def test_the_command_is_called_ratoon() -> None:
 
 def test_installing_ratoon_without_extras_stays_light() -> None:
     names = {line.split(">")[0].split("<")[0].split("=")[0].lower() for line in PYPROJECT["project"]["dependencies"]}
-    assert names == {"duckdb", "numpy", "orjson", "pyarrow", "pydantic", "pyyaml", "rapidfuzz", "rich", "typer", "xxhash"}
+    assert names == {
+        "duckdb",
+        "numpy",
+        "orjson",
+        "py3langid",
+        "pyarrow",
+        "pydantic",
+        "pyyaml",
+        "rapidfuzz",
+        "rich",
+        "typer",
+        "xxhash",
+    }
 
 
 def test_no_range_in_the_wheel_is_an_exact_pin() -> None:
