@@ -175,7 +175,7 @@ def test_a_recited_benchmark_and_a_verifier_below_its_floor_refuse_and_are_waved
 ) -> None:
     # Read with a decimal comma, 1,234 is little more than one: above a floor of 0 false negatives.
     commas = ("tasks.0.digits=[4]", 'tasks.0.verifier_args={decimal="comma"}')
-    with context(*commas, "verify.measure.max_fnr=0.5", "verify.measure.max_fpr=0.5", "train.min_examples=1") as ctx:
+    with context(*commas, "verify.measure.min_j=0.2", "verify.measure.max_fpr=0.5", "train.min_examples=1") as ctx:
         on = ground(ctx)
         measure.verifiers(ctx, on.pool)
         crop = harvest(ctx, on)
