@@ -51,13 +51,13 @@ def boxes(text: str) -> list[str]:
     """The insides of the last complete box and of those side by side with it, each once, in the order of the text."""
     if "box" not in text:
         return []
-    return _last_run(text, sorted({*_complete(text), *_unbraced(text)}))
+    return _last_run(text, sorted({*_complete(text), *_unbraced(text)}), touching=True)
 
 
-def _last_run(text: str, found: list[Box]) -> list[str]:
-    """The insides of the last and of those side by side with it, each once."""
+def _last_run(text: str, found: list[Box], touching: bool) -> list[str]:
+    """The insides of the last and of those side by side with it, each once; those that touch too, if `touching`."""
     first = len(found) - 1
-    while first > 0 and len(found) - first < _PARTS_AT_MOST and _adjoin(text, found[first - 1], found[first]):
+    while first > 0 and len(found) - first < _PARTS_AT_MOST and _adjoin(text, found[first - 1], found[first], touching):
         first -= 1
     return list(dict.fromkeys(box.inside.strip() for box in found[max(0, first) :]))
 
@@ -84,10 +84,10 @@ def _unbraced(text: str) -> Iterator[Box]:
         yield Box(match.start(), match.end(), inside)
 
 
-def _adjoin(text: str, one: Box, next_: Box) -> bool:
-    """Whether a comma, `and`, `or` or a variable's name stands between two boxes, and nothing else, or nothing at all."""
+def _adjoin(text: str, one: Box, next_: Box, touching: bool) -> bool:
+    """Whether only a comma, `and`, `or` or a variable's name stands between two boxes; or nothing, if `touching`."""
     between = text[one.end : next_.start] if next_.start - one.end <= _BETWEEN_AT_MOST else ""
-    return next_.start == one.end or (bool(between.strip()) and _BETWEEN.fullmatch(between) is not None)
+    return (touching and next_.start == one.end) or (bool(between.strip()) and _BETWEEN.fullmatch(between) is not None)
 
 
 def tagged(text: str, tag: str) -> str | None:
@@ -110,7 +110,7 @@ def tagged(text: str, tag: str) -> str | None:
 
 def element(text: str, tag: str) -> str | None:
     """The inside of the last `<tag>…</tag>` that holds no other opening tag; elements side by side with commas between, as
-    boxes are. None where none is closed."""
+    boxes are, but not those that touch: the second takes the first back. None where none is closed."""
     opened, found = None, []
     for match in _element_pattern(tag).finditer(text):
         if match["close"] is None:
@@ -118,7 +118,7 @@ def element(text: str, tag: str) -> str | None:
         elif opened is not None:
             found.append(Box(opened.start(), match.end(), text[opened.end() : match.start()]))
             opened = None
-    return ", ".join(_last_run(text, found)) if found else None
+    return ", ".join(_last_run(text, found, touching=False)) if found else None
 
 
 @lru_cache(maxsize=64)

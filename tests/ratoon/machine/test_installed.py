@@ -47,7 +47,7 @@ def test_what_only_looks_like_a_bad_combination_passes(versions: dict[str, str])
 
 def test_every_extra_of_the_wheel_is_looked_at() -> None:
     names = {check.name for check in installed.packages()}
-    assert names == {"base", "[run]", "[vllm]", "[cpu]", "[train]", "[tasks]", "[embed]", "[audit]"}
+    assert names == {"base", "[run]", "[vllm]", "[cpu]", "[train]", "[qlora]", "[liger]", "[tasks]", "[embed]", "[audit]"}
 
 
 def test_a_missing_extra_is_a_note_and_a_missing_base_package_a_failure() -> None:
