@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 import unicodedata
+from itertools import accumulate
 
 from ratoon.metrics.verifiers import extract as places
 
@@ -49,6 +50,7 @@ _POWER = re.compile(
 _FACTORIAL = re.compile(r"(\d{5,})\s*!|!\s*!")
 _BINOMIAL = re.compile(r"\\[dt]?binom\s*\{\s*(\d{6,})")
 _MOST_DIGITS = 20_000
+_MOST_NESTED = 60  # the parser takes some 50 ms a level
 _MOST_POWER = 10_000
 
 _NUMERALS = (
@@ -106,10 +108,20 @@ def without_unit(part: str) -> str:
 
 
 def too_large(part: str) -> bool:
-    """Whether the exact value may have too many digits to work with: high powers, towers, factorials, binomials."""
-    if _FACTORIAL.search(part) or _BINOMIAL.search(part):
+    """Whether the exact value may have too many digits to work with (high powers, towers, factorials, binomials), or brackets
+    nest deeper than a parser gets through in time."""
+    if _FACTORIAL.search(part) or _BINOMIAL.search(part) or _depth(part) > _MOST_NESTED:
         return True
     return any(map(_large_power, _POWER.finditer(part)))
+
+
+def _depth(part: str) -> int:
+    """How many brackets are open at once.
+
+    >>> _depth(r"\\frac{(1 + 2)}{3}")
+    2
+    """
+    return max(accumulate((c in "([{") - (c in ")]}") for c in part), default=0)
 
 
 def _large_power(match: re.Match[str]) -> bool:

@@ -174,12 +174,9 @@ def test_a_gold_may_be_written_so_and_passes_its_own_check(gold: str) -> None:
 )  # fmt: skip
 def test_whatever_the_policy_wrote_fails_in_under_a_second(reply: str) -> None:
     verify("1", "1", {})  # the library is loaded
-    seconds = []
-    while len(seconds) < 2 and min(seconds, default=9.9) >= 1.2:  # a busy machine is no fault of the verifier
-        start = time.process_time()
-        verdict = verify(reply, "9", LOOSE)
-        seconds.append(time.process_time() - start)
-    assert (verdict.status, min(seconds) < 1.2) == ("fail", True)
+    start = time.process_time()
+    verdict = verify(reply, "9", LOOSE)
+    assert (verdict.status, time.process_time() - start < 1.2) == ("fail", True)
 
 
 def test_a_gold_that_is_too_long_to_write_out_is_compared_all_the_same() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-import sys
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
@@ -15,7 +14,6 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
 
-from ratoon.cli import app as cli
 from ratoon.cli.rows_file import RowsFile
 from ratoon.errors import DataError, UsageError
 from ratoon.metrics.report import FORMAT
@@ -219,7 +217,7 @@ def test_lists_of_messages_are_split_into_what_was_asked_and_the_last_reply(tmp_
     assert found["subject"]["columns"] == {"messages": "messages"}
 
 
-def test_asked_columns_win_over_guesses_and_the_guess_is_told(tmp_path: Path) -> None:
+def test_asked_columns_win_over_guesses_and_the_guess_is_cli_here(tmp_path: Path) -> None:
     path = lines(tmp_path / "a.jsonl", [{"question": "q", "answer": "a", "reply": "r"}])
     found = auditing.audit(path, config=CHEAP, columns={"completion": "reply"}).report
     assert found["subject"]["columns"] == {"prompt": "question", "completion": "reply", "answer": "answer"}
@@ -318,26 +316,9 @@ def test_a_dataset_of_a_run_is_audited_by_itself(smoke_run: Path) -> None:
 # ------------------------------------------------------------------------------------------------ the command
 
 
-@pytest.fixture
-def told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
-    """`told("audit", …)`: exit code, stdout and stderr of the command line, in this process."""
-
-    def call(*arguments: str | Path) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["ratoon", *map(str, arguments)])
-        capsys.readouterr()
-        code: object = 0
-        try:
-            cli.main()
-        except SystemExit as ended:
-            code = ended.code
-        return int(str(code or 0)), *capsys.readouterr()
-
-    return call
-
-
-def test_the_command_writes_three_files_into_a_new_folder_and_warnings_are_no_failure(told: Any, tmp_path: Path) -> None:
+def test_the_command_writes_three_files_into_a_new_folder_and_warnings_are_no_failure(cli_here: Any, tmp_path: Path) -> None:
     path = lines(tmp_path / "a.jsonl", [*sound(20)] * 2)
-    code, out, _ = told("audit", path, "--out", tmp_path / "new" / "deep" / "page.html", "--set", "tier=cheap")
+    code, out, _ = cli_here("audit", path, "--out", tmp_path / "new" / "deep" / "page.html", "--set", "tier=cheap")
     assert code == 0
     assert "duplicates" in out
     assert sorted(p.name for p in (tmp_path / "new" / "deep").iterdir()) == ["metrics.parquet", "page.html", "report.json"]
@@ -345,10 +326,10 @@ def test_the_command_writes_three_files_into_a_new_folder_and_warnings_are_no_fa
     assert read["format"] == FORMAT
 
 
-def test_a_wrong_column_is_told_without_a_traceback(told: Any, tmp_path: Path) -> None:
+def test_a_wrong_column_is_told_without_a_traceback(cli_here: Any, tmp_path: Path) -> None:
     path = lines(tmp_path / "a.jsonl", sound(4))
-    code, _, err = told("audit", path, "--completion", "complection", "--out", tmp_path / "r.html", "--set", "tier=cheap")
+    code, _, err = cli_here("audit", path, "--completion", "complection", "--out", tmp_path / "r.html", "--set", "tier=cheap")
     assert code == 2
     assert "did you mean 'completion'" in err
     assert "Traceback" not in err
-    assert told("audit", path, "--column", "wrong=x", "--out", tmp_path / "r.html")[0] == 2
+    assert cli_here("audit", path, "--column", "wrong=x", "--out", tmp_path / "r.html")[0] == 2
